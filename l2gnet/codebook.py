@@ -1,0 +1,100 @@
+"""The discrete latent space: a vector quantiser, and how much of its codebook is in use.
+
+Vector quantisation with an exponential moving average codebook (van den Oord et al. 2017, arXiv 1711.00937),
+k-means start and revival of dead codes, by the library vector-quantize-pytorch.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from vector_quantize_pytorch import VectorQuantize
+
+from l2gnet.shapes import Float, Int64
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Tokens replaced by their nearest codes; gradients pass straight through to the tokens."""
+
+    tokens: Float[Tensor, "B N d"]
+    indices: Int64[Tensor, "B N"]
+    loss: Float[Tensor, ""]
+
+
+class Codebook(nn.Module):
+    """A codebook of `codes` vectors (K, d) and the nearest-code quantiser over it.
+
+    Args:
+        codes: K, the number of codes.
+        dim: d, their dimension.
+        commitment: weight of the commitment loss, which holds tokens near their codes.
+        decay: of the moving averages that the codes follow.
+        revive_below: a code whose moving average of uses a batch falls below this is dead, and is
+            replaced by a token of the batch.
+    """
+
+    def __init__(
+        self, codes: int, dim: int, *, commitment: float = 0.25, decay: float = 0.99, revive_below: float = 0.1
+    ):
+        super().__init__()
+        self.quantiser = VectorQuantize(
+            dim=dim,
+            codebook_size=codes,
+            decay=decay,
+            commitment_weight=commitment,
+            kmeans_init=True,
+            threshold_ema_dead_code=revive_below,
+            rotation_trick=False,
+        )
+        # Until k-means has seen a training batch the codes are random, so that an untrained model runs too.
+        self.quantiser.codebook = torch.randn(codes, dim)
+
+    @property
+    def vectors(self) -> Float[Tensor, "K d"]:
+        """The codes."""
+        return self.quantiser.codebook
+
+    def forward(self, tokens: Float[Tensor, "B N d"]) -> Quantised:
+        """Quantise in float32; while training, the codes move towards their tokens."""
+        with torch.autocast(tokens.device.type, enabled=False):
+            tokens = tokens.float()
+            if self.training:
+                return Quantised(*self.quantiser(tokens))
+            # The library would run its k-means start on evaluation data, hence this plain look-up.
+            indices = torch.cdist(tokens, self.vectors).argmin(dim=2)
+            quantised = tokens + (self.vectors[indices] - tokens).detach()
+            return Quantised(quantised, indices, tokens.new_zeros(()))
+
+
+@dataclass(frozen=True)
+class CodebookUsage:
+    """How often each code is used over a set of images."""
+
+    counts: Int64[Tensor, " K"]
+    codes_per_image: float
+
+    @property
+    def used(self) -> int:
+        """Number of codes used at least once."""
+        return int((self.counts > 0).sum())
+
+    @property
+    def perplexity(self) -> float:
+        """Exponential of the entropy of code use: K when all are used alike, 1 when one takes all."""
+        share = self.counts / self.counts.sum().clamp_min(1)
+        return float(torch.special.entr(share.double()).sum().exp())
+
+
+def codebook_usage(indices: Iterable[Int64[Tensor, "B *tokens"]], codes: int) -> CodebookUsage:
+    """Count the use of `codes` codes over batches of code indices, for example those of a whole data set."""
+    counts = torch.zeros(codes, dtype=torch.int64)
+    images, distinct = 0, 0
+    for batch in indices:
+        for image in batch.flatten(1).cpu():
+            histogram = image.bincount(minlength=codes)
+            counts += histogram
+            distinct += int((histogram > 0).sum())
+            images += 1
+    return CodebookUsage(counts, distinct / max(images, 1))

@@ -1,0 +1,1 @@
+"""Images in and out: volumes, the phantom and the public data sets."""

@@ -1,0 +1,12 @@
+"""U-Net: the backbone with nothing in its bottleneck (Ronneberger et al. 2015, arXiv 1505.04597)."""
+
+from l2gnet.models.backbone import Identity, SegmentationUNet
+
+
+def unet(
+    *, channels: int = 1, classes: int = 4, width: int = 16, depth: int = 4, deep_supervision: bool = False
+) -> SegmentationUNet:
+    """Build a plain U-Net with `width` channels at full resolution and `depth` halvings."""
+    return SegmentationUNet(
+        Identity(), channels=channels, classes=classes, width=width, depth=depth, deep_supervision=deep_supervision
+    )

@@ -1,0 +1,1 @@
+"""Interactive viewers for notebooks (the first of them are still to come)."""
