@@ -16,11 +16,15 @@ from l2gnet.shapes import Float, Int64
 
 @dataclass(frozen=True)
 class Quantised:
-    """Tokens replaced by their nearest codes; gradients pass straight through to the tokens."""
+    """Tokens replaced by their nearest codes; gradients pass straight through to the tokens.
+
+    `loss` is the commitment loss, `revived` the number of dead codes that this batch replaced: both 0 in evaluation.
+    """
 
     tokens: Float[Tensor, "B N d"]
     indices: Int64[Tensor, "B N"]
     loss: Float[Tensor, ""]
+    revived: Int64[Tensor, ""]
 
 
 class Codebook(nn.Module):
@@ -36,7 +40,7 @@ class Codebook(nn.Module):
     """
 
     def __init__(
-        self, codes: int, dim: int, *, commitment: float = 0.25, decay: float = 0.99, revive_below: float = 0.1
+        self, codes: int, dim: int, *, commitment: float = 0.25, decay: float = 0.9, revive_below: float = 1.0
     ):
         super().__init__()
         self.quantiser = VectorQuantize(
@@ -61,11 +65,14 @@ class Codebook(nn.Module):
         with torch.autocast(tokens.device.type, enabled=False):
             tokens = tokens.float()
             if self.training:
-                return Quantised(*self.quantiser(tokens))
+                quantised, indices, loss = self.quantiser(tokens)
+                book = self.quantiser._codebook
+                revived = (book.cluster_size == book.reset_cluster_size).sum()  # only revived codes have just that
+                return Quantised(quantised, indices, loss.squeeze(), revived)
             # The library would run its k-means start on evaluation data, hence this plain look-up.
             indices = torch.cdist(tokens, self.vectors).argmin(dim=2)
             quantised = tokens + (self.vectors[indices] - tokens).detach()
-            return Quantised(quantised, indices, tokens.new_zeros(()))
+            return Quantised(quantised, indices, tokens.new_zeros(()), indices.new_zeros(()))
 
 
 @dataclass(frozen=True)

@@ -102,9 +102,7 @@ def unit_cost(
     return (squares - 2 * product).clamp_min(0) / (longest_token + longest_reference).square().clamp_min(tiny)
 
 
-def plan_on_codes(
-    plan: Float[Tensor, "B N R"], indices: Int64[Tensor, "B N"], codes: int
-) -> Float[Tensor, "B K R"]:
+def plan_on_codes(plan: Float[Tensor, "B N R"], indices: Int64[Tensor, "B N"], codes: int) -> Float[Tensor, "B K R"]:
     """The same plan on codes: rows of tokens with one code are equal, and add up to the code's row (K, R)."""
     on_codes = plan.new_zeros(len(plan), codes, plan.shape[2])
     return on_codes.scatter_add(1, indices.unsqueeze(2).expand_as(plan), plan)

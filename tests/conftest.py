@@ -1,5 +1,16 @@
 """Shape and type checks are on for the whole library during tests."""
 
-from jaxtyping import install_import_hook
+from collections.abc import Iterator
 
-install_import_hook("l2gnet", "beartype.beartype")
+import jaxtyping
+import pytest
+
+jaxtyping.install_import_hook("l2gnet", "beartype.beartype")
+
+
+@pytest.fixture
+def as_a_user() -> Iterator[None]:
+    """Switch the checks off, to see the library's own errors for wrong shapes and types as a user does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,17 +1,19 @@
-"""Segmentation models: one backbone, one bottleneck a method, one registry."""
+"""Segmentation models: one backbone, one bottleneck a method, one registry.
 
+Each model is a module of this package named after it, with a function `build`.
+"""
+
+import importlib
 import inspect
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from l2gnet.errors import ConfigError
-from l2gnet.models.backbone import Latent, SegmentationUNet, Trace
-from l2gnet.models.l2gnet import l2gnet
-from l2gnet.models.unet import unet
 
-__all__ = ["MODELS", "Latent", "SegmentationUNet", "Trace", "build_model", "model_options"]
+if TYPE_CHECKING:
+    from l2gnet.models.backbone import SegmentationUNet
 
-MODELS: dict[str, Callable[..., SegmentationUNet]] = {"unet": unet, "l2gnet": l2gnet}
+ModelName = Literal["unet", "l2gnet"]
+MODELS: tuple[str, ...] = get_args(ModelName)
 
 
 def model_options(name: str) -> list[str]:
@@ -20,19 +22,23 @@ def model_options(name: str) -> list[str]:
     Raises:
         ConfigError: there is no such model.
     """
-    if name not in MODELS:
-        raise ConfigError(f"unknown model {name!r}; choose one of {', '.join(sorted(MODELS))}")
-    return list(inspect.signature(MODELS[name]).parameters)
+    return list(inspect.signature(_model_module(name).build).parameters)
 
 
-def build_model(name: str, **settings: Any) -> SegmentationUNet:
+def build_model(name: str, **settings: Any) -> "SegmentationUNet":
     """Build a model that maps images (B, C, H, W) to logits (B, L, H, W).
 
     Raises:
-        ConfigError: the model is unknown or does not take one of the settings.
+        ConfigError: the model is unknown, or does not take one of the settings.
     """
     options = model_options(name)
     unknown = sorted(set(settings) - set(options))
     if unknown:
         raise ConfigError(f"model {name!r} takes no setting {', '.join(unknown)}; it takes {', '.join(options)}")
-    return MODELS[name](**settings)
+    return _model_module(name).build(**settings)
+
+
+def _model_module(name: str) -> Any:
+    if name not in MODELS:
+        raise ConfigError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
+    return importlib.import_module(f"l2gnet.models.{name}")  # on demand: MONAI takes seconds to import

@@ -39,12 +39,13 @@ class L2GBottleneck(nn.Module):
         return Latent(
             features=self.from_tokens(related.to(features.dtype)),
             loss=quantised.loss,
+            revived=quantised.revived,
             codes=rearrange(quantised.indices, "B (h w) -> B h w", h=height, w=width),
             transport=mapped.transport,
         )
 
 
-def l2gnet(
+def build(
     *,
     channels: int = 1,
     classes: int = 4,

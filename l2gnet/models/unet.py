@@ -3,7 +3,7 @@
 from l2gnet.models.backbone import Identity, SegmentationUNet
 
 
-def unet(
+def build(
     *, channels: int = 1, classes: int = 4, width: int = 16, depth: int = 4, deep_supervision: bool = False
 ) -> SegmentationUNet:
     """Build a plain U-Net with `width` channels at full resolution and `depth` halvings."""

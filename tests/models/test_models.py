@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+import l2gnet
+from l2gnet.errors import ConfigError
+from l2gnet.models import MODELS, build_model, model_options
+
+SMALL = {"width": 4, "depth": 3}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("size", [(32, 32), (40, 24), (33, 51)])
+def test_images_become_logits(name, size):
+    model = build_model(name, classes=5, channels=2, **SMALL).eval()
+    assert model(torch.randn(2, 2, *size)).shape == (2, 5, *size)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_learns(name):
+    torch.manual_seed(0)
+    model = build_model(name, deep_supervision=True, **SMALL).train()
+    trace = model.trace(torch.randn(4, 1, 48, 48))
+    loss = trace.logits.square().mean() + sum(side.square().mean() for side in trace.side_logits)
+    loss.backward()
+    still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert still == []
+
+
+def test_deep_supervision_gives_coarser_logits_while_training():
+    model = build_model("unet", deep_supervision=True, **SMALL)
+    sides = model.train().trace(torch.randn(2, 1, 32, 32)).side_logits
+    assert [tuple(side.shape[2:]) for side in sides] == [(8, 8), (16, 16)]
+    assert model.eval().trace(torch.randn(2, 1, 32, 32)).side_logits == []
+
+
+def test_l2gnet_traces_codes_and_plan():
+    model = build_model("l2gnet", codes=10, code_dim=8, references=6, heads=2, **SMALL).eval()
+    latent = model.trace(torch.randn(3, 1, 32, 32)).latent
+    assert latent.codes.shape == (3, 4, 4)
+    assert latent.codes.max() < 10
+    assert latent.transport.plan.shape == (3 * 2, 16, 6)
+    assert latent.transport.converged.all()
+
+
+def test_the_mapper_adds_only_references_to_a_quantised_unet():
+    few = build_model("l2gnet", codes=10, code_dim=8, references=6, **SMALL)
+    many = build_model("l2gnet", codes=10, code_dim=8, references=26, **SMALL)
+    count = [sum(p.numel() for p in model.parameters()) for model in (few, many)]
+    assert count[1] - count[0] == 20 * 8
+
+
+def test_both_models_share_the_backbone():
+    backbones = [
+        {name: p.shape for name, p in build_model(m, **SMALL).named_parameters() if not name.startswith("bottleneck")}
+        for m in MODELS
+    ]
+    assert all(backbone == backbones[0] for backbone in backbones)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ConfigError, match="unknown model 'vnet'; choose one of unet"):
+        build_model("vnet")
+    with pytest.raises(ConfigError, match="model 'unet' takes no setting codes; it takes channels"):
+        build_model("unet", codes=3)
+    assert "codes" in model_options("l2gnet")
+
+
+def test_an_image_that_does_not_fit_is_refused():
+    model = build_model("unet", **SMALL).eval()
+    with pytest.raises(ValueError, match="at least 8 x 8 pixels, got 4 x 32"):
+        model(torch.randn(1, 1, 4, 32))
+    with pytest.raises(ValueError, match="takes 1 image channel"):
+        model(torch.randn(1, 3, 32, 32))
+
+
+def test_public_names():
+    for name in l2gnet.__all__:
+        assert getattr(l2gnet, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = l2gnet.nothing

@@ -1,0 +1,33 @@
+import json
+
+import pytest
+
+from l2gnet.files import atomic_path, write_json, write_text
+
+
+def test_a_file_appears_whole(tmp_path):
+    write_json(tmp_path / "new" / "a.json", {"x": [1, 2]})
+    assert json.loads((tmp_path / "new" / "a.json").read_text()) == {"x": [1, 2]}
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.json"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    write_text(path, "old")
+
+    def write_half():
+        with atomic_path(path) as temporary:
+            assert temporary.name.endswith(".nii.gz")
+            temporary.write_text("half")
+            raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        write_half()
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_json_refuses_what_json_cannot_hold(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert list(tmp_path.iterdir()) == []

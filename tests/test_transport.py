@@ -1,0 +1,185 @@
+import warnings
+
+import numpy as np
+import ot
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from l2gnet.transport import ConvergenceWarning, TransportPlan, solve_transport
+
+
+def problem(seed: int, B: int = 2, K: int = 7, R: int = 5, dtype: torch.dtype = torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    cost = torch.rand(B, K, R, generator=generator, dtype=dtype)
+    source = torch.rand(B, K, generator=generator, dtype=dtype) + 0.1
+    target = torch.rand(B, R, generator=generator, dtype=dtype) + 0.1
+    return cost, source / source.sum(1, keepdim=True), target / target.sum(1, keepdim=True)
+
+
+def unrolled(cost, source, target, epsilon, iterations=5000):
+    """Sinkhorn in its textbook form, every iteration in the graph."""
+    g = torch.zeros_like(target)
+    for _ in range(iterations):
+        f = -epsilon * ((g[:, None] - cost) / epsilon).logsumexp(2) + epsilon * source.log()
+        g = -epsilon * ((f[:, :, None] - cost) / epsilon).logsumexp(1) + epsilon * target.log()
+    return ((f[:, :, None] + g[:, None] - cost) / epsilon).exp()
+
+
+exact = {"tolerance": 1e-13, "max_iterations": 20_000}
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), epsilon=st.sampled_from([0.03, 0.1, 1.0]))
+def test_plan_equals_pot(seed, epsilon):
+    cost, source, target = problem(seed, B=1)
+    ours = solve_transport(cost, source, target, epsilon=epsilon, **exact)
+    pot = ot.sinkhorn(
+        source[0].numpy(), target[0].numpy(), cost[0].numpy(), epsilon, "sinkhorn_log", numItermax=20_000, stopThr=1e-14
+    )
+    np.testing.assert_allclose(ours.plan[0].numpy(), pot, atol=1e-10)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    B=st.integers(1, 3),
+    K=st.integers(1, 9),
+    R=st.integers(1, 9),
+    tolerance=st.sampled_from([1e-2, 1e-5]),
+)
+def test_marginals_hold_to_the_tolerance(seed, B, K, R, tolerance):
+    cost, source, target = problem(seed, B, K, R)
+    solved = solve_transport(cost, source, target, epsilon=0.1, tolerance=tolerance)
+    assert solved.converged.all()
+    torch.testing.assert_close(solved.plan.sum(2), source)
+    assert ((solved.plan.sum(1) - target).abs().sum(1) <= tolerance).all()
+    torch.testing.assert_close(solved.marginal_error, (solved.plan.sum(1) - target).abs().sum(1))
+    torch.testing.assert_close(solved.cost, (solved.plan * cost).sum((1, 2)))
+
+
+def test_plan_is_made_of_the_potentials():
+    cost, source, target = problem(0)
+    solved = solve_transport(cost, source, target, epsilon=0.1)
+    f, g = solved.source_potential, solved.target_potential
+    torch.testing.assert_close(solved.plan, ((f[:, :, None] + g[:, None] - cost) / 0.1).exp())
+
+
+def test_small_epsilon_approaches_the_linear_programme():
+    cost, source, target = problem(3, B=1)
+    solved = solve_transport(cost, source, target, epsilon=0.002, tolerance=1e-8, max_iterations=100_000)
+    best = ot.emd2(source[0].numpy(), target[0].numpy(), cost[0].numpy())
+    assert best <= solved.cost.item() <= best + 0.002 * np.log(5 * 7)
+
+
+def test_large_epsilon_approaches_the_independent_plan():
+    cost, source, target = problem(4)
+    solved = solve_transport(cost, source, target, epsilon=1e4)
+    torch.testing.assert_close(solved.plan, source[:, :, None] * target[:, None], atol=1e-4, rtol=0)
+
+
+def test_empty_rows_and_columns_stay_empty():
+    cost, source, target = problem(5)
+    source[0, 2], target[1, 3] = 0, 0
+    source, target = source / source.sum(1, keepdim=True), target / target.sum(1, keepdim=True)
+    cost.requires_grad_()
+    solved = solve_transport(cost, source, target, epsilon=0.1, **exact)
+    assert (solved.plan[0, 2] == 0).all()
+    assert (solved.plan[1, :, 3] == 0).all()
+    smaller = solve_transport(cost[1:, :, [0, 1, 2, 4]], source[1:], target[1:, [0, 1, 2, 4]], epsilon=0.1, **exact)
+    torch.testing.assert_close(solved.plan[1:, :, [0, 1, 2, 4]], smaller.plan)
+    gradient = torch.autograd.grad((solved.plan**2).sum(), cost)[0]
+    assert gradient.isfinite().all()
+    assert (gradient[0, 2] == 0).all()
+
+
+def test_a_shared_cost_serves_every_image():
+    cost, source, target = problem(6)
+    shared = solve_transport(cost[0], source, target[0], epsilon=0.1)
+    each = solve_transport(cost[:1].expand(2, -1, -1), source, target[:1].expand(2, -1), epsilon=0.1)
+    torch.testing.assert_close(shared.plan, each.plan)
+
+
+def test_codes_that_are_equal_can_be_merged():
+    cost, source, target = problem(7)
+    cost[:, 1] = cost[:, 0]
+    solved = solve_transport(cost, source, target, epsilon=0.1, **exact)
+    merged_source = torch.cat([source[:, :1] + source[:, 1:2], source[:, 2:]], dim=1)
+    merged = solve_transport(cost[:, 1:], merged_source, target, epsilon=0.1, **exact)
+    torch.testing.assert_close(solved.plan[:, 0] + solved.plan[:, 1], merged.plan[:, 0])
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.2, 1.0])
+def test_gradients_are_those_of_the_converged_unrolled_loop(epsilon):
+    cost, source, target = problem(8)
+    weights = torch.rand(2, 7, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    logits = [source.log().requires_grad_(), target.log().requires_grad_()]
+    cost.requires_grad_()
+
+    def gradients(solve):
+        plan = solve(cost, logits[0].softmax(1), logits[1].softmax(1))
+        return torch.autograd.grad((weights * plan).sum(), [cost, *logits])
+
+    ours = gradients(lambda *given: solve_transport(*given, epsilon=epsilon, **exact).plan)
+    loop = gradients(lambda *given: unrolled(*given, epsilon))
+    for mine, reference in zip(ours, loop, strict=True):
+        assert (mine - reference).norm() <= 1e-8 * reference.norm()
+
+
+def test_half_precision_is_solved_in_single_precision():
+    cost, source, target = problem(9)
+    solved = solve_transport(cost.half(), source.half(), target.float(), epsilon=0.1, tolerance=2e-3)
+    assert solved.plan.dtype == torch.float32
+    assert solved.converged.all()
+
+
+def test_an_unsolved_plan_says_so():
+    cost, source, target = problem(10)
+    with pytest.warns(ConvergenceWarning, match="marginal error"):
+        solved = solve_transport(cost, source, target, epsilon=0.001, max_iterations=2)
+    assert not solved.converged.any()
+    assert (solved.iterations == 2).all()
+
+
+def test_a_converged_image_does_not_move_while_others_go_on():
+    cost, source, target = problem(11)
+    cost[0] = 0.5  # solved by the first step
+    together = solve_transport(cost, source, target, epsilon=0.01, max_iterations=5000)
+    alone = solve_transport(cost[:1], source[:1], target[:1], epsilon=0.01)
+    assert together.iterations[0] == alone.iterations[0] < together.iterations[1]
+    torch.testing.assert_close(together.plan[:1], alone.plan)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, a, b: (c, a * 2, b), "same mass"),
+        (lambda c, a, b: (c, a * 0, b * 0), "same mass, above 0"),
+        (lambda c, a, b: (c, -a, b), "must not be negative"),
+        (lambda c, a, b: (c * torch.nan, a, b), "cost must be finite"),
+        (lambda c, a, b: (c, a, b / 0), "target must be finite"),
+        (lambda c, a, b: (c[:, :3], a, b), "cost must have shape"),
+        (lambda c, a, b: (c, a, torch.cat([b, b, b])), "target must have shape"),
+        (lambda c, a, b: (c[:, :0], a[:, :0], b), "at least one row"),
+    ],
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_bad_input_is_refused_with_the_rule(change, message):
+    cost, source, target = problem(12)
+    with pytest.raises(ValueError, match=message):
+        solve_transport(*change(cost, source, target), epsilon=0.1)
+
+
+def test_epsilon_must_be_positive():
+    with pytest.raises(ValueError, match="epsilon must be above 0, got 0"):
+        solve_transport(*problem(13), epsilon=0.0)
+
+
+def test_a_plan_shows_itself():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        solved: TransportPlan = solve_transport(*problem(14), epsilon=0.001, max_iterations=1)
+    html = solved._repr_html_()
+    assert "<svg" in html
+    assert "<b>no</b>" in html  # not converged, and it says so
