@@ -1,0 +1,283 @@
+"""Volumes in and out: every NIfTI file is read in one display order, and labels go back onto the file's own grid."""
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.spatialimages import HeaderDataError
+
+from l2gnet.errors import VolumeError
+from l2gnet.files import atomic_path
+from l2gnet.shapes import Float, Num, UInt8
+
+_MAX_BYTES = 2 * 2**30  # of one volume, as stored and as float32
+_DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib, technical details)
+_QFORM = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+_GEOMETRY = (*_QFORM, "sform_code", "srow_x", "srow_y", "srow_z", "xyzt_units")
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scan or label map (D H W) in display order, with the affine from voxel index (d, h, w, 1) to world RAS in mm.
+
+    `stored` holds the geometry fields (and nothing else) of the header the volume was read with, so that
+    `write_labels` can put labels back on that file's axes; None for a volume that was never a file.
+    """
+
+    array: Num[np.ndarray, "D H W"]
+    affine: Float[np.ndarray, "4 4"]
+    stored: nib.Nifti1Header | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along (D, H, W)."""
+        D, H, W = self.array.shape
+        return D, H, W
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxels along (D, H, W), in mm."""
+        D, H, W = nib.affines.voxel_sizes(self.affine).tolist()
+        return D, H, W
+
+    def like(self, array: Num[np.ndarray, "..."]) -> "Volume":
+        """Return another array on this grid; raises VolumeError where the shapes differ."""
+        if array.shape != self.array.shape:
+            raise VolumeError(
+                f"An array on this grid must have its shape {self.shape}; found {array.shape}; resample it first."
+            )
+        return replace(self, array=array)
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a 3-D NIfTI scan as float32, scaling applied, in display order.
+
+    D is the slice axis: the thickest one where the largest spacing exceeds 1.2 times the second, else the one nearest
+    to superior-inferior. Where D runs nearest to superior-inferior, anterior-posterior or right-left, the axis codes
+    of (D, H, W) are SPL, PIL or LIP. The order depends on the world alone, not on how the file stores its axes.
+    Raises VolumeError for a file that is damaged, not 3-D or not finite.
+    """
+    path = Path(path)
+    voxels, affine, geometry = _load(path)
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = voxels.astype(np.float32)
+    if not np.isfinite(array).all():
+        value = f"{array.size - np.isfinite(array).sum()} that are not"
+        raise volume_error(path, "every voxel must be finite in float32", value, "export the scan again")
+    return _displayed(array, affine, geometry)
+
+
+def read_labels(path: str | Path) -> Volume:
+    """Read a 3-D NIfTI label map as uint8, in display order; raises VolumeError as `read_volume` does.
+
+    Labels must be exact integers in 0..255.
+    """
+    path = Path(path)
+    voxels, affine, geometry = _load(path)
+    return _displayed(_exact_labels(path, voxels), affine, geometry)
+
+
+def write_labels(path: str | Path, labels: Volume) -> None:
+    """Write integer labels as uint8 to `path` (.nii or .nii.gz), atomically, on the grid of the file they belong to.
+
+    Geometry fields are bit for bit those of that file; no other header field of it is written.
+    Raises VolumeError for another suffix or labels outside 0..255.
+    """
+    path = _nifti_path(path)
+    array = _exact_labels(path, labels.array)
+    if labels.stored is None:
+        header = nib.Nifti1Header()
+        header.set_qform(labels.affine, code="unknown")  # sets the voxel sizes
+        header.set_sform(labels.affine, code="scanner")
+        header.set_xyzt_units("mm")
+        array_stored = array
+    else:
+        header = labels.stored.copy()
+        stored, display = _orientations(_world_affine(path, header))
+        array_stored = apply_orientation(array, ornt_transform(display, stored))
+    header.set_data_dtype(np.uint8)
+    image_class = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    with atomic_path(path) as temporary:
+        image_class(array_stored, None, header).to_filename(temporary)
+
+
+def require_same_grid(image: Volume, labels: Volume, image_path: str | Path, labels_path: str | Path) -> None:
+    """Raise VolumeError, naming both files, unless both volumes lie on one grid.
+
+    That is: equal shapes, and no corner voxel moved by more than a twentieth of the smallest spacing.
+    """
+    rule = f"the grid must be that of {image_path}"
+    remedy = "resample the labels onto the image, or pair it with the right file"
+    if image.shape != labels.shape:
+        raise volume_error(labels_path, rule, f"shape {labels.shape} against {image.shape} (D, H, W)", remedy)
+    corners = np.stack([*np.meshgrid(*((0, n - 1) for n in image.shape)), np.ones((2, 2, 2))]).reshape(4, 8)
+    moved_mm = float(np.linalg.norm((image.affine - labels.affine) @ corners, axis=0).max())
+    if moved_mm > 0.05 * min(image.spacing_mm):
+        value = f"a corner voxel {moved_mm:.3g} mm away, with spacing {_mm(labels)} against {_mm(image)} mm"
+        raise volume_error(labels_path, rule, value, remedy)
+
+
+def volume_error(path: str | Path, rule: str, value: object, remedy: str) -> VolumeError:
+    """Return the one error of a file that cannot be used: the file, the rule, the value found and the remedy."""
+    return VolumeError(f"{path}: {rule}; found {value}; {remedy}.")
+
+
+@np.errstate(all="ignore")  # every number is checked, so that numpy's warnings would add nothing
+def _load(path: Path) -> tuple[Num[np.ndarray, "_ _ _"], Float[np.ndarray, "4 4"], nib.Nifti1Header]:
+    """Return scaled voxels, affine and geometry as stored; nothing large is read before the header is checked."""
+    path = _nifti_path(path)
+    if not path.is_file():
+        raise volume_error(path, "the image must be an existing file", "none", "check the path")
+    zipped = path.suffix.lower() == ".gz"
+    try:
+        size = path.stat().st_size
+        with gzip.open(path) if zipped else path.open("rb") as stream:
+            header = _parsed_header(path, stream.read(nib.Nifti2Header.sizeof_hdr))
+            shape, dtype, offset, (slope, inter) = _checked_fields(path, header)
+            count = math.prod(shape)
+            end = offset + count * dtype.itemsize
+            if end > (size * _DEFLATE_RATIO if zipped else size):
+                value = f"{size} bytes{' compressed' if zipped else ''} for {shape} voxels of {dtype.name}"
+                raise volume_error(path, "the file must hold what its header claims", value, "copy or export it again")
+            if max(end, 4 * count) > _MAX_BYTES:
+                rule = f"a volume may take {_MAX_BYTES // 2**30} GiB as float32"
+                raise volume_error(path, rule, f"{shape} voxels of {dtype.name}", "crop or resample it first")
+            geometry = _geometry(header)
+            affine = _world_affine(path, geometry)
+            stream.seek(offset)
+            data = stream.read(count * dtype.itemsize)
+            while stream.tell() < _MAX_BYTES and stream.read(2**20):
+                pass  # on to the end of the file, where gzip compares its checksum
+    except (OSError, EOFError, zlib.error) as error:
+        raise volume_error(path, "the file must be readable to its end", error, "copy or export it again") from error
+    if len(data) < count * dtype.itemsize:
+        value = f"{len(data)} of {count * dtype.itemsize} bytes of voxels"
+        raise volume_error(path, "the file must hold what its header claims", value, "copy or export it again")
+    voxels = np.frombuffer(data, dtype).reshape(shape, order="F")
+    if (slope, inter) != (1.0, 0.0):
+        voxels = voxels.astype(np.float64) * slope + inter
+    return voxels, affine, geometry
+
+
+def _parsed_header(path: Path, block: bytes) -> nib.Nifti1Header:
+    for kind in (nib.Nifti1Header, nib.Nifti2Header):
+        if kind.may_contain_header(block):
+            # No check by nibabel: it would silently repair some fields.
+            header = kind(block[: kind.sizeof_hdr], check=False)
+            if header["magic"].item().startswith(b"n+"):
+                return header
+    rule = "the file must start with the header of a single-file NIfTI image"
+    raise volume_error(path, rule, f"first bytes {block[:4]!r}", "convert it to .nii or .nii.gz")
+
+
+def _checked_fields(
+    path: Path, header: nib.Nifti1Header
+) -> tuple[tuple[int, int, int], np.dtype, int, tuple[float, float]]:
+    """Return shape, data type, offset of the first voxel and scaling (slope, intercept), each within its bounds."""
+    dims = [int(n) for n in header["dim"]]
+    shape = dims[1 : 1 + dims[0]] if 1 <= dims[0] <= 7 else []
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    if len(shape) != 3 or min(shape) < 1:
+        remedy = "split a series into one file a frame" if len(shape) > 3 else "store the slices as one volume"
+        raise volume_error(path, "the image must have 3 dimensions, each positive", f"dim {dims}", remedy)
+    try:
+        dtype = header.get_data_dtype()
+    except (HeaderDataError, KeyError) as error:
+        value = f"datatype {header['datatype']}"
+        raise volume_error(path, "the voxel type must be a NIfTI type", value, "export it again") from error
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise volume_error(path, "voxels must be integers or floats", dtype.name, "export one grey value a voxel")
+    offset = float(header["vox_offset"])
+    if not (np.isfinite(offset) and offset >= header.sizeof_hdr + 4 and offset.is_integer()):
+        rule = f"vox_offset must be an integer from {header.sizeof_hdr + 4} on"
+        raise volume_error(path, rule, offset, "export the image again")
+    if int(header["xyzt_units"]) & 7 not in (0, 2):
+        raise volume_error(path, "xyzt_units must say mm", int(header["xyzt_units"]), "convert the header to mm")
+    codes = int(header["qform_code"]), int(header["sform_code"])
+    if not all(code in nib.nifti1.xform_codes for code in codes):  # readers disagree where such an image lies
+        raise volume_error(path, "qform_code and sform_code must be NIfTI's 0..5", codes, "repair the header")
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or np.isnan(slope):  # the format's and nibabel's way of saying: no scaling
+        slope, inter = 1.0, 0.0
+    if not np.isfinite([slope, inter]).all():
+        raise volume_error(path, "scl_slope and scl_inter must be finite", (slope, inter), "export the image again")
+    return (shape[0], shape[1], shape[2]), dtype, int(offset), (slope, inter)
+
+
+def _geometry(header: nib.Nifti1Header) -> nib.Nifti1Header:
+    """Copy what places the voxels in the world, by allow-list: headers may carry names and dates."""
+    geometry = type(header)()
+    for name in _GEOMETRY:
+        geometry[name] = header[name]
+    geometry["pixdim"][:4] = header["pixdim"][:4]
+    return geometry
+
+
+def _world_affine(path: Path, geometry: nib.Nifti1Header) -> Float[np.ndarray, "4 4"]:
+    """Return the affine from stored voxel index to world RAS in mm, after checks.
+
+    The header states the voxel size twice. Where the two differ, the one left at 1 mm gives way: the affine of every
+    ACDC file, for example, has unit columns, and only pixdim knows the spacing.
+    """
+    pixdim_mm = geometry["pixdim"][1:4].astype(np.float64)
+    if not ((pixdim_mm >= 1e-6) & (pixdim_mm <= 1e6)).all():
+        raise volume_error(path, "voxel sizes must lie in 1e-6..1e6 mm", pixdim_mm.tolist(), "repair pixdim")
+    try:
+        affine = np.asarray(geometry.get_best_affine(), np.float64)
+    except (HeaderDataError, ValueError) as error:
+        raise volume_error(path, "qform or sform must give an affine", error, "repair the header") from error
+    if not (np.isfinite(affine).all() and np.abs(affine).max() <= 1e6):
+        raise volume_error(path, "the affine must be finite, within 1e6 mm", affine[:3].tolist(), "repair the header")
+    lengths_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    if lengths_mm.min() < 1e-6 or abs(np.linalg.det(affine[:3, :3] / lengths_mm)) < 1e-3:
+        raise volume_error(path, "the affine must be invertible", affine[:3].tolist(), "repair qform or sform")
+    if np.allclose(lengths_mm, 1, atol=1e-3):
+        affine[:3, :3] *= pixdim_mm / lengths_mm
+    elif not np.allclose(pixdim_mm, 1, atol=1e-3) and not np.allclose(pixdim_mm, lengths_mm, rtol=0.1, atol=0):
+        value = f"pixdim {pixdim_mm.tolist()} and affine {lengths_mm.tolist()} mm"
+        raise volume_error(path, "pixdim and affine must give one voxel size", value, "repair the wrong one")
+    return affine
+
+
+def _orientations(affine: Float[np.ndarray, "4 4"]) -> tuple[Float[np.ndarray, "3 2"], Float[np.ndarray, "3 2"]]:
+    """Return nibabel's orientation of the stored axes and of (D, H, W)."""
+    tilt = np.eye(4)  # so that a grid at exactly 45 degrees has one nearest axis, however it is stored
+    tilt[:3, :3] += 1e-4 * np.array([[0, -3, 2], [3, 0, -1], [-2, 1, 0]])
+    stored = io_orientation(tilt @ affine)
+    spacing_mm = nib.affines.voxel_sizes(affine)
+    _, second, thickest = np.argsort(spacing_mm)
+    anisotropic = round(spacing_mm[thickest] / spacing_mm[second], 3) > 1.2  # rounded: 1.2 in float32 is not above 1.2
+    world_axis = int(stored[thickest, 0]) if anisotropic else 2
+    return stored, axcodes2ornt(("LIP", "PIL", "SPL")[world_axis])
+
+
+def _displayed(array: Num[np.ndarray, "_ _ _"], affine: Float[np.ndarray, "4 4"], geometry: nib.Nifti1Header) -> Volume:
+    transform = ornt_transform(*_orientations(affine))
+    display = np.ascontiguousarray(apply_orientation(array, transform))
+    return Volume(display, affine @ inv_ornt_aff(transform, array.shape), geometry)
+
+
+def _exact_labels(path: Path, values: Num[np.ndarray, "_ _ _"]) -> UInt8[np.ndarray, "_ _ _"]:
+    with np.errstate(invalid="ignore"):
+        wrong = ~((values >= 0) & (values <= 255) & (values == np.floor(values)))
+    if wrong.any():
+        examples = np.unique(values[wrong])[:3].tolist()
+        raise volume_error(path, "labels must be integers in 0..255", examples, "give the label map, not the scan")
+    return values.astype(np.uint8)
+
+
+def _nifti_path(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise volume_error(path, "the name must end in .nii or .nii.gz", path.name, "convert or rename it")
+    return path
+
+
+def _mm(volume: Volume) -> str:
+    return " x ".join(f"{length:.3g}" for length in volume.spacing_mm)
