@@ -1,0 +1,74 @@
+"""The pixel grid that a model sees: from a scan's own grid to it, and back.
+
+In-plane resampling to a stated spacing, then a crop or pad around the middle. Slices stay slices.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from l2gnet.data.volume import Volume
+from l2gnet.shapes import Float, Float32, UInt8
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Square slices of `size_px` pixels of `spacing_mm`, with intensities mapped to 0..255.
+
+    `window` is the intensity range that fills 0..255, in the scan's units (HU for CT); without one it is the
+    0.5th to 99.5th percentile of each volume, since MR has no units.
+    """
+
+    spacing_mm: float
+    size_px: int
+    window: tuple[float, float] | None = None
+
+    def image(self, scan: Volume) -> UInt8[np.ndarray, "D H W"]:
+        """The scan on this grid, as integers: half a step is 0.2 % of the range, far below a scan's noise."""
+        pixels = torch.from_numpy(np.ascontiguousarray(scan.array, dtype=np.float32))
+        low, high = self.window or np.percentile(scan.array, (0.5, 99.5))
+        scaled = (pixels - float(low)) / max(float(high) - float(low), 1e-6)
+        resampled = _resample(scaled.clamp(0, 1)[:, None], self._resampled_size(scan))
+        return (self._crop(resampled)[:, 0] * 255).round().to(torch.uint8).numpy()
+
+    def labels(self, labels: Volume, classes: int) -> UInt8[np.ndarray, "D H W"]:
+        """The label map on this grid: each class is resampled as a share of the pixel, the largest share wins."""
+        index = torch.from_numpy(np.ascontiguousarray(labels.array, dtype=np.int64))
+        shares = F.one_hot(index, classes).movedim(3, 1).float()
+        resampled = self._crop(_resample(shares, self._resampled_size(labels)), background=1.0)
+        return resampled.argmax(1).to(torch.uint8).numpy()
+
+    def labels_from(self, scores: Float[Tensor, "D L h w"], scan: Volume) -> UInt8[np.ndarray, "D H W"]:
+        """Class scores on this grid (probabilities) to labels on the scan's own grid; outside lies background."""
+        resampled_size = self._resampled_size(scan)
+        on_resampled = _centre(scores, resampled_size, background=1.0)
+        back = F.interpolate(on_resampled, scan.array.shape[1:], mode="bilinear", align_corners=False)
+        return back.argmax(1).to(torch.uint8).cpu().numpy()
+
+    def _resampled_size(self, scan: Volume) -> tuple[int, int]:
+        _, height, width = scan.array.shape
+        _, row_mm, column_mm = scan.spacing_mm
+        return max(1, round(height * row_mm / self.spacing_mm)), max(1, round(width * column_mm / self.spacing_mm))
+
+    def _crop(self, slices: Float32[Tensor, "D C h w"], background: float = 0.0) -> Float32[Tensor, "D C H W"]:
+        return _centre(slices, (self.size_px, self.size_px), background)
+
+
+def _resample(slices: Float32[Tensor, "D C H W"], size: tuple[int, int]) -> Float32[Tensor, "D C h w"]:
+    return F.interpolate(slices, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def _centre(slices: Float[Tensor, "D C H W"], size: tuple[int, int], background: float) -> Float[Tensor, "D C h w"]:
+    """Crop or pad around the middle; padding is 0, but `background` in the first channel."""
+    height, width = slices.shape[2:]
+    # Rounded towards zero, so that going there and back returns to the same pixels.
+    top, left = int((height - size[0]) / 2), int((width - size[1]) / 2)
+    out = slices.new_zeros((*slices.shape[:2], *size))
+    out[:, 0] = background
+    source = slices[:, :, max(top, 0) : max(top, 0) + size[0], max(left, 0) : max(left, 0) + size[1]]
+    y, x = max(-top, 0), max(-left, 0)
+    out[:, :, y : y + source.shape[2], x : x + source.shape[3]] = source
+    return out

@@ -1,0 +1,96 @@
+"""Labelled slices in memory, prepared once from volumes and kept in a compact cache."""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from l2gnet.data.dataset import Case
+from l2gnet.data.grid import Grid
+from l2gnet.files import atomic_path
+from l2gnet.shapes import Int64, UInt8
+
+_FORMAT = 1  # counts up when the same settings would prepare other pixels
+
+
+@dataclass(frozen=True)
+class SliceSet:
+    """Slices of many cases, stacked: slice s belongs to case `names[case[s]]`."""
+
+    images: UInt8[np.ndarray, "S H W"]
+    labels: UInt8[np.ndarray, "S H W"]
+    case: Int64[np.ndarray, " S"]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, names: Iterable[str]) -> "SliceSet":
+        """The slices of the named cases, in the order of this set."""
+        wanted = set(names)
+        kept = tuple(name for name in self.names if name in wanted)
+        new_index = {self.names.index(name): position for position, name in enumerate(kept)}
+        rows = np.isin(self.case, list(new_index))
+        case = np.array([new_index[old] for old in self.case[rows]], dtype=np.int64)
+        return SliceSet(self.images[rows], self.labels[rows], case, kept)
+
+
+def prepare_slices(cases: Sequence[Case], grid: Grid, classes: int) -> SliceSet:
+    """Load every case and put its slices on the grid."""
+    images, labels, owner = [], [], []
+    for position, case in enumerate(tqdm(cases, desc="prepare", unit="volume", leave=False)):
+        image, label = case.load()
+        images.append(grid.image(image))
+        labels.append(grid.labels(label, classes))
+        owner += [position] * len(images[-1])
+    return SliceSet(
+        np.concatenate(images),
+        np.concatenate(labels),
+        np.array(owner, dtype=np.int64),
+        tuple(case.name for case in cases),
+    )
+
+
+def cached_slices(cases: Sequence[Case], grid: Grid, classes: int, cache_dir: str | Path) -> tuple[SliceSet, Path]:
+    """Prepared slices from the cache if it holds exactly these, else prepare and store them.
+
+    The cache's name is a hash of the grid and of the content of every source file, so that a stale cache is
+    never used. Returns the slices and the cache file.
+    """
+    path = Path(cache_dir) / f"slices-{cache_key(cases, grid, classes)}.npz"
+    if path.exists():
+        stored = _read(path)
+        if stored is not None:
+            return stored, path
+    slices = prepare_slices(cases, grid, classes)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file, images=slices.images, labels=slices.labels, case=slices.case, names=np.array(slices.names)
+        )
+    return slices, path
+
+
+def cache_key(cases: Sequence[Case], grid: Grid, classes: int) -> str:
+    """A hash of everything that the prepared slices depend on."""
+    digest = hashlib.sha256(json.dumps([_FORMAT, asdict(grid), classes]).encode())
+    for case in cases:
+        digest.update(case.name.encode())
+        for path in case.files:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _read(path: Path) -> SliceSet | None:
+    """The cached slices, or None when the file is damaged and must be made again."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return SliceSet(
+                stored["images"], stored["labels"], stored["case"], tuple(str(name) for name in stored["names"])
+            )
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,101 @@
+"""Every setting of a training run: the flags of `l2gnet train` and the parameters of `notebooks/01_train.ipynb`."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from l2gnet.errors import ConfigError
+from l2gnet.models import ModelName, model_options
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What decides a training run. The defaults are a demonstration on the phantom, done in under a minute."""
+
+    model: ModelName = "l2gnet"  # unet or l2gnet
+    data: Literal["phantom", "acdc"] = "phantom"  # phantom (synthetic hearts, made on the fly) or acdc
+    data_dir: str = ""  # folder of the data set; the phantom needs none
+    cache_dir: str = "cache"  # prepared slices of real data are kept here
+    patients: int = 40  # phantom patients to make; real data sets bring their own
+    validation_patients: int = 8  # patients held out for evaluation, equally from each diagnosis group
+    spacing_mm: float = 2.0  # in-plane pixel size that the model sees, in mm
+    size_px: int = 96  # height and width that the model sees, in pixels, around the middle of the scan
+    width: int = 8  # channels at full resolution; they double at each level
+    depth: int = 4  # halvings of the resolution between image and bottleneck
+    deep_supervision: bool = False  # also train the coarser decoder levels
+    codes: int = 128  # K, vectors in the codebook (l2gnet)
+    code_dim: int = 32  # d, dimension of a code (l2gnet)
+    references: int = 32  # R, trainable references that codes are transported to (l2gnet)
+    heads: int = 1  # parts of the code dimension with a transport plan each (l2gnet)
+    epsilon: float = 0.1  # entropy of the transport plan, in units of the cost, which lies in 0 to 1 (l2gnet)
+    cost: Literal["cosine", "euclidean", "dot"] = (
+        "cosine"  # cost between codes and references: cosine, euclidean or dot (l2gnet)
+    )
+    readout: Literal["barycentric", "grid"] = (
+        "barycentric"  # way back from references to pixels: barycentric or grid (l2gnet)
+    )
+    epochs: int = 10  # passes over the training slices
+    batch_size: int = 16  # slices a step
+    learning_rate: float = 0.005  # peak of the one-cycle schedule (AdamW)
+    weight_decay: float = 0.01  # of AdamW
+    flips: bool = False  # mirror training slices left to right and top to bottom
+    patience: int = 0  # epochs without a better validation Dice before training stops early; 0 never stops
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = (
+        "32-true"  # 32-true, bf16-mixed or 16-mixed (Lightning's names)
+    )
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"  # auto, cpu or gpu
+    seed: int = 0  # decides weights, split, order and augmentation
+    resume: bool = False  # go on from the last checkpoint in the run folder
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            choices = get_args(field.type)
+            value = getattr(self, field.name)
+            _require(not choices or value in choices, field.name, f"one of {', '.join(map(str, choices))}", value)
+        _require(self.data == "phantom" or self.data_dir != "", "data_dir", f"the folder of {self.data}", self.data_dir)
+        counts = ("patients", "validation_patients", "size_px", "width", "depth", "epochs", "batch_size")
+        for name in (*counts, "codes", "code_dim", "references", "heads"):
+            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("spacing_mm", "epsilon", "learning_rate"):
+            _require(0 < getattr(self, name) < float("inf"), name, "above 0 and finite", getattr(self, name))
+        for name in ("weight_decay", "patience", "seed"):
+            _require(0 <= getattr(self, name) < float("inf"), name, "0 or more, and finite", getattr(self, name))
+        smallest = 2 ** (self.depth + 1)
+        _require(self.size_px >= smallest, "size_px", f"at least {smallest} at depth {self.depth}", self.size_px)
+        _require(self.code_dim % self.heads == 0, "heads", f"a divisor of code_dim = {self.code_dim}", self.heads)
+        if self.data == "phantom":
+            rule = f"below patients = {self.patients}"
+            _require(self.validation_patients < self.patients, "validation_patients", rule, self.validation_patients)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "TrainSettings":
+        """Check names and types of values from a file, a notebook or a command line, then build the settings.
+
+        Raises:
+            ConfigError: a name is unknown, or a value has another type or is out of range.
+        """
+        types = {field.name: field.type for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - set(types))
+        if unknown:
+            raise ConfigError(f"unknown setting {', '.join(unknown)}; the settings are {', '.join(types)}")
+        checked = {}
+        for name, value in values.items():
+            wanted: Any = str if get_args(types[name]) else types[name]
+            if wanted is float and type(value) is int:
+                value = float(value)
+            if type(value) is not wanted:
+                rule = f"of type {wanted.__name__}"
+                raise ConfigError(f"{name} must be {rule}, got {value!r} of type {type(value).__name__}")
+            checked[name] = value
+        return cls(**checked)
+
+    def model_settings(self, classes: int) -> dict[str, Any]:
+        """The part of these settings that builds the model, for `build_model(settings.model, ...)`."""
+        own = dataclasses.asdict(self)
+        return {"classes": classes} | {name: own[name] for name in model_options(self.model) if name in own}
+
+
+def _require(holds: bool, name: str, rule: str, value: Any) -> None:
+    if not holds:
+        raise ConfigError(f"{name} must be {rule}, got {value!r}")

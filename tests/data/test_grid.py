@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from l2gnet.data.grid import Grid
+from l2gnet.data.volume import Volume
+
+
+def volume(array, spacing_mm):
+    return Volume(array, np.diag([*spacing_mm, 1.0]))
+
+
+def disc(size=(3, 80, 90), spacing_mm=(8.0, 1.25, 1.25), radius_mm=25.0):
+    _, H, W = size
+    y, x = np.mgrid[:H, :W]
+    middle = ((y - (H - 1) / 2) * spacing_mm[1]) ** 2 + ((x - (W - 1) / 2) * spacing_mm[2]) ** 2
+    return volume(np.repeat((middle < radius_mm**2)[None], size[0], 0).astype(np.uint8), spacing_mm)
+
+
+@settings(max_examples=40, deadline=None)
+@given(height=st.integers(60, 100), width=st.integers(60, 100), size_px=st.integers(40, 110))
+def test_same_spacing_there_and_back_is_exact_inside_the_crop(height, width, size_px):
+    labels = np.random.default_rng(0).integers(0, 3, (2, height, width)).astype(np.uint8)
+    scan, grid = volume(labels, (5.0, 1.0, 1.0)), Grid(1.0, size_px)
+    on_grid = grid.labels(scan, 3)
+    scores = torch.nn.functional.one_hot(torch.from_numpy(on_grid).long(), 3).movedim(3, 1).float()
+    back = grid.labels_from(scores, scan)
+    inside = back != 0
+    assert np.array_equal(back[inside], labels[inside])
+    assert inside.sum() >= 0.6 * (labels != 0).sum() * min(1, size_px / height) * min(1, size_px / width)
+
+
+@pytest.mark.parametrize("spacing_mm", [0.8, 1.25, 2.0])
+def test_a_disc_survives_resampling(spacing_mm):
+    scan, grid = disc(), Grid(spacing_mm, 96)
+    on_grid = grid.labels(scan, 2)
+    area_mm2 = on_grid[0].sum() * spacing_mm**2
+    assert area_mm2 == pytest.approx(np.pi * 25**2, rel=0.03)
+    scores = torch.nn.functional.one_hot(torch.from_numpy(on_grid).long(), 2).movedim(3, 1).float()
+    back = grid.labels_from(scores, scan)
+    dice = 2 * (back & scan.array).sum() / (back.sum() + scan.array.sum())
+    assert dice > 0.97
+
+
+def test_image_and_labels_land_on_the_same_pixels():
+    scan, grid = disc(), Grid(1.7, 64)
+    image, labels = grid.image(scan.like(scan.array.astype(np.float32) * 300)), grid.labels(scan, 2)
+    assert ((image > 127) == (labels == 1)).mean() > 0.999
+
+
+def test_anisotropic_pixels_become_square():
+    labels = disc((2, 100, 50), (8.0, 1.0, 2.0)).array
+    on_grid = Grid(1.0, 96).labels(volume(labels, (8.0, 1.0, 2.0)), 2)[0]
+    assert on_grid.any(1).sum() == pytest.approx(on_grid.any(0).sum(), abs=2)
+
+
+def test_a_window_is_the_same_for_every_scan():
+    scan = volume(np.array([[[-1000.0, -125.0], [75.0, 275.0]]], dtype=np.float32), (1.0, 1.0, 1.0))
+    image = Grid(1.0, 2, window=(-125.0, 275.0)).image(scan)
+    assert image[0].tolist() == [[0, 0], [128, 255]]
+
+
+def test_a_constant_scan_is_not_divided_by_zero():
+    scan = volume(np.full((1, 4, 4), 7.0, dtype=np.float32), (1.0, 1.0, 1.0))
+    assert (Grid(1.0, 4).image(scan) == 0).all()

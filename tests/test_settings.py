@@ -1,0 +1,45 @@
+import dataclasses
+
+import pytest
+
+from l2gnet.errors import ConfigError
+from l2gnet.models import build_model
+from l2gnet.settings import TrainSettings
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"model": "vnet"}, "model must be one of unet, l2gnet, got 'vnet'"),
+        ({"data": "acdc"}, "data_dir must be the folder of acdc, got ''"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0 and finite, got nan"),
+        ({"weight_decay": -1.0}, "weight_decay must be 0 or more"),
+        ({"size_px": 16}, "size_px must be at least 32 at depth 4, got 16"),
+        ({"heads": 3}, "heads must be a divisor of code_dim = 32, got 3"),
+        ({"validation_patients": 40}, "validation_patients must be below patients = 40, got 40"),
+        ({"epoch": 3}, "unknown setting epoch; the settings are model, data"),
+        ({"epochs": 2.0}, "epochs must be of type int, got 2.0 of type float"),
+        ({"flips": 1}, "flips must be of type bool, got 1 of type int"),
+        ({"epochs": True}, "epochs must be of type int, got True of type bool"),
+    ],
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_a_wrong_setting_is_refused_with_the_rule(values, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainSettings.from_mapping(values)
+
+
+def test_whole_numbers_serve_as_floats():
+    assert TrainSettings.from_mapping({"spacing_mm": 2}).spacing_mm == 2.0
+
+
+def test_settings_survive_the_trip_through_a_mapping():
+    settings = TrainSettings(model="unet", epochs=3)
+    assert TrainSettings.from_mapping(dataclasses.asdict(settings)) == settings
+
+
+@pytest.mark.parametrize("model", ["unet", "l2gnet"])
+def test_model_settings_build_the_model(model):
+    settings = TrainSettings(model=model)
+    build_model(model, **settings.model_settings(classes=4))
