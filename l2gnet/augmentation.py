@@ -1,0 +1,39 @@
+"""Augmentation of a whole batch, on the device that holds it, by kornia."""
+
+import kornia.augmentation as K
+import torch
+from torch import nn
+
+from l2gnet.shapes import Float32, Int64
+
+
+class Augmentation(nn.Module):
+    """Random rotation, shift, scale, gamma, brightness, contrast, blur and noise; mirrors if asked.
+
+    Rotations up to 30 degrees, shifts to 10 % of the picture, scales from 0.8 to 1.25: the spread between
+    scanners and patients, not more. Images lie in 0..1.
+    """
+
+    def __init__(self, *, flips: bool):
+        super().__init__()
+        mirrors = [K.RandomHorizontalFlip(p=0.5), K.RandomVerticalFlip(p=0.5)] if flips else []
+        self.geometry = K.AugmentationSequential(
+            *mirrors,
+            K.RandomAffine(degrees=30.0, translate=(0.1, 0.1), scale=(0.8, 1.25), p=0.8),
+            data_keys=["input", "mask"],
+        )
+        self.intensity = nn.Sequential(
+            K.RandomGamma((0.7, 1.5), p=0.3),
+            K.RandomBrightness((0.8, 1.2), clip_output=False, p=0.3),
+            K.RandomContrast((0.75, 1.25), clip_output=False, p=0.3),
+            K.RandomGaussianBlur((3, 3), (0.3, 1.0), p=0.1),
+            K.RandomGaussianNoise(std=0.03, p=0.3),
+        )
+
+    @torch.no_grad()
+    def forward(
+        self, images: Float32[torch.Tensor, "B C H W"], labels: Int64[torch.Tensor, "B H W"]
+    ) -> tuple[Float32[torch.Tensor, "B C H W"], Int64[torch.Tensor, "B H W"]]:
+        """Augment images and labels alike; labels keep whole class numbers."""
+        images, masks = self.geometry(images, labels[:, None].float())
+        return self.intensity(images), masks[:, 0].round().long()

@@ -1,0 +1,95 @@
+"""Predictions against truth on the original grid: per patient, per structure, ED and ES."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from l2gnet.data.dataset import Case
+from l2gnet.data.grid import Grid
+from l2gnet.files import write_json, write_text
+from l2gnet.inference import predict_volume
+from l2gnet.metrics import StructureScore, score_case, summarise
+from l2gnet.models.backbone import SegmentationUNet
+
+Scores = Mapping[str, Sequence[StructureScore]]
+
+
+def evaluate_cases(
+    model: SegmentationUNet, cases: Sequence[Case], grid: Grid, classes: Sequence[str]
+) -> dict[str, list[StructureScore]]:
+    """Segment every case from its original file and score it on that file's grid, in mm."""
+    scores = {}
+    for case in tqdm(cases, desc="evaluate", unit="volume", leave=False):
+        image, truth = case.load()
+        predicted = predict_volume(model, image, grid)
+        scores[case.name] = score_case(predicted.array, truth.array, classes, truth.spacing_mm)
+    return scores
+
+
+def summarise_phases(scores: Scores, cases: Sequence[Case]) -> dict[str, Any]:
+    """The summary over all cases, and that of each phase of the heart beat by itself."""
+    summary = {"all": summarise(scores)}
+    for phase in sorted({case.phase for case in cases if case.phase}):
+        names = [case.name for case in cases if case.phase == phase]
+        summary[phase] = summarise({name: scores[name] for name in names})
+    return summary
+
+
+def structure_table(scores: Scores) -> list[dict[str, str]]:
+    """One row a structure and one for all, as a paper would print it."""
+    summary = summarise(scores)
+    rows = []
+    for name, numbers in [*summary["structures"].items(), ("all structures", summary["overall"])]:
+        rows.append(
+            {
+                "structure": name,
+                "Dice": _mean_std(numbers["dice"], 4),
+                "HD95 (mm)": _mean_std(numbers["hd95_mm"], 2),
+                "HD95 median (mm)": _number(numbers["hd95_mm"]["median"], 2),
+                "ASSD (mm)": _mean_std(numbers["assd_mm"], 2),
+                "NSD at 2 mm": _mean_std(numbers["nsd"], 3),
+                "false negatives (%)": _number(numbers["false_negative_rate"]["mean"], 2, scale=100),
+                "missed": str(numbers["missed"]),
+                "false": str(numbers["false_positive"]),
+                "cases": str(numbers["dice"]["count"]),
+            }
+        )
+    return rows
+
+
+def write_scores(run_dir: str | Path, scores: Scores, cases: Sequence[Case], header: Mapping[str, Any]) -> None:
+    """Write `metrics.json` (summaries), `per_structure.csv` (table) and `scores.csv` (each case) to a run folder."""
+    run_dir = Path(run_dir)
+    by_name = {case.name: case for case in cases}
+    rows = [
+        {"case": name, "group": by_name[name].group, "phase": by_name[name].phase} | dataclasses.asdict(score)
+        for name, structures in scores.items()
+        for score in structures
+    ]
+    write_json(run_dir / "metrics.json", {**header, **summarise_phases(scores, cases)})
+    write_text(run_dir / "per_structure.csv", _csv(structure_table(scores)))
+    write_text(run_dir / "scores.csv", _csv(rows))
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _number(value: float | None, digits: int, scale: float = 1.0) -> str:
+    return "infinite" if value is None else f"{scale * value:.{digits}f}"
+
+
+def _mean_std(numbers: Mapping[str, Any], digits: int) -> str:
+    if numbers["mean"] is None:
+        return "-"
+    lost = f" ({numbers['infinite']} infinite)" if numbers["infinite"] else ""
+    return f"{numbers['mean']:.{digits}f} ± {numbers['std']:.{digits}f}{lost}"

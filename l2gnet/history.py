@@ -1,0 +1,53 @@
+"""The log of a training run: one row an epoch in `history.csv`, one line an epoch on the screen."""
+
+import csv
+import time
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from l2gnet.files import atomic_path
+
+
+class History(Callback):
+    """Append a row an epoch to `path`, and print what a person wants to see of it.
+
+    A resumed run keeps the rows before the epoch that it goes on with (Lightning's own CSV logger would delete
+    them, and spreads an epoch over several rows).
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.rows: list[dict[str, str]] = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock and take up earlier rows."""
+        self.started, self.first_epoch = time.monotonic(), trainer.current_epoch
+        if self.path.exists():
+            self.rows = [row for row in read_history(self.path) if int(row["epoch"]) <= trainer.current_epoch]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the row and print the line, once the epoch's validation is done too."""
+        done, elapsed = trainer.current_epoch + 1, time.monotonic() - self.started
+        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        row = {"epoch": str(done), "seconds": f"{elapsed:.1f}"} | {name: f"{v:.6g}" for name, v in metrics.items()}
+        self.rows.append(row)
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        epochs = trainer.max_epochs or done
+        left = elapsed / (done - self.first_epoch) * (epochs - done)
+        codes = f"  codes {metrics['codes_used']:.0f}" if "codes_used" in metrics else ""
+        print(
+            f"epoch {done:3d}/{epochs}  loss {metrics['loss']:.4f}  val Dice {metrics['val_dice']:.4f}"
+            f"{codes}  {elapsed:.0f} s, {left:.0f} s left",
+            flush=True,
+        )
+
+
+def read_history(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a `history.csv`, one an epoch, values as text."""
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
