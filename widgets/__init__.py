@@ -1,1 +1,1 @@
-"""Interactive viewers for notebooks (the first of them are still to come)."""
+"""Pictures and viewers for notebooks; they may use `l2gnet`, never the other way round."""

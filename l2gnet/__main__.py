@@ -1,0 +1,5 @@
+"""`python -m l2gnet` is the `l2gnet` command."""
+
+from l2gnet.cli import main
+
+main()

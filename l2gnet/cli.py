@@ -1,0 +1,124 @@
+"""The `l2gnet` command: the same verbs as the notebooks."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from l2gnet.errors import CheckpointError, ConfigError, VolumeError
+from l2gnet.settings import TrainSettings
+
+# What needs torch or Jupyter is imported by the verb that uses it, so that --help answers at once.
+
+app = tyro.extras.SubcommandApp()
+data_app = tyro.extras.SubcommandApp()
+app.command(data_app, name="data")
+
+
+def main() -> None:
+    """Run the command line: status 2 and one clear line for a user's mistake, 1 for a job that failed."""
+    try:
+        app.cli(prog="l2gnet", description="Discrete codes related by optimal transport, for medical segmentation.")
+    except (ConfigError, VolumeError, CheckpointError) as error:
+        print(f"l2gnet: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command
+def train(settings: Annotated[TrainSettings, tyro.conf.arg(name="")], run_dir: str = "") -> None:
+    """Train a model, evaluate it on the held-out patients, and leave everything in a run folder.
+
+    Args:
+        settings: What decides the run.
+        run_dir: Where results go; empty makes a new folder under runs/.
+    """
+    from l2gnet.evaluation import evaluate_cases, structure_table, write_scores
+    from l2gnet.training import train as train_model
+
+    run = train_model(settings, run_dir)
+    scores = evaluate_cases(run.model, run.dataset.validation, run.grid, run.dataset.classes)
+    write_scores(run.run_dir, scores, run.dataset.validation, {"model": settings.model, "data": run.dataset.name})
+    _print_table(structure_table(scores))
+    print(f"run folder: {run.run_dir}")
+
+
+@app.command
+def run(
+    notebook: Annotated[Path, tyro.conf.Positional],
+    profile: str | None = None,
+    parameter: Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])] = (),
+    runs_dir: Path = Path("runs"),
+    again: bool = False,
+) -> None:
+    """Run a notebook headless, as a reproducible job.
+
+    Args:
+        notebook: The notebook to run.
+        profile: Name of a file in profiles/ beside the notebook, or path of a YAML file, with settings.
+        parameter: A parameter's name and value, on top of the profile; may be given many times.
+        runs_dir: Folder that gets the run folder.
+        again: Run even if the same job has finished before.
+    """
+    from l2gnet.jobs import run_notebook
+
+    result = run_notebook(notebook, profile=profile, parameters=dict(parameter), runs_dir=runs_dir, again=again)
+    print(f"\nrun folder: {result.run_dir}")
+    for file in sorted(result.run_dir.iterdir()):
+        print(f"  {file.name}")
+    if result.error:
+        print(f"l2gnet: the notebook failed with {result.error}; see {result.notebook}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command
+def info(model: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Say what a checkpoint holds.
+
+    Args:
+        model: A checkpoint, such as model.safetensors of a run folder.
+    """
+    from l2gnet.checkpoint import load_checkpoint
+
+    network, card = load_checkpoint(model)
+    print(json.dumps(asdict(card) | {"parameters": sum(p.numel() for p in network.parameters())}, indent=2))
+
+
+@data_app.command
+def check(data_dir: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Verify an ACDC folder and say, in words, all that is wrong with it.
+
+    Args:
+        data_dir: The folder that holds patient001, patient002 and so on.
+    """
+    from l2gnet.data import acdc
+
+    report = acdc.check(data_dir)
+    print(report)
+    if report.problems:
+        sys.exit(1)
+
+
+@data_app.command
+def prepare(settings: Annotated[TrainSettings, tyro.conf.arg(name="")]) -> None:
+    """Prepare the slices of a real data set once, and keep them in the cache folder.
+
+    Args:
+        settings: As for training; data, data_dir, cache_dir, spacing_mm and size_px decide what is prepared.
+    """
+    from l2gnet.data.dataset import open_dataset
+    from l2gnet.data.grid import Grid
+    from l2gnet.data.slices import cached_slices
+
+    dataset = open_dataset(settings)
+    grid = Grid(settings.spacing_mm, settings.size_px)
+    slices, path = cached_slices(dataset.cases, grid, len(dataset.classes), settings.cache_dir)
+    print(f"{len(slices.names)} volumes, {len(slices)} slices in {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+
+
+def _print_table(rows: list[dict[str, str]]) -> None:
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    for row in [{name: name for name in widths}, *rows]:
+        print("  ".join(row[name].ljust(width) for name, width in widths.items()))

@@ -1,0 +1,221 @@
+"""Notebooks as jobs: parameters are checked before a kernel starts, results lie in one run folder.
+
+Papermill runs the notebook; it accepts unknown parameter names and wrong types silently, hence the checks here.
+"""
+
+import ast
+import contextlib
+import hashlib
+import io
+import json
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import yaml
+from nbconvert import HTMLExporter
+from papermill.exceptions import PapermillExecutionError
+
+from l2gnet.errors import ConfigError
+from l2gnet.files import write_json, write_text
+from l2gnet.settings import TrainSettings
+
+_TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
+_SETTINGS = {"TrainSettings": TrainSettings}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a parameters cell: `name: type = literal  # help`."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """Where a job's results lie, and the error that stopped it, if one did."""
+
+    run_dir: Path
+    notebook: Path
+    error: str | None = None
+
+
+def read_parameters(notebook: str | Path) -> dict[str, Parameter]:
+    """The parameters of a notebook, from the cell tagged `parameters`.
+
+    Raises:
+        ConfigError: there is no such notebook, no such cell, or a line of it is not `name: type = literal  # help`.
+    """
+    path = Path(notebook)
+    for cell in _read_notebook(path).cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            return _parse_parameters(cell.source, path)
+    raise ConfigError(f"{path}: a job needs a cell tagged 'parameters', found none; add one as the first code cell")
+
+
+def run_notebook(
+    notebook: str | Path,
+    *,
+    profile: str | Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    runs_dir: str | Path = "runs",
+    again: bool = False,
+) -> JobResult:
+    """Run a notebook headless with a profile's settings and then the given parameters on top.
+
+    The run folder is named by the notebook, the profile, and a hash of parameters and code: the same job is
+    not run twice unless `again` is set. It receives the executed notebook, its HTML and `run.json`, beside
+    what the notebook itself writes. A notebook that fails is kept as `NAME.failed.ipynb`.
+
+    Raises:
+        ConfigError: a parameter or setting is unknown, of the wrong type or out of range. No kernel was started.
+    """
+    notebook = Path(notebook)
+    declared = read_parameters(notebook)
+    values = {name: parameter.default for name, parameter in declared.items()}
+    for source, given in ((f"profile {profile}", read_profile(notebook, profile)), ("-p", parameters or {})):
+        values |= {name: _convert(declared, name, value, source) for name, value in given.items()}
+    _check_settings(notebook, values)
+
+    run_dir = (
+        Path(runs_dir) / f"{notebook.stem}-{Path(profile).stem if profile else 'custom'}-{_job_key(notebook, values)}"
+    )
+    output = run_dir / notebook.name
+    if output.exists() and not again:
+        return JobResult(run_dir, output)
+    if "run_dir" in declared and not values["run_dir"]:
+        values["run_dir"] = str(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    failed = output.with_suffix(".failed.ipynb")
+    working = output.with_suffix(".running.ipynb")
+    started = time.time()
+    error = _execute(notebook, working, values)
+    _finish_notebook(working, failed if error else output)
+    if error is None:
+        failed.unlink(missing_ok=True)
+        html, _ = HTMLExporter().from_filename(str(output))
+        write_text(output.with_suffix(".html"), html)
+    write_json(
+        run_dir / "run.json",
+        {
+            "notebook": notebook.name,
+            "profile": str(profile) if profile else None,
+            "parameters": values,
+            "status": "failed" if error else "finished",
+            "error": error,
+            "seconds": round(time.time() - started, 1),
+            "python": platform.python_version(),
+        },
+    )
+    return JobResult(run_dir, failed if error else output, error)
+
+
+def read_profile(notebook: Path, profile: str | Path | None) -> dict[str, Any]:
+    """The settings of a profile: a YAML file, or the name of one in `profiles/` beside the notebook."""
+    if profile is None:
+        return {}
+    path = Path(profile) if Path(profile).suffix else notebook.parent / "profiles" / f"{profile}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in (notebook.parent / "profiles").glob("*.yaml")))
+        raise ConfigError(f"{path}: there is no such profile; the known ones are {known or 'none'}")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: a profile must be YAML, got: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: a profile must be a list of `name: value` lines, got {type(settings).__name__}")
+    return settings
+
+
+def _parse_parameters(source: str, path: Path) -> dict[str, Parameter]:
+    rule = "a line of the parameters cell must be `name: type = literal  # help`"
+    parameters = {}
+    lines = source.splitlines()
+    for statement in ast.parse(source).body:
+        line = lines[statement.lineno - 1]
+        try:
+            match statement:
+                case ast.AnnAssign(target=ast.Name(id=name), annotation=ast.Name(id=kind), value=ast.expr() as value):
+                    parameters[name] = Parameter(name, kind, ast.literal_eval(value), line.split("  # ", 1)[1])
+                case _:
+                    raise ValueError
+            if type(parameters[name].default) is not _TYPES[kind]:
+                raise ValueError
+        except (ValueError, KeyError, IndexError):
+            raise ConfigError(f"{path}: {rule}, with a type of {', '.join(_TYPES)}; got {line!r}") from None
+    return parameters
+
+
+def _convert(declared: Mapping[str, Parameter], name: str, value: Any, source: str) -> Any:
+    """A value as its parameter's type; text (from the command line) is read as that type."""
+    if name not in declared:
+        raise ConfigError(f"{source}: unknown parameter {name!r}; the notebook takes {', '.join(declared)}")
+    kind = _TYPES[declared[name].type]
+    if isinstance(value, str) and kind is not str:
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{source}: {name} must be of type {kind.__name__}, got {value!r}; {declared[name].help}")
+    return value
+
+
+def _check_settings(notebook: Path, values: Mapping[str, Any]) -> None:
+    """Let the dataclass that the notebook names in its metadata check the ranges."""
+    name = _read_notebook(notebook).metadata.get("l2gnet", {}).get("settings")
+    if name is not None:
+        settings = _SETTINGS[name]
+        settings.from_mapping({key: values[key] for key in values if key in settings.__dataclass_fields__})
+
+
+def _job_key(notebook: Path, values: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    for file in [notebook, *sorted(Path(__file__).parent.rglob("*.py"))]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def _execute(notebook: Path, working: Path, values: Mapping[str, Any]) -> str | None:
+    """Run the notebook, saving as it goes; returns the error that stopped it."""
+    try:
+        papermill.execute_notebook(
+            notebook,
+            working,
+            dict(values),
+            kernel_name="python3",
+            stdout_file=sys.stdout,
+            progress_bar=True,
+            request_save_on_cell_execute=True,
+        )
+    except PapermillExecutionError as error:
+        return f"{error.ename}: {error.evalue}"
+    return None
+
+
+def _finish_notebook(working: Path, output: Path) -> None:
+    """Move the executed notebook into place, without widget state (a viewer's volume would make it huge)."""
+    executed = _read_notebook(working)
+    executed.metadata.pop("widgets", None)
+    text = io.StringIO()
+    nbformat.write(executed, text)
+    write_text(output, text.getvalue())
+    working.unlink()
+
+
+def _read_notebook(path: Path) -> nbformat.NotebookNode:
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such notebook; name a .ipynb file")
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:  # nbformat raises many kinds for a damaged file
+        raise ConfigError(f"{path}: a job must be a Jupyter notebook, got: {error}") from error

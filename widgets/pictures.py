@@ -1,0 +1,82 @@
+"""Static pictures for saved notebooks: slices with outlines, training curves, scores of patients."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from l2gnet.shapes import Num, UInt8
+
+# Okabe and Ito's palette, safe for colour blindness.
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#999999")
+
+
+def draw_slice(
+    axes: Axes,
+    image: Num[np.ndarray, "H W"],
+    labels: UInt8[np.ndarray, "H W"],
+    *,
+    spacing_mm: tuple[float, float],
+    title: str = "",
+) -> None:
+    """Draw one slice in grey, with the outline of each structure in its colour; pixels keep their mm shape."""
+    low, high = np.percentile(image, (0.5, 99.5))
+    aspect = spacing_mm[0] / spacing_mm[1]
+    axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bilinear")
+    for label in range(1, int(labels.max()) + 1):
+        if (labels == label).any():
+            axes.contour(labels == label, levels=[0.5], colors=COLOURS[(label - 1) % len(COLOURS)], linewidths=1.4)
+    axes.set_title(title, fontsize=9)
+    axes.set_axis_off()
+
+
+def draw_legend(figure: Figure, classes: Sequence[str]) -> None:
+    """Name the colours of the structures below the figure."""
+    handles = [
+        plt.Line2D([], [], color=COLOURS[i % len(COLOURS)], lw=2.5, label=name) for i, name in enumerate(classes[1:])
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncol=len(handles), frameon=False, fontsize=9)
+
+
+def plot_history(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> Figure:
+    """Loss, validation Dice a structure and, for a model with codes, the codes in use: each over epochs."""
+    epochs = [int(row["epoch"]) for row in rows]
+    with_codes = bool(rows[-1].get("codes_used"))
+    figure, panels = plt.subplots(
+        1, 3 if with_codes else 2, figsize=(11 if with_codes else 7.5, 3), layout="constrained"
+    )
+    panels[0].plot(epochs, [float(row["loss"]) for row in rows], color="#333333")
+    panels[0].set(title="training loss", xlabel="epoch", ylim=(0, None))
+    for colour, name in zip(COLOURS, classes[1:], strict=False):
+        dice = [float(row[f"val_dice_{name.replace(' ', '_')}"]) for row in rows]
+        panels[1].plot(epochs, dice, color=colour, label=name)
+    panels[1].set(title="validation Dice (model's grid)", xlabel="epoch", ylim=(0, 1))
+    panels[1].legend(frameon=False, fontsize=8, loc="lower right")
+    if with_codes:
+        panels[2].plot(epochs, [float(row["codes_used"]) for row in rows], color=COLOURS[5], label="used in the epoch")
+        panels[2].plot(epochs, [float(row["codes_perplexity"]) for row in rows], color=COLOURS[6], label="perplexity")
+        panels[2].plot(epochs, [float(row["codes_per_image"]) for row in rows], color=COLOURS[2], label="in one image")
+        panels[2].set(title="codes", xlabel="epoch", ylim=(0, None))
+        panels[2].legend(frameon=False, fontsize=8)
+    for panel in panels:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def plot_dice(dice: Mapping[str, Sequence[float]]) -> Figure:
+    """Dice of every case, a column of dots a structure, with the mean as a bar."""
+    figure, axes = plt.subplots(figsize=(5.5, 3), layout="constrained")
+    for column, values in enumerate(dice.values()):
+        known = np.array([value for value in values if np.isfinite(value)])
+        spread = np.linspace(-0.2, 0.2, len(known)) if len(known) > 1 else np.zeros(len(known))
+        axes.scatter(column + spread, np.sort(known), s=14, color=COLOURS[column % len(COLOURS)], alpha=0.8)
+        axes.hlines(known.mean(), column - 0.3, column + 0.3, color="#333333")
+        axes.annotate(f"{known.mean():.3f}", (column + 0.32, known.mean()), va="center", fontsize=9)
+    axes.set_xticks(range(len(dice)), dice)
+    axes.set(ylabel="Dice", xlim=(-0.5, len(dice) - 0.3), title="each dot is one volume, on its original grid")
+    axes.title.set_fontsize(9)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
