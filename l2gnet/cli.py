@@ -60,12 +60,13 @@ def run(
         profile: Name of a file in profiles/ beside the notebook, or path of a YAML file, with settings.
         parameter: A parameter's name and value, on top of the profile; may be given many times.
         runs_dir: Folder that gets the run folder.
-        again: Run even if the same job has finished before.
+        again: Run even if the same job has finished before, into a folder of its own.
     """
     from l2gnet.jobs import run_notebook
 
     result = run_notebook(notebook, profile=profile, parameters=dict(parameter), runs_dir=runs_dir, again=again)
-    print(f"\nrun folder: {result.run_dir}")
+    print("\nthis job has finished before; --again runs it anew" if result.done_before else "")
+    print(f"run folder: {result.run_dir}")
     for file in sorted(result.run_dir.iterdir()):
         print(f"  {file.name}")
     if result.error:

@@ -6,7 +6,7 @@ Papermill runs the notebook; it accepts unknown parameter names and wrong types 
 import ast
 import contextlib
 import hashlib
-import io
+import itertools
 import json
 import platform
 import sys
@@ -19,15 +19,17 @@ from typing import Any
 import nbformat
 import papermill
 import yaml
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 from l2gnet.errors import ConfigError
-from l2gnet.files import write_json, write_text
+from l2gnet.files import read_json, write_json, write_text
 from l2gnet.settings import TrainSettings
 
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
 _SETTINGS = {"TrainSettings": TrainSettings}
+_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class JobResult:
-    """Where a job's results lie, and the error that stopped it, if one did."""
+    """Where a job's results lie, the error that stopped it, if one did, and whether it had been done before."""
 
     run_dir: Path
     notebook: Path
     error: str | None = None
+    done_before: bool = False
 
 
 def read_parameters(notebook: str | Path) -> dict[str, Parameter]:
@@ -72,9 +75,10 @@ def run_notebook(
 ) -> JobResult:
     """Run a notebook headless with a profile's settings and then the given parameters on top.
 
-    The run folder is named by the notebook, the profile, and a hash of parameters and code: the same job is
-    not run twice unless `again` is set. It receives the executed notebook, its HTML and `run.json`, beside
-    what the notebook itself writes. A notebook that fails is kept as `NAME.failed.ipynb`.
+    The run folder is named by the notebook, the profile, and a hash of parameters and code: a job that has
+    finished is not run twice unless `again` is set, and then into a folder of its own; one that was stopped goes on
+    where it can (its parameter `resume` is set). The folder receives the executed notebook, its HTML and `run.json`,
+    beside what the notebook itself writes. A notebook that fails is kept as `NAME.failed.ipynb`.
 
     Raises:
         ConfigError: a parameter or setting is unknown, of the wrong type or out of range. No kernel was started.
@@ -86,27 +90,33 @@ def run_notebook(
         values |= {name: _convert(declared, name, value, source) for name, value in given.items()}
     _check_settings(notebook, values)
 
-    run_dir = (
-        Path(runs_dir) / f"{notebook.stem}-{Path(profile).stem if profile else 'custom'}-{_job_key(notebook, values)}"
-    )
+    job = _job_name(notebook, profile, values)
+    run_dir = Path(values.get("run_dir") or Path(runs_dir) / job)
+    if again:
+        run_dir = _free_folder(run_dir)
     output = run_dir / notebook.name
-    if output.exists() and not again:
-        return JobResult(run_dir, output)
-    if "run_dir" in declared and not values["run_dir"]:
+    if output.exists():
+        if read_json(run_dir / "run.json")["job"] != job:
+            raise ConfigError(f"run_dir must be free, but {run_dir} holds another finished job; choose another folder")
+        return JobResult(run_dir, output, done_before=True)
+    if "run_dir" in declared:
         values["run_dir"] = str(run_dir)
+    if "resume" in declared:
+        values["resume"] = values["resume"] or run_dir.exists()
     run_dir.mkdir(parents=True, exist_ok=True)
     failed = output.with_suffix(".failed.ipynb")
     working = output.with_suffix(".running.ipynb")
     started = time.time()
     error = _execute(notebook, working, values)
-    _finish_notebook(working, failed if error else output)
+    executed = scrub(_read_notebook(working))
     if error is None:
-        failed.unlink(missing_ok=True)
-        html, _ = HTMLExporter().from_filename(str(output))
+        html, _ = HTMLExporter().from_notebook_node(executed)
         write_text(output.with_suffix(".html"), html)
+        failed.unlink(missing_ok=True)
     write_json(
         run_dir / "run.json",
         {
+            "job": job,
             "notebook": notebook.name,
             "profile": str(profile) if profile else None,
             "parameters": values,
@@ -116,7 +126,21 @@ def run_notebook(
             "python": platform.python_version(),
         },
     )
+    write_text(failed if error else output, nbformat.writes(executed) + "\n")  # last: it marks the job as finished
+    working.unlink()
     return JobResult(run_dir, failed if error else output, error)
+
+
+def scrub(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Drop widget state and views, in place: a viewer's volume would make the file huge, and a progress bar is dead."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "data" in output and output.data.pop(_WIDGET_VIEW, None) and set(output.data) <= {"text/plain"}:
+                output.data.clear()
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
+    return notebook
 
 
 def read_profile(notebook: Path, profile: str | Path | None) -> dict[str, Any]:
@@ -178,11 +202,19 @@ def _check_settings(notebook: Path, values: Mapping[str, Any]) -> None:
         settings.from_mapping({key: values[key] for key in values if key in settings.__dataclass_fields__})
 
 
-def _job_key(notebook: Path, values: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+def _job_name(notebook: Path, profile: str | Path | None, values: Mapping[str, Any]) -> str:
+    """Notebook, profile and a hash of all that decides the result; where it lies and whether it resumes do not."""
+    deciding = {name: value for name, value in values.items() if name not in ("run_dir", "resume")}
+    digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
     for file in [notebook, *sorted(Path(__file__).parent.rglob("*.py"))]:
         digest.update(file.read_bytes())
-    return digest.hexdigest()[:8]
+    return f"{notebook.stem}-{Path(profile).stem if profile else 'custom'}-{digest.hexdigest()[:8]}"
+
+
+def _free_folder(folder: Path) -> Path:
+    """The folder itself, or NAME-2, NAME-3 and so on where it is taken."""
+    names = (folder.with_name(f"{folder.name}-{count}") for count in itertools.count(2))
+    return folder if not folder.exists() else next(name for name in names if not name.exists())
 
 
 def _execute(notebook: Path, working: Path, values: Mapping[str, Any]) -> str | None:
@@ -199,17 +231,9 @@ def _execute(notebook: Path, working: Path, values: Mapping[str, Any]) -> str | 
         )
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}"
+    except DeadKernelError as error:
+        return f"{type(error).__name__}: {error}"
     return None
-
-
-def _finish_notebook(working: Path, output: Path) -> None:
-    """Move the executed notebook into place, without widget state (a viewer's volume would make it huge)."""
-    executed = _read_notebook(working)
-    executed.metadata.pop("widgets", None)
-    text = io.StringIO()
-    nbformat.write(executed, text)
-    write_text(output, text.getvalue())
-    working.unlink()
 
 
 def _read_notebook(path: Path) -> nbformat.NotebookNode:

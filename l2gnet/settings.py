@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from l2gnet.errors import ConfigError
@@ -53,7 +54,9 @@ class TrainSettings:
             choices = get_args(field.type)
             value = getattr(self, field.name)
             _require(not choices or value in choices, field.name, f"one of {', '.join(map(str, choices))}", value)
-        _require(self.data == "phantom" or self.data_dir != "", "data_dir", f"the folder of {self.data}", self.data_dir)
+        if self.data != "phantom":
+            rule = f"the folder of the {self.data} data"
+            _require(self.data_dir != "" and Path(self.data_dir).is_dir(), "data_dir", rule, self.data_dir)
         counts = ("patients", "validation_patients", "size_px", "width", "depth", "epochs", "batch_size")
         for name in (*counts, "codes", "code_dim", "references", "heads"):
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -29,7 +30,7 @@ from l2gnet.data.dataset import DataSet, open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.data.slices import SliceSet, cached_slices, prepare_slices
 from l2gnet.errors import ConfigError
-from l2gnet.files import write_json
+from l2gnet.files import read_json, write_json
 from l2gnet.history import History
 from l2gnet.inference import network_input
 from l2gnet.models import build_model
@@ -58,13 +59,13 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
     validation Dice), `last.ckpt` (for resuming).
 
     Raises:
-        ConfigError: the folder holds a run already, and `settings.resume` is off.
+        ConfigError: the folder holds a run already, and `settings.resume` is off or its settings were others.
         VolumeError: the data folder is not what it should be.
     """
     run_dir = Path(run_dir or f"runs/{settings.data}-{settings.model}-{time.strftime('%Y%m%d-%H%M%S')}")
     resume_file = run_dir / RESUME_FILE
-    if resume_file.exists() and not settings.resume:
-        raise ConfigError(f"run_dir must be free, but {run_dir} holds a run; choose another, or set resume")
+    if resume_file.exists():
+        _require_same_run(run_dir, settings)
     dataset = open_dataset(settings)
     grid = Grid(settings.spacing_mm, settings.size_px)
     slices = load_slices(settings, dataset, grid)
@@ -100,7 +101,7 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
         settings.model_settings(len(dataset.classes)),
         dataset.classes,
         grid,
-        {"settings": asdict(settings), "data": dataset.name, "epochs": trainer.current_epoch},
+        {"settings": _shareable(settings), "data": dataset.name, "epochs": trainer.current_epoch},
     )
     save_checkpoint(run_dir / "model.safetensors", task.model, card)
     _save_best(Path(best.best_model_path), run_dir / "best.safetensors", task, card)
@@ -239,6 +240,21 @@ class _ShuffledBatches(Sampler[list[int]]):
         order = torch.randperm(self.rows, generator=generator).tolist()
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             yield order[start : start + self.batch_size]
+
+
+def _require_same_run(run_dir: Path, settings: TrainSettings) -> None:
+    if not settings.resume:
+        raise ConfigError(f"run_dir must be free, but {run_dir} holds a run; choose another, or set resume")
+    before, now = read_json(run_dir / "config.json"), _shareable(settings)
+    changed = sorted(name for name in now if name != "resume" and before.get(name) != now[name])
+    if changed:
+        what = ", ".join(f"{name} {before.get(name)!r} -> {now[name]!r}" for name in changed)
+        raise ConfigError(f"{run_dir}: a resumed run must keep its settings, got {what}; choose another folder")
+
+
+def _shareable(settings: TrainSettings) -> dict[str, Any]:
+    """The settings without paths of this machine: checkpoints are passed on."""
+    return {name: value for name, value in asdict(settings).items() if name not in ("data_dir", "cache_dir")}
 
 
 def _loader(slices: SliceSet, batches: Sampler | list) -> DataLoader:

@@ -1,0 +1,25 @@
+# make demo, make test, make lab: each first makes the environment in .venv that it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lab notebooks
+demo: .venv/installed-lab
+	$(BIN)/l2gnet run notebooks/01_train.ipynb --profile demo
+
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --nbval-lax tests notebooks
+
+lab: .venv/installed-lab
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+# Run every notebook anew and keep its output; look at the pictures before you commit them.
+notebooks: .venv/installed-test
+	$(BIN)/python notebooks/refresh.py
+
+.venv/installed-%: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	touch $@
