@@ -10,7 +10,7 @@ test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --nbval-lax tests notebooks
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 10 --nbval-lax tests notebooks
 
 lab: .venv/installed-lab
 	$(BIN)/jupyter lab --notebook-dir notebooks

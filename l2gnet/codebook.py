@@ -94,8 +94,8 @@ class CodebookUsage:
         return float(torch.special.entr(share.double()).sum().exp())
 
 
-def codebook_usage(indices: Iterable[Int64[Tensor, "B *tokens"]], codes: int) -> CodebookUsage:
-    """Count the use of `codes` codes over batches of code indices, for example those of a whole data set."""
+def codebook_usage(indices: Iterable[Int64[Tensor, "_ ..."]], codes: int) -> CodebookUsage:
+    """Count the use of `codes` codes over batches (B, ...) of code indices, for example those of a whole data set."""
     counts = torch.zeros(codes, dtype=torch.int64)
     images, distinct = 0, 0
     for batch in indices:

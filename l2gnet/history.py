@@ -20,8 +20,8 @@ class History(Callback):
         self.path = path
         self.rows: list[dict[str, str]] = []
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock and take up earlier rows."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock and take up earlier rows (before this hook a resumed run does not know its epoch yet)."""
         self.started, self.first_epoch = time.monotonic(), trainer.current_epoch
         if self.path.exists():
             self.rows = [row for row in read_history(self.path) if int(row["epoch"]) <= trainer.current_epoch]

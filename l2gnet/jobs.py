@@ -225,6 +225,7 @@ def _execute(notebook: Path, working: Path, values: Mapping[str, Any]) -> str | 
             working,
             dict(values),
             kernel_name="python3",
+            language="python",
             stdout_file=sys.stdout,
             progress_bar=True,
             request_save_on_cell_execute=True,

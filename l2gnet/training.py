@@ -8,7 +8,7 @@ import importlib.util
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,16 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
     validation Dice), `last.ckpt` (for resuming).
 
     Raises:
-        ConfigError: the folder holds a run already, and `settings.resume` is off or its settings were others.
+        ConfigError: the folder holds a run already, and `settings.resume` is off or its settings were others; or
+            there is no such accelerator here.
         VolumeError: the data folder is not what it should be.
     """
     run_dir = Path(run_dir or f"runs/{settings.data}-{settings.model}-{time.strftime('%Y%m%d-%H%M%S')}")
     resume_file = run_dir / RESUME_FILE
     if resume_file.exists():
         _require_same_run(run_dir, settings)
+    if settings.accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("accelerator must be one that this machine has, got 'gpu' and no GPU; use auto or cpu")
     dataset = open_dataset(settings)
     grid = Grid(settings.spacing_mm, settings.size_px)
     slices = load_slices(settings, dataset, grid)
@@ -127,7 +130,7 @@ class SegmentationTask(pl.LightningModule):
         self._codes: list[Tensor] = []
         self._overlap: Tensor
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
+    def training_step(self, batch: Sequence[Tensor], batch_index: int) -> Tensor:
         """Augment, predict, and add up the losses."""
         slices, labels, _ = batch
         torch.manual_seed(_mixed_seed(self.settings.seed, self.global_step))
@@ -151,7 +154,7 @@ class SegmentationTask(pl.LightningModule):
         """Start counting overlaps afresh."""
         self._overlap = torch.zeros(self.validation_cases, 3, len(self.classes), device=self.device)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> None:
+    def validation_step(self, batch: Sequence[Tensor], batch_index: int) -> None:
         """Count voxels of each case: in both, in the prediction, in the truth."""
         slices, labels, case = batch
         L = len(self.classes)

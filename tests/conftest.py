@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import jaxtyping
 import pytest
+import torch
 
-jaxtyping.install_import_hook("l2gnet", "beartype.beartype")
+torch.set_num_threads(1)  # tests run in parallel: threads that wait for each other's cores cost far more than they save
+jaxtyping.install_import_hook("l2gnet", "typechecks.check")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from l2gnet.settings import TrainSettings
     [
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"model": "vnet"}, "model must be one of unet, l2gnet, got 'vnet'"),
-        ({"data": "acdc"}, "data_dir must be the folder of acdc, got ''"),
+        ({"data": "acdc"}, "data_dir must be the folder of the acdc data, got ''"),
         ({"learning_rate": float("nan")}, "learning_rate must be above 0 and finite, got nan"),
         ({"weight_decay": -1.0}, "weight_decay must be 0 or more"),
         ({"size_px": 16}, "size_px must be at least 32 at depth 4, got 16"),

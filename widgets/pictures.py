@@ -6,11 +6,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from l2gnet.shapes import Num, UInt8
+from l2gnet.shapes import Bool, Num, UInt8
 
 # Okabe and Ito's palette, safe for colour blindness.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#999999")
+
+
+def compact_figures() -> None:
+    """Show the figures of this notebook as JPEG: scans are noise, and as PNG they would fill a saved notebook."""
+    set_matplotlib_formats("jpeg", pil_kwargs={"quality": 80})
 
 
 def draw_slice(
@@ -20,16 +26,37 @@ def draw_slice(
     *,
     spacing_mm: tuple[float, float],
     title: str = "",
+    around: Bool[np.ndarray, "H W"] | None = None,
 ) -> None:
-    """Draw one slice in grey, with the outline of each structure in its colour; pixels keep their mm shape."""
+    """Draw one slice in grey, with the outline of each structure in its colour; pixels keep their mm shape.
+
+    With a mask `around`, the view is a square that shows it with 25 mm on each side.
+    """
     low, high = np.percentile(image, (0.5, 99.5))
     aspect = spacing_mm[0] / spacing_mm[1]
-    axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bilinear")
-    for label in range(1, int(labels.max()) + 1):
-        if (labels == label).any():
-            axes.contour(labels == label, levels=[0.5], colors=COLOURS[(label - 1) % len(COLOURS)], linewidths=1.4)
+    axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+    if around is not None and around.any():
+        _zoom(axes, around, spacing_mm)
+    draw_outlines(axes, labels)
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
+
+
+def draw_outlines(axes: Axes, labels: UInt8[np.ndarray, "H W"], *, style: str = "solid") -> None:
+    """Draw the outline of each structure in its colour; a second label map is told apart by another line style."""
+    for label in range(1, int(labels.max()) + 1):
+        if (labels == label).any():
+            colour = COLOURS[(label - 1) % len(COLOURS)]
+            axes.contour(labels == label, levels=[0.5], colors=colour, linewidths=1.4, linestyles=style)
+
+
+def _zoom(axes: Axes, mask: Bool[np.ndarray, "H W"], spacing_mm: tuple[float, float]) -> None:
+    places_mm = np.argwhere(mask) * spacing_mm
+    low, high = places_mm.min(0), places_mm.max(0)
+    half_mm = (high - low).max() / 2 + 25
+    row, column = (low + high) / 2
+    axes.set_ylim((row + half_mm) / spacing_mm[0], (row - half_mm) / spacing_mm[0])
+    axes.set_xlim((column - half_mm) / spacing_mm[1], (column + half_mm) / spacing_mm[1])
 
 
 def draw_legend(figure: Figure, classes: Sequence[str]) -> None:

@@ -40,6 +40,11 @@ class Frame:
         """Patient and phase, as in "patient001_ED"."""
         return f"{self.patient}_{self.phase}"
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The image's file and, where there is one, the mask's."""
+        return (self.image,) if self.label is None else (self.image, self.label)
+
     def read(self) -> tuple[Volume, Volume]:
         """Return the image and its mask; raises VolumeError where one is missing or damaged or the two do not fit."""
         if self.label is None:

@@ -53,15 +53,11 @@ def open_dataset(settings: TrainSettings) -> DataSet:
 
 
 def _open_acdc(settings: TrainSettings) -> DataSet:
-    frames = acdc.find_frames(settings.data_dir)
+    frames = [frame for frame in acdc.find_frames(settings.data_dir) if frame.label is not None]
     patients = len({frame.patient for frame in frames})
     held_out = settings.validation_patients
     _, validation = acdc.split_patients(frames, (patients - held_out, held_out), seed=settings.seed)
-    cases = [
-        Case(frame.name, frame.patient, frame.group, frame.phase, frame.read, (frame.image, frame.label))
-        for frame in frames
-        if frame.label is not None
-    ]
+    cases = [Case(frame.name, frame.patient, frame.group, frame.phase, frame.read, frame.files) for frame in frames]
     return DataSet(
         name="acdc",
         classes=acdc.CLASSES,
@@ -92,7 +88,7 @@ def _phantom_case(seed: int) -> Case:
         depth_mm, row_mm, column_mm = heart.spacing_mm
         # Array axes point to S, P, L; the world is RAS.
         affine = np.array([[0, 0, -column_mm, 0], [0, -row_mm, 0, 0], [depth_mm, 0, 0, 0], [0, 0, 0, 1]], dtype=float)
-        image = Volume(heart.image, affine)
-        return image, image.like(heart.label)
+        image = Volume(heart.image[::-1].copy(), affine)  # the phantom runs from base to apex, which is downwards
+        return image, image.like(heart.label[::-1].copy())
 
     return Case(f"phantom{seed:05d}_{phase}", f"phantom{seed:05d}", "phantom", phase, load)

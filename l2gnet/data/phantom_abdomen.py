@@ -116,7 +116,7 @@ def make_abdomen(
     """An axial CT in HU, slices from feet to head about the level of the kidneys, labels as ABDOMEN_CLASSES.
 
     All eight organs are there when the slices cover about 200 mm. ConfigError for a negative seed or for a field of
-    view the body does not fit in.
+    view the organs do not fit in; the trunk needs some 400 mm to be whole.
     """
     body_rng, texture_rng, gut_rng, scan_rng = random_streams(seed, 4)
     canvas = blank_canvas(shape, spacing_mm, 300.0, texture_rng)

@@ -63,10 +63,10 @@ class Canvas:
 def blank_canvas(
     shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], needs_mm: float, rng: np.random.Generator
 ) -> Canvas:
-    """An empty canvas with a fine random texture, the origin in its middle; ConfigError where no patient fits in."""
-    if min(shape) < 1:
+    """An empty canvas with a fine random texture, the origin in its middle; ConfigError where the view is too small."""
+    if len(shape) != 3 or min(shape) < 1:
         raise ConfigError(f"shape must be three positive integers (D, H, W), got {shape}")
-    if not (np.isfinite(spacing_mm).all() and min(spacing_mm) > 0):
+    if not (len(spacing_mm) == 3 and np.isfinite(spacing_mm).all() and min(spacing_mm) > 0):
         raise ConfigError(f"spacing_mm must be three positive numbers (D, H, W), got {spacing_mm}")
     view_mm = min(shape[1] * spacing_mm[1], shape[2] * spacing_mm[2])
     if view_mm < needs_mm:

@@ -106,13 +106,13 @@ def make_heart(
     if phase not in ("ED", "ES"):
         raise ConfigError(f"phase must be 'ED' or 'ES', got {phase!r}")
     body_rng, beat_rng, texture_rng, ed_rng, es_rng = random_streams(seed, 5)
-    canvas = blank_canvas(shape, spacing_mm, 120.0, texture_rng)
+    canvas = blank_canvas(shape, spacing_mm, 140.0, texture_rng)
     anatomy = Anatomy.draw(body_rng)
     body = bend(canvas, body_rng)
+    paint_thorax(body, anatomy, body_rng)
     if phase == "ES":
         anatomy = anatomy.contracted(beat_rng)
     heart = heart_frame(body, anatomy)
-    paint_thorax(body, anatomy, body_rng)
     paint_great_vessels(heart, anatomy, body_rng)
     paint_ventricles(heart, anatomy, body_rng)
     image = scan(canvas, texture_rng, ed_rng if phase == "ED" else es_rng)

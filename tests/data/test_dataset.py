@@ -1,0 +1,191 @@
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from l2gnet.data import acdc
+from l2gnet.data.dataset import open_dataset
+from l2gnet.data.phantom import HEART_CLASSES, make_heart
+from l2gnet.data.volume import require_same_grid
+from l2gnet.errors import ConfigError, VolumeError
+from l2gnet.settings import TrainSettings
+
+SHAPE = (6, 5, 4)  # columns, rows, slices
+
+
+def add_patient(root, number, group):
+    """Write one tiny patient as ACDC does: frame 1 is ED and frame 7 ES; its voxels hold 10 * number + frame."""
+    folder = root / f"patient{number:03d}"
+    folder.mkdir()
+    (folder / "Info.cfg").write_text(f"ED: 1\nES: 7\nGroup: {group}\nHeight: 180.0\nNbFrame: 30\nWeight: 80.0")
+    affine = np.diag([-1.5, -1.25, 10.0, 1.0])
+    for frame in (1, 7):
+        stem = folder / f"{folder.name}_frame{frame:02d}"
+        image, mask = np.full(SHAPE, 10 * number + frame, np.int16), np.resize(np.arange(4, dtype=np.uint8), SHAPE)
+        nib.Nifti1Image(image, affine).to_filename(Path(f"{stem}.nii.gz"))
+        nib.Nifti1Image(mask, affine).to_filename(Path(f"{stem}_gt.nii.gz"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two patients of each of the five groups; patient003 has no mask at ES."""
+    root = tmp_path_factory.mktemp("acdc")
+    for number, group in enumerate(acdc.GROUPS * 2, start=1):
+        add_patient(root, number, group)
+    (root / "patient003" / "patient003_frame07_gt.nii.gz").unlink()
+    return root
+
+
+def open_acdc(folder, **changes):
+    return open_dataset(TrainSettings(**{"data": "acdc", "data_dir": str(folder), "validation_patients": 5} | changes))
+
+
+def open_phantom(**changes):
+    return open_dataset(TrainSettings(**{"patients": 7, "validation_patients": 2} | changes))
+
+
+@pytest.fixture(params=["phantom", "acdc"])
+def reopen(request, folder):
+    """A function that opens one of the data sets with the settings given."""
+    return open_phantom if request.param == "phantom" else lambda **changes: open_acdc(folder, **changes)
+
+
+def patients(cases):
+    return {case.patient for case in cases}
+
+
+def names(cases):
+    return [case.name for case in cases]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("held_out", [1, 3, 6])
+def test_no_patient_is_on_both_sides_and_none_is_lost(reopen, seed, held_out):
+    dataset = reopen(seed=seed, validation_patients=held_out)
+    training, validation = patients(dataset.training), patients(dataset.validation)
+    assert not training & validation
+    assert len(validation) == held_out
+    assert len(training) + held_out == (7 if dataset.name == "phantom" else 10)
+    assert len(set(names(dataset.cases))) == len(dataset.cases) == len(dataset.training) + len(dataset.validation)
+
+
+def test_the_split_is_a_function_of_the_seed(reopen):
+    one, again = reopen(seed=4), reopen(seed=4)
+    assert names(one.training) == names(again.training)
+    assert names(one.validation) == names(again.validation)
+    assert len({tuple(names(reopen(seed=seed).validation)) for seed in range(6)}) > 3
+
+
+def test_cases_are_ordered_by_name_whatever_the_split(reopen):
+    dataset = reopen(seed=1)
+    assert names(dataset.cases) == sorted(names(dataset.cases))
+    assert set(dataset.cases) == {*dataset.training, *dataset.validation}
+    other = reopen(seed=1, validation_patients=1)
+    assert names(other.cases) == names(dataset.cases)
+    assert names(other.validation) != names(dataset.validation)
+
+
+def test_image_and_label_come_on_one_grid(reopen):
+    dataset = reopen()
+    for case in (dataset.training[0], dataset.validation[0]):
+        image, label = case.load()
+        require_same_grid(image, label, "image", "label")
+        assert image.shape == label.shape
+        assert (image.array.dtype, label.array.dtype) == (np.float32, np.uint8)
+        assert label.array.max() == len(dataset.classes) - 1
+
+
+# The phantom
+
+
+def test_phantom_patients_have_one_case_each_at_either_phase():
+    dataset = open_phantom(patients=5, validation_patients=2, seed=3)
+    assert dataset.name == "phantom"
+    assert dataset.classes == HEART_CLASSES
+    assert "synthetic" in dataset.citation
+    assert names(dataset.cases) == [f"phantom0300{n}_{phase}" for n, phase in enumerate(["ED", "ES", "ED", "ES", "ED"])]
+    assert [case.patient for case in dataset.cases] == [f"phantom0300{n}" for n in range(5)]
+    assert [case.phase for case in dataset.cases] == ["ED", "ES", "ED", "ES", "ED"]
+    assert {case.group for case in dataset.cases} == {"phantom"}
+    assert all(case.files == () for case in dataset.cases)
+    assert {case.phase for case in dataset.training} == {case.phase for case in dataset.validation} == {"ED", "ES"}
+
+
+def test_another_seed_means_other_phantom_patients():
+    everybody = [patients(open_phantom(seed=seed, patients=40, validation_patients=8).cases) for seed in range(4)]
+    assert len(set.union(*everybody)) == 160
+
+
+def test_a_phantom_case_is_the_heart_of_its_name():
+    dataset = open_phantom(seed=2)
+    for case in (dataset.cases[0], dataset.cases[3]):
+        heart = make_heart(int(case.patient.removeprefix("phantom")), phase=case.phase)
+        image, label = case.load()
+        assert np.array_equal(image.array, heart.image[::-1])
+        assert np.array_equal(label.array, heart.label[::-1])
+        assert image.spacing_mm == label.spacing_mm == heart.spacing_mm
+
+
+def test_a_phantom_case_knows_where_its_axes_point():
+    image, label = open_phantom().cases[0].load()
+    assert nib.aff2axcodes(image.affine) == ("S", "P", "L")
+    assert np.array_equal(image.affine, label.affine)
+    assert image.spacing_mm == (10.0, 1.5, 1.5)
+    # World x runs to the patient's right, where the right ventricle lies.
+    middle = [np.argwhere(label.array == k).mean(0) for k in (1, 3)]
+    right_ventricle, left_ventricle = (image.affine @ [*place, 1] for place in middle)
+    assert right_ventricle[0] > left_ventricle[0] + 15
+
+
+# ACDC
+
+
+def test_acdc_cases_are_its_frames(folder):
+    dataset = open_acdc(folder)
+    assert dataset.name == "acdc"
+    assert dataset.classes == acdc.CLASSES
+    assert dataset.citation == acdc.CITATION
+    case = next(case for case in dataset.cases if case.name == "patient004_ES")
+    assert (case.patient, case.group, case.phase) == ("patient004", "HCM", "ES")
+    stem = folder / "patient004" / "patient004_frame07"
+    assert case.files == (Path(f"{stem}.nii.gz"), Path(f"{stem}_gt.nii.gz"))
+    image, label = case.load()
+    assert (image.array == 47).all()
+    assert image.shape == SHAPE[::-1]
+    assert image.spacing_mm == (10.0, 1.25, 1.5)
+    assert np.unique(label.array).tolist() == [0, 1, 2, 3]
+
+
+def test_an_acdc_frame_without_a_mask_is_left_out(folder):
+    assert "patient003_ES" in [frame.name for frame in acdc.find_frames(folder)]
+    for seed in range(4):
+        found = names(open_acdc(folder, seed=seed).cases)
+        assert len(found) == 19
+        assert "patient003_ES" not in found
+        assert "patient003_ED" in found  # its other phase stays
+
+
+def test_acdc_holds_out_every_group_alike(folder):
+    for seed in range(4):
+        dataset = open_acdc(folder, seed=seed)
+        group_of = {case.patient: case.group for case in dataset.validation}
+        assert sorted(group_of.values()) == sorted(acdc.GROUPS)
+
+
+def test_both_phases_of_an_acdc_patient_are_on_one_side(folder):
+    dataset = open_acdc(folder, seed=2)
+    for side in (dataset.training, dataset.validation):
+        for patient in patients(side) - {"patient003"}:
+            assert {case.phase for case in side if case.patient == patient} == {"ED", "ES"}
+
+
+@pytest.mark.parametrize("held_out", [10, 11])
+def test_holding_out_every_acdc_patient_is_refused(folder, held_out):
+    with pytest.raises(ConfigError, match=rf"sum to the number of patients, 10; found \({10 - held_out}, {held_out}\)"):
+        open_acdc(folder, validation_patients=held_out)
+
+
+def test_a_folder_that_is_not_acdc_is_refused(tmp_path):
+    with pytest.raises(VolumeError, match="must hold patientNNN folders"):
+        open_acdc(tmp_path)

@@ -1,0 +1,107 @@
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from l2gnet.checkpoint import ModelCard, save_checkpoint
+from l2gnet.data.grid import Grid
+from l2gnet.models import build_model
+from l2gnet.settings import TrainSettings
+
+SMALL = {"width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
+
+
+def command(*words, cwd=None):
+    line = [sys.executable, "-m", "l2gnet", *map(str, words)]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def refused(result, message):
+    """One clear line, status 2 and no traceback."""
+    assert result.returncode == 2
+    assert re.search(message, result.stderr + result.stdout), result.stderr + result.stdout
+    assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    card = ModelCard("l2gnet", SMALL, ("background", "a", "b", "c"), Grid(1.5, 32), {"data": "phantom"})
+    save_checkpoint(tmp_path / "model.safetensors", build_model("l2gnet", **SMALL), card)
+    return tmp_path / "model.safetensors"
+
+
+def test_help_explains_every_setting_with_its_default():
+    text = " ".join(command("train", "--help").stdout.replace("│", " ").split())
+    for field in dataclasses.fields(TrainSettings):
+        flag = f"--{field.name.replace('_', '-')}"
+        assert flag in text
+    assert "in-plane pixel size that the model sees, in mm (default: 2.0)" in text
+    assert "entropy of the transport plan, in units of the cost, which lies in 0 to 1 (l2gnet) (default: 0.1)" in text
+
+
+def test_the_installed_command_is_the_module():
+    installed = subprocess.run(["l2gnet", "--help"], capture_output=True, text=True)
+    assert installed.stdout == command("--help").stdout
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, l2gnet.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_info_says_what_a_checkpoint_holds(checkpoint):
+    told = json.loads(command("info", checkpoint).stdout)
+    assert told["model"] == "l2gnet"
+    assert told["classes"] == ["background", "a", "b", "c"]
+    assert told["grid"]["spacing_mm"] == 1.5
+    assert told["parameters"] == sum(p.numel() for p in build_model("l2gnet", **SMALL).parameters())
+
+
+def test_info_refuses_what_is_no_checkpoint(checkpoint, tmp_path):
+    refused(command("info", tmp_path / "none.safetensors"), "must be a safetensors file")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
+    refused(command("info", checkpoint), "model.safetensors: a checkpoint must be a safetensors file")
+    save_file({"w": torch.zeros(1)}, tmp_path / "other.safetensors")
+    refused(command("info", tmp_path / "other.safetensors"), "has the format l2gnet-1, got None")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["train", "--model", "vnet"], "vnet"),
+        (["train", "--epochz", "3"], "epochz"),
+        (["train", "--data", "acdc", "--data-dir", "nowhere"], "data_dir must be the folder of the acdc data"),
+        (["data", "check", "nowhere"], "nowhere: the ACDC data must be a folder"),
+        (["run", "nowhere.ipynb"], "nowhere.ipynb: there is no such notebook"),
+    ],
+)
+def test_a_mistake_ends_in_one_error_and_leaves_nothing(words, message, tmp_path):
+    refused(command(*words, cwd=tmp_path), message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_check_says_in_words_what_is_wrong(tmp_path):
+    patient = tmp_path / "patient001"
+    patient.mkdir()
+    (patient / "Info.cfg").write_text("ED: 1\nES: 9\nGroup: DCM\n")
+    result = command("data", "check", tmp_path)
+    assert result.returncode == 1
+    assert "patient001_frame01.nii.gz: the ED frame that Info.cfg names must exist" in result.stdout
+    assert "2 problems" in result.stdout
+
+
+@pytest.mark.slow
+def test_train_leaves_a_run_folder_and_prints_the_table(tmp_path):
+    words = ["--patients", 4, "--validation-patients", 2, "--size-px", 48, "--spacing-mm", 4.0, "--width", 4]
+    result = command("train", *words, "--epochs", 1, "--run-dir", "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "left ventricle" in result.stdout
+    assert "run folder: run" in result.stdout
+    names = {file.name for file in (tmp_path / "run").iterdir()}
+    assert {"model.safetensors", "metrics.json", "config.json", "per_structure.csv"} <= names

@@ -1,0 +1,91 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from l2gnet.data.dataset import Case
+from l2gnet.data.grid import Grid
+from l2gnet.data.volume import Volume
+from l2gnet.evaluation import evaluate_cases, structure_table, summarise_phases, write_scores
+from l2gnet.models import build_model
+
+CLASSES = ("background", "square", "stripe")
+
+
+def case(name, phase, labels):
+    def load():
+        label = Volume(labels, np.diag([8.0, 2.0, 2.0, 1.0]))
+        return label.like(labels.astype(np.float32)), label
+
+    return Case(name, name[:2], "NOR", phase, load)
+
+
+@pytest.fixture
+def cases():
+    labels = np.zeros((2, 32, 32), dtype=np.uint8)
+    labels[:, 8:20, 8:20] = 1
+    labels[:, 24:30] = 2
+    return [case("p1_ED", "ED", labels), case("p1_ES", "ES", labels)]
+
+
+@pytest.fixture
+def scores(cases):
+    """The scores of a model that finds squares and is blind for stripes, which are brighter."""
+    model = build_model("unet", classes=3, width=4, depth=2)
+
+    def forward(images):
+        square = ((images > 0.3) & (images < 0.7)).float()
+        return 50 * torch.cat([1 - square, square, torch.zeros_like(square)], dim=1)
+
+    model.forward = forward
+    return evaluate_cases(model, cases, Grid(2.0, 32), CLASSES)
+
+
+def test_every_case_is_scored_on_its_own_grid(scores, cases):
+    assert list(scores) == ["p1_ED", "p1_ES"]
+    square, stripe = scores["p1_ED"]
+    assert square.dice == 1.0
+    assert square.hd95_mm == 0.0
+    assert square.truth_ml == pytest.approx(2 * 12 * 12 * 8 * 2 * 2 / 1000)
+    assert stripe.missed
+    assert stripe.dice == 0.0
+    assert stripe.false_negative_rate == 1.0
+
+
+def test_phases_are_summarised_by_themselves(scores, cases):
+    summary = summarise_phases(scores, cases)
+    assert {name: part["cases"] for name, part in summary.items()} == {"all": 2, "ED": 1, "ES": 1}
+
+
+def test_the_table_says_what_was_missed(scores):
+    rows = {row["structure"]: row for row in structure_table(scores)}
+    assert list(rows) == ["square", "stripe", "all structures"]
+    assert rows["square"]["Dice"] == "1.0000 ± 0.0000"
+    assert rows["stripe"]["missed"] == "2"
+    assert rows["stripe"]["HD95 (mm)"] == "-"
+    assert rows["stripe"]["HD95 median (mm)"] == "infinite"
+    assert rows["stripe"]["false negatives (%)"] == "100.00"
+    assert rows["all structures"]["HD95 (mm)"] == "0.00 ± 0.00 (2 infinite)"
+
+
+def test_scores_are_written_for_people_and_programs(scores, cases, tmp_path):
+    write_scores(tmp_path, scores, cases, {"model": "blind"})
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["model"] == "blind"
+    assert metrics["all"]["structures"]["square"]["dice"]["mean"] == 1.0
+    assert metrics["all"]["structures"]["stripe"]["hd95_mm"] == {
+        "mean": None,
+        "std": None,
+        "median": None,
+        "count": 2,
+        "infinite": 2,
+    }
+    with (tmp_path / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["case"], row["phase"], row["structure"]) for row in rows][:2] == [
+        ("p1_ED", "ED", "square"),
+        ("p1_ED", "ED", "stripe"),
+    ]
+    assert (tmp_path / "per_structure.csv").read_text().startswith("structure,Dice,HD95 (mm)")

@@ -1,0 +1,193 @@
+import json
+import os
+import signal
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from l2gnet.errors import ConfigError
+from l2gnet.jobs import Parameter, read_parameters, run_notebook, scrub
+from l2gnet.settings import TrainSettings
+
+PARAMETERS = """\
+count: int = 3  # how many
+share: float = 0.5  # of what
+name: str = "a"  # of the thing
+quiet: bool = False  # or loud
+sizes: list = [1, 2]  # of the things
+run_dir: str = ""  # where results go
+resume: bool = False  # go on"""
+BODY = """\
+from pathlib import Path
+assert count < 100, "too many"
+(Path(run_dir) / "result.txt").write_text(f"{count} {share!r} {name} {quiet} {sizes} {resume}")"""
+
+
+def write_notebook(folder: Path, parameters: str = PARAMETERS, body: str = BODY, **metadata) -> Path:
+    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(body)]
+    path = folder / "work.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    return path
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "big.yaml").write_text("count: 7\nshare: 1\nname: b\n")
+    return write_notebook(tmp_path)
+
+
+def run(notebook, **settings):
+    return run_notebook(notebook, runs_dir=notebook.parent / "runs", **settings)
+
+
+def test_parameters_are_read_from_their_cell(notebook):
+    declared = read_parameters(notebook)
+    assert declared["count"] == Parameter("count", "int", 3, "how many")
+    assert [parameter.default for parameter in declared.values()] == [3, 0.5, "a", False, [1, 2], "", False]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "count = 3  # no type",
+        "count: int = 3",
+        'count: int = "3"  # another type',
+        "count: int = 1 + 2  # derived",
+        "count: dict = {}  # a type that no command line can give",
+        "import os",
+    ],
+)
+def test_a_parameters_cell_must_be_plain(tmp_path, line):
+    with pytest.raises(ConfigError, match="a line of the parameters cell must be `name: type = literal  # help`"):
+        read_parameters(write_notebook(tmp_path, parameters=line))
+
+
+def test_files_that_are_no_job_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="there is no such notebook"):
+        read_parameters(tmp_path / "missing.ipynb")
+    (tmp_path / "text.ipynb").write_text("hello")
+    with pytest.raises(ConfigError, match="must be a Jupyter notebook"):
+        read_parameters(tmp_path / "text.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "bare.ipynb")
+    with pytest.raises(ConfigError, match="needs a cell tagged 'parameters'"):
+        read_parameters(tmp_path / "bare.ipynb")
+
+
+def test_profile_and_parameters_reach_the_notebook(notebook):
+    result = run(notebook, profile="big", parameters={"quiet": "true", "sizes": "[5]", "name": "3"})
+    assert result.error is None
+    assert (result.run_dir / "result.txt").read_text() == "7 1.0 3 True [5] False"
+    assert {file.name for file in result.run_dir.iterdir()} == {"work.ipynb", "work.html", "run.json", "result.txt"}
+    record = json.loads((result.run_dir / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["parameters"]["count"] == 7
+
+
+def test_a_job_that_is_done_is_not_run_twice(notebook):
+    first = run(notebook)
+    (first.run_dir / "result.txt").unlink()
+    second = run(notebook)
+    assert (second.run_dir, second.done_before) == (first.run_dir, True)
+    assert not (first.run_dir / "result.txt").exists()
+    third = run(notebook, again=True)
+    assert third.run_dir != first.run_dir
+    assert (third.run_dir / "result.txt").exists()
+    assert run(notebook, parameters={"count": 4}).run_dir not in (first.run_dir, third.run_dir)
+
+
+def test_a_job_that_failed_is_kept_and_goes_on_next_time(notebook):
+    result = run(notebook, parameters={"count": 100})
+    assert result.error == "AssertionError: too many"
+    assert result.notebook.name == "work.failed.ipynb"
+    assert {file.name for file in result.run_dir.iterdir()} == {"work.failed.ipynb", "run.json"}
+    assert json.loads((result.run_dir / "run.json").read_text())["status"] == "failed"
+    assert "too many" in result.notebook.read_text()
+    again = run(notebook, parameters={"count": 100})
+    assert again.run_dir == result.run_dir
+    assert json.loads((again.run_dir / "run.json").read_text())["parameters"]["resume"] is True
+
+
+def test_a_kernel_that_dies_ends_the_job(tmp_path):
+    body = f"import os\nos.kill(os.getpid(), {int(signal.SIGKILL)})"
+    result = run(write_notebook(tmp_path, body=body))
+    assert result.error is not None
+    assert result.error.startswith("DeadKernelError")
+
+
+def test_another_jobs_folder_is_refused(notebook, tmp_path):
+    run(notebook, parameters={"run_dir": str(tmp_path / "mine")})
+    assert run(notebook, parameters={"run_dir": str(tmp_path / "mine")}).done_before
+    with pytest.raises(ConfigError, match=r"run_dir must be free, but .*mine holds another finished job"):
+        run(notebook, parameters={"run_dir": str(tmp_path / "mine"), "count": 4})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"cuont": "3"}, "-p: unknown parameter 'cuont'; the notebook takes count, share"),
+        ({"count": "3.5"}, r"-p: count must be of type int, got 3.5; how many"),
+        ({"count": "many"}, "-p: count must be of type int, got 'many'"),
+        ({"quiet": "1"}, "-p: quiet must be of type bool, got 1"),
+        ({"sizes": "5"}, "-p: sizes must be of type list, got 5"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_starts(notebook, parameters, message):
+    with pytest.raises(ConfigError, match=message):
+        run(notebook, parameters=parameters)
+    assert not (notebook.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("count: [", "a profile must be YAML"),
+        ("- count", "a profile must be a list of `name: value` lines"),
+        ("cuont: 3", "profile bad: unknown parameter 'cuont'"),
+        ("!!python/object/apply:os.system ['true']", "a profile must be YAML"),
+    ],
+)
+def test_a_wrong_profile_is_refused(notebook, text, message):
+    (notebook.parent / "profiles" / "bad.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        run(notebook, profile="bad")
+
+
+def test_an_unknown_profile_names_the_known_ones(notebook):
+    with pytest.raises(ConfigError, match="there is no such profile; the known ones are big"):
+        run(notebook, profile="small")
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_the_settings_behind_a_notebook_check_the_ranges(tmp_path):
+    notebook = write_notebook(tmp_path, "epochs: int = 3  # passes", l2gnet={"settings": "TrainSettings"})
+    with pytest.raises(ConfigError, match="epochs must be at least 1, got 0"):
+        run(notebook, parameters={"epochs": 0})
+
+
+def test_the_training_notebook_and_the_command_line_take_the_same_settings():
+    declared = read_parameters(Path(__file__).parent.parent / "notebooks" / "01_train.ipynb")
+    assert declared.pop("run_dir").default == ""
+    assert TrainSettings.from_mapping({name: p.default for name, p in declared.items()}) == TrainSettings()
+    assert list(declared) == list(TrainSettings.__dataclass_fields__)
+
+
+def test_widget_state_is_dropped_and_pictures_stay():
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "bar"}
+    outputs = [
+        nbformat.v4.new_output("display_data", view),
+        nbformat.v4.new_output("display_data", view | {"image/png": "abc"}),
+        nbformat.v4.new_output("stream", text="hello"),
+    ]
+    cells = [nbformat.v4.new_code_cell("x", outputs=outputs), nbformat.v4.new_markdown_cell("y")]
+    notebook = scrub(nbformat.v4.new_notebook(cells=cells, metadata={"widgets": {"state": "huge"}}))
+    assert "widgets" not in notebook.metadata
+    kept = [dict(output.get("data", {})) for output in notebook.cells[0].outputs]
+    assert kept == [{"image/png": "abc", "text/plain": "bar"}, {}]
+
+
+def test_the_environment_of_the_caller_is_left_alone(notebook):
+    before = dict(os.environ)
+    run(notebook)
+    assert dict(os.environ) == before

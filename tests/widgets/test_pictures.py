@@ -1,0 +1,43 @@
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from widgets.pictures import COLOURS, draw_legend, draw_slice, plot_dice, plot_history
+
+
+@pytest.fixture(autouse=True)
+def no_window():
+    mpl.use("agg")
+    yield
+    plt.close("all")
+
+
+def test_a_slice_keeps_its_shape_in_mm_and_outlines_each_structure():
+    figure, axes = plt.subplots()
+    labels = np.zeros((20, 30), dtype=np.uint8)
+    labels[4:8, 4:8], labels[10:16, 10:20] = 1, 3
+    draw_slice(axes, np.random.default_rng(0).random((20, 30)), labels, spacing_mm=(2.0, 1.0), title="a")
+    assert axes.get_aspect() == 2.0
+    drawn = {mpl.colors.to_hex(outline.get_edgecolor()[0]).upper() for outline in axes.collections}
+    assert drawn == {COLOURS[0], COLOURS[2]}
+    draw_legend(figure, ("background", "a", "b", "c"))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("with_codes", [True, False])
+def test_history_shows_the_codebook_where_there_is_one(with_codes):
+    codes = {"codes_used": "9", "codes_perplexity": "7.5", "codes_per_image": "3"} if with_codes else {}
+    rows = [{"epoch": str(e), "loss": str(1 / e), "val_dice_left_ventricle": "0.5"} | codes for e in (1, 2, 3)]
+    figure = plot_history(rows, ("background", "left ventricle"))
+    assert [panel.get_title() for panel in figure.axes] == ["training loss", "validation Dice (model's grid)"] + [
+        "codes"
+    ] * with_codes
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [1, 1 / 2, 1 / 3]
+
+
+def test_dice_of_every_case_is_a_dot_and_the_mean_is_written():
+    figure = plot_dice({"a": [0.5, 1.0, float("nan")], "b": [0.25]})
+    dots = [offsets for dots in figure.axes[0].collections for offsets in dots.get_offsets()[:, 1].tolist()]
+    assert {0.5, 1.0, 0.25} <= set(dots)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.750", "0.250"]
