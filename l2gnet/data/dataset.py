@@ -9,6 +9,7 @@ import numpy as np
 
 from l2gnet.data import acdc, phantom
 from l2gnet.data.volume import Volume
+from l2gnet.errors import ConfigError
 from l2gnet.settings import TrainSettings
 
 
@@ -56,6 +57,10 @@ def _open_acdc(settings: TrainSettings) -> DataSet:
     frames = [frame for frame in acdc.find_frames(settings.data_dir) if frame.label is not None]
     patients = len({frame.patient for frame in frames})
     held_out = settings.validation_patients
+    if held_out >= patients:
+        raise ConfigError(
+            f"{settings.data_dir}: validation_patients must be below the {patients} patients with masks, got {held_out}"
+        )
     _, validation = acdc.split_patients(frames, (patients - held_out, held_out), seed=settings.seed)
     cases = [Case(frame.name, frame.patient, frame.group, frame.phase, frame.read, frame.files) for frame in frames]
     return DataSet(

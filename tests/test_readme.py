@@ -1,0 +1,116 @@
+"""What the README shows works: its Python is run, its commands too, on a data set in ACDC's format."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from l2gnet.data.phantom import make_heart
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line
+]
+TINY = {"size_px": 48, "spacing_mm": 4.0, "width": 4, "epochs": 1, "validation_patients": 1, "precision": "32-true"}
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder with the notebooks and three phantom patients as ACDC stores them."""
+    desk = tmp_path_factory.mktemp("desk")
+    shutil.copytree(ROOT / "notebooks", desk / "notebooks", ignore=shutil.ignore_patterns("runs", "cache"))
+    for number in (1, 2, 3):
+        folder = desk / f"path/to/acdc/training/patient{number:03d}"
+        folder.mkdir(parents=True)
+        (folder / "Info.cfg").write_text("ED: 1\nES: 7\nGroup: NOR\n")
+        for frame, phase in ((1, "ED"), (7, "ES")):
+            heart = make_heart(number, phase=phase)
+            affine = np.diag([*heart.spacing_mm[::-1], 1.0])
+            stem = folder / f"{folder.name}_frame{frame:02d}"
+            nib.Nifti1Image(heart.image.T.astype(np.int16), affine).to_filename(f"{stem}.nii.gz")
+            nib.Nifti1Image(heart.label.T, affine).to_filename(f"{stem}_gt.nii.gz")
+    return desk
+
+
+def run(desk, line, *more):
+    words = shlex.split(line)
+    assert words[0] == "l2gnet"
+    command = [sys.executable, "-m", "l2gnet", *words[1:], *map(str, more)]
+    result = subprocess.run(command, cwd=desk, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def command(start):
+    found = [line for line in COMMANDS if line.startswith(start)]
+    assert len(found) == 1, (start, found)
+    return found[0]
+
+
+def test_every_command_shown_is_tested():
+    made = {line.removeprefix("make ") for line in COMMANDS if line.startswith("make ")}
+    assert made == {"demo", "lab", "test"}
+    assert re.search(r"^\.PHONY: demo test lab", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    tested = ("data check", "data prepare", "run notebooks/01_train.ipynb", "train --help", "train --model", "info")
+    for start in tested:
+        command(f"l2gnet {start}")
+    assert len(COMMANDS) == len(made) + len(tested)
+
+
+def test_the_python_example_runs(capsys):
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert code is not None
+    exec(code.group(1), {})
+    assert capsys.readouterr().out.splitlines()[:2] == ["torch.Size([2, 4, 128, 128])", "torch.Size([2, 8, 8])"]
+
+
+def test_every_file_shown_exists():
+    for path in re.findall(r"`((?:l2gnet|notebooks|widgets|benchmarks)/[\w./-]*)`", README):
+        assert (ROOT / path).exists(), path
+    for name in re.findall(r"^\| `([a-z-]+)` \|", README, re.MULTILINE):
+        assert (ROOT / "notebooks" / "profiles" / f"{name}.yaml").exists(), name
+
+
+def test_data_check(desk):
+    assert "3 patients" in run(desk, command("l2gnet data check"))
+
+
+def test_data_prepare(desk):
+    assert "6 volumes, 60 slices in cache/slices-" in run(
+        desk, command("l2gnet data prepare"), "--validation-patients", 1
+    )
+
+
+@pytest.mark.slow
+def test_the_main_job_on_files_in_acdcs_format(desk):
+    parameters = [word for name, value in TINY.items() for word in ("-p", name, value)]
+    out = run(desk, command("l2gnet run"), *parameters)
+    run_dir = desk / re.search(r"run folder: (\S+)", out).group(1)
+    names = {file.name for file in run_dir.iterdir()}
+    table = re.search(r"\| file \| what it is \|\n(.*?)\n\n", README, re.DOTALL).group(1)
+    promised = {
+        name.rstrip("/") for row in table.splitlines() for name in re.findall(r"`([\w./]+)`", row.split("|")[1])
+    }
+    assert len(promised) == 10
+    assert promised <= names
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert metrics["data"] == "acdc"
+    assert {"all", "ED", "ES"} <= metrics.keys()
+    assert metrics["all"]["cases"] == 2
+
+
+@pytest.mark.slow
+def test_train_and_info(desk):
+    assert "--learning-rate FLOAT" in run(desk, command("l2gnet train --help"))
+    out = run(desk, command("l2gnet train --model"), "--patients", 4, "--validation-patients", 1)
+    model = desk / re.search(r"run folder: (\S+)", out).group(1) / "model.safetensors"
+    (desk / "path/to/model.safetensors").symlink_to(model)
+    assert json.loads(run(desk, command("l2gnet info")))["model"] == "unet"
