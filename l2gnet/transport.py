@@ -1,4 +1,4 @@
-"""Entropic optimal transport between histograms: a log-domain solver with exact implicit gradients.
+"""Entropic optimal transport between histograms, with exact implicit gradients.
 
 The plan of image b is T = argmin <T, C> - epsilon * entropy(T) with row sums `source[b]` and column sums
 `target[b]` (Cuturi 2013, arXiv 1306.0895). One potential g (R) decides it: given g, the rows are
@@ -7,6 +7,7 @@ and g is found such that the columns add up.
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 
@@ -16,6 +17,10 @@ from torch import Tensor
 from l2gnet.shapes import Bool, Float, Int64
 
 _MASS_TOLERANCE = 1e-4  # relative; histograms counted in float32 stay far below it
+_CHECK_EVERY = 4  # iterations between two looks at the marginal error, after the first few
+# Potentials differ by no more than the cost does, so products of scalings stay within exp(+-2 * range / epsilon):
+# far inside the numbers of each type. Beyond these ranges the solver works with logarithms.
+_LARGEST_EXPONENT = {torch.float32: 40.0, torch.float64: 300.0}
 
 
 class ConvergenceWarning(UserWarning):
@@ -27,8 +32,8 @@ class TransportPlan:
     """A batch of transport plans and how far each can be trusted.
 
     T_kr = exp((f_k + g_r - C_kr) / epsilon) with the potentials f and g; `cost` is <T, C>, `marginal_error`
-    the L1 distance of the plan's column sums from the target, and `converged` says whether that is within
-    the tolerance.
+    the L1 distance of the plan's column sums from the target as a share of the mass, and `converged` says whether
+    that is within the tolerance.
     """
 
     plan: Float[Tensor, "B K R"]
@@ -62,6 +67,7 @@ def solve_transport(
     epsilon: float,
     tolerance: float = 1e-4,
     max_iterations: int = 1000,
+    start: Float[Tensor, "B R"] | None = None,
 ) -> TransportPlan:
     """Transport each histogram `source[b]` to `target`, at one shared cost (K, R) or a cost per image (B, K, R).
 
@@ -76,6 +82,7 @@ def solve_transport(
         epsilon: weight of the entropy, in units of the cost, above 0.
         tolerance: L1 marginal error, as a share of the mass, at which an image is solved.
         max_iterations: bound on the iterations; beyond it a `ConvergenceWarning` is given.
+        start: target potentials to start from, for example those of an earlier plan.
 
     Raises:
         ValueError: shapes do not fit, a number is not finite or negative, or the masses differ.
@@ -84,28 +91,51 @@ def solve_transport(
         dtype = torch.promote_types(torch.promote_types(cost.dtype, source.dtype), torch.float32)
         cost, source, target = cost.to(dtype), source.to(dtype), target.to(dtype)
         _check_problem(cost, source, target, epsilon)
-        cost = cost.expand(len(source), -1, -1)
         target = target.expand(len(source), -1)
-        potential, iterations = _sinkhorn(
-            cost.detach(), source.detach(), target.detach(), epsilon, tolerance, max_iterations
+        by_image = len(source) if cost.ndim == 3 else 1
+        potential, iterations = find_potential(
+            cost.detach().view(by_image, *cost.shape[-2:]),
+            source.detach().view(by_image, -1, source.shape[1]),
+            target.detach().reshape(by_image, -1, target.shape[1]),
+            epsilon=epsilon,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            start=None if start is None else start.to(dtype).view(by_image, -1, target.shape[1]),
         )
-        potential = _with_implicit_gradient(potential, cost, source, target, epsilon)
+        potential = _with_implicit_gradient(potential.flatten(0, 1), cost, source, target, epsilon)
         scores = (potential.unsqueeze(1) - cost) / epsilon
         plan = source.unsqueeze(2) * scores.softmax(dim=2)
-        mass = target.detach().sum(1).clamp_min(torch.finfo(dtype).tiny)
-        error = (plan.detach().sum(1) - target.detach()).abs().sum(1) / mass
-        converged = error <= tolerance
+        source_potential = epsilon * (source.log() - scores.logsumexp(dim=2))
+        return make_plan(
+            plan, cost, source_potential, potential, target.detach(), iterations.flatten(), epsilon, tolerance
+        )
+
+
+def make_plan(
+    plan: Float[Tensor, "B K R"],
+    cost: Float[Tensor, "*batch K R"],
+    source_potential: Float[Tensor, "B K"],
+    target_potential: Float[Tensor, "B R"],
+    target: Float[Tensor, "B R"],
+    iterations: Int64[Tensor, " B"],
+    epsilon: float,
+    tolerance: float,
+) -> TransportPlan:
+    """Measure a plan's marginal error and cost, and warn if an image did not converge."""
+    mass = target.sum(1).clamp_min(torch.finfo(plan.dtype).tiny)
+    error = (plan.detach().sum(1) - target).abs().sum(1) / mass
+    converged = error <= tolerance
     if not bool(converged.all()):
         warnings.warn(
-            f"transport not converged: marginal error {error.max().item():.1e} after {max_iterations} iterations, "
-            f"tolerance {tolerance:.1e}; raise epsilon (now {epsilon:g}) or max_iterations",
+            f"transport not converged: marginal error {error.max().item():.1e} after {int(iterations.max())} "
+            f"iterations, tolerance {tolerance:.1e}; raise epsilon (now {epsilon:g}) or max_iterations",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return TransportPlan(
         plan=plan,
-        source_potential=epsilon * (source.log() - scores.logsumexp(dim=2)),
-        target_potential=potential,
+        source_potential=source_potential,
+        target_potential=target_potential,
         cost=(plan * cost).sum(dim=(1, 2)),
         marginal_error=error,
         iterations=iterations,
@@ -114,48 +144,154 @@ def solve_transport(
     )
 
 
-def _sinkhorn(
-    cost: Tensor, source: Tensor, target: Tensor, epsilon: float, tolerance: float, max_iterations: int
-) -> tuple[Tensor, Tensor]:
-    """Potential g (B, R) and iterations (B); an image that has converged does not move any more."""
-    log_source, log_target = source.log(), target.log()
+def find_potential(
+    cost: Float[Tensor, "groups K R"],
+    source: Float[Tensor, "groups B K"],
+    target: Float[Tensor, "groups B R"],
+    *,
+    epsilon: float,
+    tolerance: float,
+    max_iterations: int,
+    start: Float[Tensor, "groups B R"] | None = None,
+) -> tuple[Float[Tensor, "groups B R"], Int64[Tensor, "groups B"]]:
+    """Potentials g of B images for each cost, with the iterations each image took; no gradients, no checks of input.
+
+    A Sinkhorn iteration g <- g + epsilon log(target / columns(g)) is a fixed-point map whose linear part has its
+    eigenvalues in [0, eta]. From the rate at which an image's error falls eta is estimated, and the heavy-ball steps
+    that are best for it are taken (Polyak 1964): sqrt(1 - eta) then plays the part of 1 - eta, which saves half of
+    the iterations at epsilon 0.1 and three quarters at 0.02. An image that has converged does not move any more.
+    """
+    columns = _scaled_columns if _scaling_is_safe(cost, epsilon) else _log_columns
+    log_columns = columns(cost, source, epsilon)
     empty = target == 0
-    potential = torch.zeros_like(target).masked_fill(empty, -torch.inf)
-    mass = target.sum(1).clamp_min(torch.finfo(target.dtype).tiny)
-    iterations = torch.zeros(len(source), dtype=torch.int64, device=source.device)
+    log_target = target.log()
+    potential = (torch.zeros_like(target) if start is None else start).masked_fill(empty, -torch.inf)
+    previous = potential
     # Half the tolerance, because the error that is reported is measured on another summation of the plan.
-    for _ in range(max_iterations):
-        log_rows = ((potential.unsqueeze(1) - cost) / epsilon).log_softmax(dim=2)
-        log_columns = (log_source.unsqueeze(2) + log_rows).logsumexp(dim=1)
-        moving = (log_columns.exp() - target).abs().sum(1) > 0.5 * tolerance * mass
-        if not bool(moving.any()):
-            break
-        step = (epsilon * (log_target - log_columns)).masked_fill(empty, 0.0)
-        potential = torch.where(moving.unsqueeze(1), potential + step, potential)
+    allowed = 0.5 * tolerance * target.sum(-1, keepdim=True).clamp_min(torch.finfo(target.dtype).tiny)
+    moving = torch.ones_like(allowed, dtype=torch.bool)
+    iterations = torch.zeros_like(moving, dtype=torch.int64)
+    pace = _Pace(allowed)
+    for iteration in range(max_iterations):
+        change = (log_target - log_columns(potential)).masked_fill_(empty, 0.0)
+        if iteration < _CHECK_EVERY or iteration % _CHECK_EVERY == 0:
+            # |target - columns| = target |1 - exp(-change)|
+            error = (target * torch.expm1(-change)).abs_().sum(-1, keepdim=True)
+            moving = moving & ~(error <= allowed)
+            if not bool(moving.any()):
+                break
+            pace.learn(iteration, error)
+        step = epsilon * pace.step * change
+        if pace.momentum is not None:
+            step += (pace.momentum * (potential - previous)).masked_fill_(empty, 0.0)
+        previous, potential = potential, torch.where(moving, potential + step, potential)
         iterations += moving
-    return potential, iterations
+    return potential, iterations.squeeze(-1)
+
+
+class _Pace:
+    """Step size and momentum of each image, from the rate at which its error falls.
+
+    Heavy-ball steps with the eigenvalues of 1 - P in [gap, 1] are best with step (2 / (1 + s))^2 and momentum
+    ((1 - s) / (1 + s))^2, s = sqrt(gap). Where the error falls by x an iteration, the slowest direction obeys
+    x^2 - (1 + momentum - step * gap) x + momentum = 0, which is solved for its gap.
+    """
+
+    def __init__(self, like: Tensor):
+        self.step, self.momentum = torch.ones_like(like), None
+        self.gap = torch.ones_like(like)
+        self.iteration, self.error = 0, None
+
+    def learn(self, iteration: int, error: Tensor) -> None:
+        """Take in the error of an iteration; the first ones are plain Sinkhorn, whose fast directions die out."""
+        if iteration < _CHECK_EVERY - 1:
+            return
+        if self.error is not None:
+            rate = (error / self.error) ** (1 / (iteration - self.iteration))
+            momentum = torch.zeros_like(rate) if self.momentum is None else self.momentum
+            seen = torch.maximum(rate, momentum.sqrt() + 1e-6)
+            gap = ((1 + momentum - seen - momentum / seen) / self.step).clamp(1e-4, 1.0)
+            self.gap = torch.minimum(self.gap, gap)
+            root = torch.where(rate > 1, 1.0, self.gap.sqrt())  # back to plain steps where the error has grown
+            self.step, self.momentum = (2 / (1 + root)) ** 2, ((1 - root) / (1 + root)) ** 2
+        self.iteration, self.error = iteration, error
+
+
+def _scaling_is_safe(cost: Tensor, epsilon: float) -> bool:
+    low, high = cost.aminmax()
+    return float(high - low) / epsilon <= _LARGEST_EXPONENT[cost.dtype]
+
+
+def _scaled_columns(cost: Tensor, source: Tensor, epsilon: float) -> Callable[[Tensor], Tensor]:
+    """Logarithm of the column sums at a potential, by two matrix products with one kernel for all images."""
+    kernel = ((cost.amin(-1, keepdim=True) - cost) / epsilon).exp()
+    transposed = kernel.transpose(-1, -2).contiguous()  # the other layout makes the product several times slower
+
+    def log_columns(potential: Tensor) -> Tensor:
+        scaled = (potential / epsilon).exp()
+        return (scaled * torch.bmm(source / torch.bmm(scaled, transposed), kernel)).log_()
+
+    return log_columns
+
+
+def _log_columns(cost: Tensor, source: Tensor, epsilon: float) -> Callable[[Tensor], Tensor]:
+    """The same where the kernel would underflow."""
+    log_source = source.log().unsqueeze(-1)
+
+    def log_columns(potential: Tensor) -> Tensor:
+        log_rows = ((potential.unsqueeze(-2) - cost.unsqueeze(1)) / epsilon).log_softmax(dim=-1)
+        return (log_source + log_rows).logsumexp(dim=-2)
+
+    return log_columns
+
+
+def solve_adjoint(
+    rows: Float[Tensor, "*B K R"],
+    source: Float[Tensor, "*B K"],
+    target: Float[Tensor, "*B R"],
+    gradient: Float[Tensor, "*B R"],
+) -> Float[Tensor, "*B R"]:
+    """Solve (diag(columns) - sum_k a_k q_k q_k^T) x = gradient: the adjoint of the plan's column equations.
+
+    The matrix is singular along constant vectors (they do not change the plan); adding c c^T fixes that direction
+    and no other. Factored in float64: R x R is small, and small epsilon makes it ill-conditioned.
+    """
+    weighted = source.unsqueeze(-1) * rows
+    columns, c = weighted.sum(-2).double(), target.double()
+    matrix = torch.diag_embed(columns) - (weighted.transpose(-1, -2) @ rows).double()
+    matrix += c.unsqueeze(-1) * c.unsqueeze(-2) / c.sum(-1).clamp_min(1e-300)[..., None, None]
+    # Empty columns get a row of their own; the slight ridge is far below what single precision can see.
+    ridge = 1e-14 if rows.dtype == torch.float64 else 1e-9
+    matrix += torch.diag_embed((c == 0).double() + ridge * c.amax(-1, keepdim=True))
+    factor = torch.linalg.cholesky_ex(matrix).L
+    return torch.cholesky_solve(gradient.double().unsqueeze(-1), factor).squeeze(-1).to(rows.dtype)
 
 
 def _with_implicit_gradient(potential: Tensor, cost: Tensor, source: Tensor, target: Tensor, epsilon: float) -> Tensor:
     """The same potential, carrying the gradient of the exact solution.
 
     g solves F(g) = sum_k a_k q_k(g) - c = 0. One Newton step from the solution, g - J^-1 F(g) with J held
-    constant, has the value g and, by the implicit function theorem, the derivative of g. J is singular along
-    constant vectors (they do not change the plan); adding c c^T fixes that direction and no other.
+    constant, has the value g and, by the implicit function theorem, the derivative of g.
     """
     if not (torch.is_grad_enabled() and (cost.requires_grad or source.requires_grad or target.requires_grad)):
         return potential
     rows = ((potential.unsqueeze(1) - cost) / epsilon).softmax(dim=2)
-    columns = (source.unsqueeze(2) * rows).sum(1)
-    with torch.no_grad():
-        q, a, c = rows.double(), source.double(), target.double()
-        jacobian = torch.diag_embed(columns.double()) - torch.einsum("bk,bkr,bks->brs", a, q, q)
-        jacobian += c.unsqueeze(2) * c.unsqueeze(1) / c.sum(1).clamp_min(1e-300)[:, None, None]
-        jacobian += torch.diag_embed((c == 0).double() + 1e-14 * c.amax(1, keepdim=True))
-        factor = torch.linalg.cholesky_ex(jacobian).L
-    residual = (columns - target).masked_fill(target == 0, 0.0)
-    step = epsilon * torch.cholesky_solve(residual.double().unsqueeze(2), factor).squeeze(2).to(residual.dtype)
+    residual = ((source.unsqueeze(2) * rows).sum(1) - target).masked_fill(target == 0, 0.0)
+    step = epsilon * _Adjoint.apply(residual, rows.detach(), source.detach(), target.detach())
     return potential - (step - step.detach())
+
+
+class _Adjoint(torch.autograd.Function):
+    """x -> matrix^-1 x; the matrix is symmetric and held constant, so the gradient is the same map."""
+
+    @staticmethod
+    def forward(ctx, residual, rows, source, target):  # noqa: ANN001, D102
+        ctx.save_for_backward(rows, source, target)
+        return torch.zeros_like(residual)
+
+    @staticmethod
+    def backward(ctx, gradient):  # noqa: ANN001, D102
+        return solve_adjoint(*ctx.saved_tensors, gradient), None, None, None
 
 
 def _check_problem(cost: Tensor, source: Tensor, target: Tensor, epsilon: float) -> None:
