@@ -4,30 +4,29 @@ Paper: Gorade et al., arXiv 2502.05229 ("relating discrete codes using optimal t
 a trainable reference", "without an additional weight matrix"). Cost, readouts and scaling are our reading.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from l2gnet.relation import Cost, Readout, Relate, Setting, rows_of_codes, rows_of_tokens
 from l2gnet.shapes import Float, Int64
-from l2gnet.transport import TransportPlan, solve_transport
-
-Cost = Literal["cosine", "euclidean", "dot"]
-Readout = Literal["barycentric", "grid"]
+from l2gnet.transport import TransportPlan, make_plan
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """Globally related tokens, and the token-to-reference plan of each image and head that related them.
+    """Globally related tokens, and the plan of each image and head that related them.
 
-    The plan's batch axis runs over images first, then heads: B * heads.
+    The plan has a row for each distinct code of its image, named in `codes`; images with fewer have empty rows, named
+    -1. Its batch axis runs over images first, then heads: B * heads. `transport.plan` carries gradients, its
+    potentials and cost are numbers.
     """
 
     tokens: Float[Tensor, "B N d"]
     transport: TransportPlan
+    codes: Int64[Tensor, "B U"]
 
 
 class L2GMapper(nn.Module):
@@ -38,6 +37,8 @@ class L2GMapper(nn.Module):
     that is N R T T^T, a matrix whose rows and columns all add up to one. Readout `grid` needs R = N and
     reads G itself as the map. The only parameters are the references: no query, key or value matrix.
 
+    Under `torch.compile` the layer is left as it is (a graph break); `torch.func.vmap` is not supported, and says so.
+
     Args:
         dim: d, dimension of the codes.
         references: R, number of trainable references.
@@ -45,6 +46,8 @@ class L2GMapper(nn.Module):
         epsilon: weight of the entropy, in units of the cost, which is scaled to [0, 1].
         cost: `cosine`, squared `euclidean` or (negative) `dot` product.
         readout: `barycentric` or `grid`.
+        tolerance: L1 marginal error at which a plan is solved.
+        max_iterations: bound on the solver's iterations.
     """
 
     def __init__(
@@ -56,53 +59,43 @@ class L2GMapper(nn.Module):
         epsilon: float = 0.1,
         cost: Cost = "cosine",
         readout: Readout = "barycentric",
+        tolerance: float = 1e-4,
+        max_iterations: int = 1000,
     ):
         super().__init__()
         if dim % heads:
             raise ValueError(f"heads must divide the code dimension {dim}, got {heads}")
+        if not epsilon > 0:
+            raise ValueError(f"epsilon must be above 0, got {epsilon}")
         self.references = nn.Parameter(torch.randn(heads, references, dim // heads))
-        self.epsilon, self.cost, self.readout = epsilon, cost, readout
+        self.setting = Setting(epsilon, cost, readout, tolerance, max_iterations)
 
-    def forward(self, tokens: Float[Tensor, "B N d"]) -> Mapped:
-        """Relate tokens (B, N, d); in float32, also under autocast."""
-        B, N, _ = tokens.shape
+    @torch.compiler.disable
+    def forward(self, tokens: Float[Tensor, "B N d"], indices: Int64[Tensor, "B N"] | None = None) -> Mapped:
+        """Relate tokens; in float32 or better, also under autocast.
+
+        With the code indices of quantised tokens, tokens of one code must be equal: the plan is then solved on codes,
+        which is much faster and gives the same. Leave them out where anything was done to single tokens in between.
+        """
+        _, N, _ = tokens.shape
         heads, R, _ = self.references.shape
-        if self.readout == "grid" and R != N:
+        if self.setting.readout == "grid" and R != N:
             raise ValueError(f"readout 'grid' needs as many references as tokens, got R = {R} and N = {N}")
         with torch.autocast(tokens.device.type, enabled=False):
-            split = rearrange(tokens.float(), "B N (h d) -> B h N d", h=heads)
-            cost = rearrange(unit_cost(split, self.references, self.cost), "B h N R -> (B h) N R")
-            transport = solve_transport(
-                cost, cost.new_full((B * heads, N), 1 / N), cost.new_full((R,), 1 / R), epsilon=self.epsilon
+            tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+            split = rearrange(tokens, "B N (h d) -> h B N d", h=heads)
+            rows = rows_of_tokens(split) if indices is None else rows_of_codes(indices)
+            references = self.references.to(tokens.dtype)
+            related, plan, cost, f, g, iterations = Relate.apply(split, references, rows, self.setting)
+            plan, cost, f, g, iterations = (
+                rearrange(x, "h B ... -> (B h) ...") for x in (plan, cost, f, g, iterations)
             )
-            plan = rearrange(transport.plan, "(B h) N R -> B h N R", h=heads)
-            aligned = R * plan.transpose(2, 3) @ split
-            related = N * plan @ aligned if self.readout == "barycentric" else aligned
-            return Mapped(rearrange(related, "B h N d -> B N (h d)"), transport)
+            epsilon, tolerance = self.setting.epsilon, self.setting.tolerance
+            transport = make_plan(plan.detach(), cost, f, g, torch.full_like(g, 1 / R), iterations, epsilon, tolerance)
+            return Mapped(rearrange(related, "h B N d -> B N (h d)"), replace(transport, plan=plan), rows.codes)
 
 
-def unit_cost(
-    tokens: Float[Tensor, "B h N d"], references: Float[Tensor, "h R d"], kind: Cost
-) -> Float[Tensor, "B h N R"]:
-    """Cost of moving tokens to references, scaled to [0, 1] so that one epsilon means the same for every run.
-
-    Cosine is bounded by itself, as (1 - cos) / 2. The squared Euclidean distance and the dot product are
-    divided by a bound on their range that the longest token of each image and the longest reference give;
-    the bound is held constant in the gradient.
-    """
-    if kind == "cosine":
-        return (1 - F.normalize(tokens, dim=-1) @ F.normalize(references, dim=-1).transpose(-1, -2)) / 2
-    longest_token = tokens.detach().norm(dim=-1).amax(dim=-1)[..., None, None]
-    longest_reference = references.detach().norm(dim=-1).amax(dim=-1)[:, None, None]
-    product = tokens @ references.transpose(-1, -2)
-    tiny = torch.finfo(tokens.dtype).tiny
-    if kind == "dot":
-        return (1 - product / (longest_token * longest_reference).clamp_min(tiny)) / 2
-    squares = tokens.square().sum(-1, keepdim=True) + references.square().sum(-1)[:, None]
-    return (squares - 2 * product).clamp_min(0) / (longest_token + longest_reference).square().clamp_min(tiny)
-
-
-def plan_on_codes(plan: Float[Tensor, "B N R"], indices: Int64[Tensor, "B N"], codes: int) -> Float[Tensor, "B K R"]:
-    """The same plan on codes: rows of tokens with one code are equal, and add up to the code's row (K, R)."""
-    on_codes = plan.new_zeros(len(plan), codes, plan.shape[2])
-    return on_codes.scatter_add(1, indices.unsqueeze(2).expand_as(plan), plan)
+def plan_on_codes(plan: Float[Tensor, "B U R"], codes: Int64[Tensor, "B U"], size: int) -> Float[Tensor, "B K R"]:
+    """A mapper's plan with a row for each of the `size` codes of the codebook, empty for codes that are not used."""
+    on_codes = plan.new_zeros(len(plan), size, plan.shape[2])
+    return on_codes.scatter_add(1, codes.clamp_min(0).unsqueeze(2).expand_as(plan), plan)

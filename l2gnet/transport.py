@@ -198,15 +198,15 @@ class _Pace:
     """
 
     def __init__(self, like: Tensor):
-        self.step, self.momentum = torch.ones_like(like), None
-        self.gap = torch.ones_like(like)
-        self.iteration, self.error = 0, None
+        self.step, self.gap = torch.ones_like(like), torch.ones_like(like)
+        self.momentum: Tensor | None = None
+        self.iteration, self.error = 0, like.new_tensor(torch.nan)
 
     def learn(self, iteration: int, error: Tensor) -> None:
         """Take in the error of an iteration; the first ones are plain Sinkhorn, whose fast directions die out."""
         if iteration < _CHECK_EVERY - 1:
             return
-        if self.error is not None:
+        if iteration >= _CHECK_EVERY:
             rate = (error / self.error) ** (1 / (iteration - self.iteration))
             momentum = torch.zeros_like(rate) if self.momentum is None else self.momentum
             seen = torch.maximum(rate, momentum.sqrt() + 1e-6)
@@ -285,12 +285,12 @@ class _Adjoint(torch.autograd.Function):
     """x -> matrix^-1 x; the matrix is symmetric and held constant, so the gradient is the same map."""
 
     @staticmethod
-    def forward(ctx, residual, rows, source, target):  # noqa: ANN001, D102
+    def forward(ctx, residual, rows, source, target):
         ctx.save_for_backward(rows, source, target)
         return torch.zeros_like(residual)
 
     @staticmethod
-    def backward(ctx, gradient):  # noqa: ANN001, D102
+    def backward(ctx, gradient):
         return solve_adjoint(*ctx.saved_tensors, gradient), None, None, None
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from l2gnet.mapper import L2GMapper, plan_on_codes, unit_cost
+from l2gnet.mapper import L2GMapper, plan_on_codes
+from l2gnet.relation import unit_cost
 from l2gnet.transport import solve_transport
 
 COSTS = ("cosine", "euclidean", "dot")
@@ -47,7 +48,7 @@ def test_relation_does_not_depend_on_token_order(cost):
 
 @pytest.mark.parametrize("cost", COSTS)
 def test_cost_lies_in_the_unit_interval_and_ignores_scale(cost):
-    x, references = tokens().unsqueeze(1), tokens(1, 6, 8, seed=1)
+    x, references = tokens().unsqueeze(0), tokens(1, 6, 8, seed=1)
     price = unit_cost(x, references, cost)
     assert price.min() >= 0
     assert price.max() <= 1
@@ -63,11 +64,13 @@ def test_cosine_cost_of_equal_and_opposite_directions():
 def test_plan_on_codes_is_the_plan_of_the_histogram():
     codebook, indices = tokens(1, 4, 8)[0], torch.tensor([[0, 0, 2, 3, 2, 0], [1, 1, 1, 1, 3, 3]])
     mapper = L2GMapper(8, 5)
-    plan = mapper(codebook[indices]).transport.plan
+    mapped = mapper(codebook[indices], indices)
     histogram = torch.stack([row.bincount(minlength=4) for row in indices]) / 6
-    cost = unit_cost(codebook[None, None], mapper.references, "cosine")[0, 0]
+    cost = unit_cost(codebook[None], mapper.references, "cosine")[0]
     on_codes = solve_transport(cost, histogram, torch.full((5,), 0.2), epsilon=0.1)
-    torch.testing.assert_close(plan_on_codes(plan, indices, 4), on_codes.plan, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(
+        plan_on_codes(mapped.transport.plan, mapped.codes, 4), on_codes.plan, atol=1e-5, rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("cost", COSTS)

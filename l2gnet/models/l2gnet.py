@@ -7,8 +7,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from l2gnet.codebook import Codebook
-from l2gnet.mapper import Cost, L2GMapper, Readout
+from l2gnet.mapper import L2GMapper
 from l2gnet.models.backbone import Latent, SegmentationUNet
+from l2gnet.relation import Cost, Readout
 from l2gnet.shapes import Float
 
 
@@ -34,7 +35,7 @@ class L2GBottleneck(nn.Module):
         height, width = features.shape[2:]
         tokens = rearrange(self.to_tokens(features), "B d h w -> B (h w) d")
         quantised = self.codebook(tokens)
-        mapped = self.mapper(quantised.tokens)
+        mapped = self.mapper(quantised.tokens, quantised.indices)
         related = rearrange(quantised.tokens + mapped.tokens, "B (h w) d -> B d h w", h=height, w=width)
         return Latent(
             features=self.from_tokens(related.to(features.dtype)),

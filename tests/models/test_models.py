@@ -38,7 +38,8 @@ def test_l2gnet_traces_codes_and_plan():
     latent = model.trace(torch.randn(3, 1, 32, 32)).latent
     assert latent.codes.shape == (3, 4, 4)
     assert latent.codes.max() < 10
-    assert latent.transport.plan.shape == (3 * 2, 16, 6)
+    distinct = max(len(image.unique()) for image in latent.codes)
+    assert latent.transport.plan.shape == (3 * 2, distinct, 6)
     assert latent.transport.converged.all()
 
 
