@@ -158,8 +158,9 @@ def find_potential(
 
     A Sinkhorn iteration g <- g + epsilon log(target / columns(g)) is a fixed-point map whose linear part has its
     eigenvalues in [0, eta]. From the rate at which an image's error falls eta is estimated, and the heavy-ball steps
-    that are best for it are taken (Polyak 1964): sqrt(1 - eta) then plays the part of 1 - eta, which saves half of
-    the iterations at epsilon 0.1 and three quarters at 0.02. An image that has converged does not move any more.
+    that are best for it are taken (Polyak 1964): sqrt(1 - eta) then plays the part of 1 - eta. Far from the solution,
+    where the map is not linear, they may fail: an image whose error has grown goes back, and on by Sinkhorn's own
+    steps, which never let it grow. An image that has converged does not move any more.
     """
     columns = _scaled_columns if _scaling_is_safe(cost, epsilon) else _log_columns
     log_columns = columns(cost, source, epsilon)
@@ -171,20 +172,24 @@ def find_potential(
     allowed = 0.5 * tolerance * target.sum(-1, keepdim=True).clamp_min(torch.finfo(target.dtype).tiny)
     moving = torch.ones_like(allowed, dtype=torch.bool)
     iterations = torch.zeros_like(moving, dtype=torch.int64)
-    pace = _Pace(allowed)
+    pace = _Pace(potential)
     for iteration in range(max_iterations):
         change = (log_target - log_columns(potential)).masked_fill_(empty, 0.0)
-        if iteration < _CHECK_EVERY or iteration % _CHECK_EVERY == 0:
+        failed = None
+        if iteration < 2 * _CHECK_EVERY or iteration % _CHECK_EVERY == 0:
             # |target - columns| = target |1 - exp(-change)|
             error = (target * torch.expm1(-change)).abs_().sum(-1, keepdim=True)
             moving = moving & ~(error <= allowed)
             if not bool(moving.any()):
                 break
-            pace.learn(iteration, error)
-        step = epsilon * pace.step * change
-        if pace.momentum is not None:
-            step += (pace.momentum * (potential - previous)).masked_fill_(empty, 0.0)
-        previous, potential = potential, torch.where(moving, potential + step, potential)
+            if iteration == _CHECK_EVERY - 1 or (iteration and iteration % _CHECK_EVERY == 0):
+                failed = pace.learn(iteration, error, potential)
+        following = potential + epsilon * pace.step * change
+        if iteration >= _CHECK_EVERY:
+            following += (pace.momentum * (potential - previous)).masked_fill_(empty, 0.0)
+        if failed is not None:
+            following = torch.where(failed, pace.best, following)
+        previous, potential = potential, torch.where(moving, following, potential)
         iterations += moving
     return potential, iterations.squeeze(-1)
 
@@ -197,24 +202,26 @@ class _Pace:
     x^2 - (1 + momentum - step * gap) x + momentum = 0, which is solved for its gap.
     """
 
-    def __init__(self, like: Tensor):
-        self.step, self.gap = torch.ones_like(like), torch.ones_like(like)
-        self.momentum: Tensor | None = None
-        self.iteration, self.error = 0, like.new_tensor(torch.nan)
+    def __init__(self, potential: Tensor):
+        one = torch.ones_like(potential[..., :1])
+        self.step, self.momentum, self.gap = one, torch.zeros_like(one), one
+        self.rest, self.next_rest = torch.zeros_like(one), one  # looks with Sinkhorn's own steps, after a failure
+        self.iteration, self.error, self.best = 0, one * torch.inf, potential  # at the last look that was no failure
 
-    def learn(self, iteration: int, error: Tensor) -> None:
-        """Take in the error of an iteration; the first ones are plain Sinkhorn, whose fast directions die out."""
-        if iteration < _CHECK_EVERY - 1:
-            return
-        if iteration >= _CHECK_EVERY:
-            rate = (error / self.error) ** (1 / (iteration - self.iteration))
-            momentum = torch.zeros_like(rate) if self.momentum is None else self.momentum
-            seen = torch.maximum(rate, momentum.sqrt() + 1e-6)
-            gap = ((1 + momentum - seen - momentum / seen) / self.step).clamp(1e-4, 1.0)
-            self.gap = torch.minimum(self.gap, gap)
-            root = torch.where(rate > 1, 1.0, self.gap.sqrt())  # back to plain steps where the error has grown
-            self.step, self.momentum = (2 / (1 + root)) ** 2, ((1 - root) / (1 + root)) ** 2
-        self.iteration, self.error = iteration, error
+    def learn(self, iteration: int, error: Tensor, potential: Tensor) -> Tensor:
+        """Take in the errors of an iteration; says which images must go back to `best`."""
+        failed = ~(error <= self.error)
+        rate = torch.where(failed, 1.0, error / self.error) ** (1 / (iteration - self.iteration))
+        seen = torch.maximum(rate, self.momentum.sqrt() + 1e-6)
+        gap = ((1 + self.momentum - seen - self.momentum / seen) / self.step).clamp(1e-4, 1.0)
+        self.gap = torch.where(self.momentum > 0, torch.minimum(self.gap, gap), gap)
+        self.rest = torch.where(failed, self.next_rest, (self.rest - 1).clamp_min(0))
+        self.next_rest = torch.where(failed, (2 * self.next_rest).clamp_max(16), self.next_rest)
+        root = torch.where(self.rest > 0, 1.0, self.gap.sqrt())
+        self.step, self.momentum = (2 / (1 + root)) ** 2, ((1 - root) / (1 + root)) ** 2
+        self.best = torch.where(failed, self.best, potential)
+        self.iteration, self.error = iteration, torch.where(failed, self.error, error)
+        return failed
 
 
 def _scaling_is_safe(cost: Tensor, epsilon: float) -> bool:

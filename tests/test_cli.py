@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_help_explains_every_setting_with_its_default():
 
 
 def test_the_installed_command_is_the_module():
-    installed = subprocess.run(["l2gnet", "--help"], capture_output=True, text=True)
+    installed = subprocess.run([Path(sys.executable).with_name("l2gnet"), "--help"], capture_output=True, text=True)
     assert installed.stdout == command("--help").stdout
 
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from l2gnet import transport
 from l2gnet.transport import ConvergenceWarning, TransportPlan, solve_transport
 
 
@@ -183,3 +184,97 @@ def test_a_plan_shows_itself():
     html = solved._repr_html_()
     assert "<svg" in html
     assert "<b>no</b>" in html  # not converged, and it says so
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scalings_are_used_where_they_are_safe_and_logarithms_elsewhere(dtype, monkeypatch):
+    used = []
+    for name in ("_scaled_columns", "_log_columns"):
+        way = getattr(transport, name)
+        monkeypatch.setattr(transport, name, lambda *given, name=name, way=way: used.append(name) or way(*given))
+    cost, source, target = problem(15, dtype=dtype)
+    reach = float(cost.max() - cost.min()) / {torch.float32: 40.0, torch.float64: 300.0}[dtype]
+    for epsilon in (1.01 * reach, 0.99 * reach):
+        solve_transport(cost, source, target, epsilon=epsilon, max_iterations=100_000)
+    assert used == ["_scaled_columns", "_log_columns"]
+
+
+@pytest.mark.parametrize("epsilon", [0.03, 0.1, 1.0])
+def test_scalings_and_logarithms_agree(epsilon, monkeypatch):
+    given = problem(16)
+    scaled = solve_transport(*given, epsilon=epsilon)
+    monkeypatch.setitem(transport._LARGEST_EXPONENT, torch.float64, 0.0)
+    logarithmic = solve_transport(*given, epsilon=epsilon)
+    torch.testing.assert_close(scaled.plan, logarithmic.plan)
+    assert torch.equal(scaled.iterations, logarithmic.iterations)
+
+
+def test_single_precision_is_right_down_to_a_small_epsilon():
+    cost, source, target = problem(17, K=40, R=30)
+    single = solve_transport(cost.float(), source.float(), target.float(), epsilon=0.002, max_iterations=20_000)
+    double = solve_transport(cost, source, target, epsilon=0.002, tolerance=1e-10, max_iterations=100_000)
+    assert single.converged.all()
+    assert (single.plan - double.plan).abs().sum((1, 2)).max() < 1e-2
+    torch.testing.assert_close(single.cost.double(), double.cost, atol=1e-4, rtol=0)
+
+
+def test_heavy_ball_steps_need_fewer_iterations_and_give_the_same_plan(monkeypatch):
+    given = problem(18, K=40, R=30)
+    fast = solve_transport(*given, epsilon=0.02, tolerance=1e-6, max_iterations=20_000)
+    monkeypatch.setattr(transport._Pace, "learn", lambda *_: None)
+    plain = solve_transport(*given, epsilon=0.02, tolerance=1e-6, max_iterations=20_000)
+    assert (2 * fast.iterations < plain.iterations).all()
+    torch.testing.assert_close(fast.plan, plain.plan, atol=1e-6, rtol=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), K=st.integers(1, 20), R=st.integers(1, 20), epsilon=st.sampled_from([0.01, 0.05, 0.5])
+)
+def test_every_problem_is_solved(seed, K, R, epsilon):
+    cost, source, target = problem(seed, 2, K, R)
+    source, target = source**4, target**4  # very uneven
+    source, target = source / source.sum(1, keepdim=True), target / target.sum(1, keepdim=True)
+    assert solve_transport(cost, source, target, epsilon=epsilon, max_iterations=20_000).converged.all()
+
+
+def test_an_earlier_potential_is_a_good_start():
+    cost, source, target = problem(19, K=40, R=30)
+    first = solve_transport(cost, source, target, epsilon=0.02)
+    again = solve_transport(cost, source, target, epsilon=0.02, start=first.target_potential)
+    assert (again.iterations == 0).all()
+    near = solve_transport(cost + 1e-3 * cost.square(), source, target, epsilon=0.02, start=first.target_potential)
+    assert (near.iterations < first.iterations).all()
+    assert near.converged.all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), shift=st.floats(-50, 50), scale=st.floats(0.01, 100))
+def test_only_the_shape_of_the_cost_matters(seed, shift, scale):
+    cost, source, target = problem(seed)
+    plain = solve_transport(cost, source, target, epsilon=0.1, **exact)
+    moved = solve_transport(scale * (cost + shift), source, target, epsilon=0.1 * scale, tolerance=1e-10)
+    torch.testing.assert_close(moved.plan, plain.plan, atol=1e-8, rtol=0)
+
+
+def test_transport_back_is_the_transpose():
+    cost, source, target = problem(20)
+    there = solve_transport(cost, source, target, epsilon=0.1, **exact)
+    back = solve_transport(cost.transpose(1, 2), target, source, epsilon=0.1, **exact)
+    torch.testing.assert_close(there.plan, back.plan.transpose(1, 2))
+
+
+def test_gaussians_are_coupled_as_gaussians():
+    """Closed form for N(0, s^2) and N(0, t^2) at squared distance (Janati et al. 2020): covariance of the plan."""
+    s, t, epsilon = 1.0, 0.6, 0.5
+    x = torch.linspace(-6, 6, 201, dtype=torch.float64)
+    source, target = ((-x.square() / (2 * v**2)).exp() for v in (s, t))
+    solved = solve_transport(
+        (x[:, None] - x).square(), (source / source.sum())[None], target / target.sum(), epsilon=epsilon, tolerance=1e-9
+    )
+    covariance = (solved.plan[0] * x[:, None] * x).sum()
+    # Of the cost |x - y|^2 = x^2 + y^2 - 2 x y only the product counts: the plan is Gaussian with correlation r,
+    # r s t / (s^2 t^2 (1 - r^2)) = 2 / epsilon.
+    sigma = epsilon / 2
+    expected = ((sigma**2 + 4 * s**2 * t**2) ** 0.5 - sigma) / 2
+    assert abs(covariance - expected) < 1e-6

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from l2gnet.shapes import Bool, Num, UInt8
+from l2gnet.shapes import Bool, Float, Num, UInt8
 
 # Okabe and Ito's palette, safe for colour blindness.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#999999")
@@ -107,3 +107,16 @@ def plot_dice(dice: Mapping[str, Sequence[float]]) -> Figure:
     axes.title.set_fontsize(9)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def draw_plan(axes: Axes, plan: Float[np.ndarray, "K R"], *, title: str = "") -> None:
+    """Draw a transport plan as a heatmap, with its row sums at the left and its column sums on top."""
+    axes.imshow(plan, cmap="viridis", aspect="auto", vmin=0)
+    axes.set(xlabel="reference", xticks=[], yticks=[])
+    axes.set_ylabel("code", labelpad=26)
+    axes.set_title(title, fontsize=9, y=1.2)
+    top, left = axes.inset_axes((0, 1.02, 1, 0.16), sharex=axes), axes.inset_axes((-0.18, 0, 0.16, 1), sharey=axes)
+    top.bar(range(plan.shape[1]), plan.sum(0), color=COLOURS[5], width=0.8)
+    left.barh(range(plan.shape[0]), -plan.sum(1), color=COLOURS[6], height=0.8)
+    for panel in (top, left):
+        panel.set_axis_off()

@@ -3,7 +3,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from widgets.pictures import COLOURS, draw_legend, draw_slice, plot_dice, plot_history
+from widgets.pictures import COLOURS, draw_legend, draw_plan, draw_slice, plot_dice, plot_history
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +41,13 @@ def test_dice_of_every_case_is_a_dot_and_the_mean_is_written():
     dots = [offsets for dots in figure.axes[0].collections for offsets in dots.get_offsets()[:, 1].tolist()]
     assert {0.5, 1.0, 0.25} <= set(dots)
     assert [text.get_text() for text in figure.axes[0].texts] == ["0.750", "0.250"]
+
+
+def test_a_plan_stands_with_its_marginals():
+    _, axes = plt.subplots()
+    plan = np.array([[0.1, 0.2], [0.3, 0.4]])
+    draw_plan(axes, plan, title="a")
+    assert np.array_equal(axes.images[0].get_array(), plan)
+    top, left = axes.child_axes
+    assert [bar.get_height() for bar in top.patches] == pytest.approx([0.4, 0.6])
+    assert [bar.get_width() for bar in left.patches] == pytest.approx([-0.3, -0.7])
