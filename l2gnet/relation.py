@@ -131,8 +131,8 @@ class Relate(torch.autograd.Function):
         Int64[Tensor, "h B"],
     ]:
         """Solve the transport of each head and image, send the tokens to the references, and read them out."""
-        (h, _, N, d), R = tokens.shape, references.shape[1]
-        e = tokens.gather(2, rows.first[..., None].expand(h, -1, -1, d))
+        N, R = tokens.shape[2], references.shape[1]
+        e = _spread(tokens, rows.first)
         a = rows.counts.to(e.dtype).unsqueeze(-1) / N
         cost, factor, potential, iterations = _solve(e, references, a, rows, setting)
         scores = (potential.unsqueeze(2) - cost) / setting.epsilon
@@ -190,9 +190,10 @@ class Relate(torch.autograd.Function):
             cosine = 1 - 2 * cost if setting.cost == "cosine" else None
             if cosine is not None:
                 each -= (pull * cosine).sum(-1, keepdim=True) * F.normalize(e, dim=-1)
-            d_tokens = _spread(each, row)
-            if by_token is not None:
-                _add_own_part(d_tokens, by_token, row, q, factor / epsilon, aligned, z, e, cosine)
+            if by_token is None:
+                d_tokens = _spread(each, row)
+            else:
+                d_tokens = _own_gradient(by_token, row, each, q, factor / epsilon, aligned, z, e, cosine)
         return d_tokens, d_references, None, None
 
 
@@ -219,26 +220,36 @@ def _solve(
     return cost, factor, potential.view(h, B, R), iterations.view(h, B)
 
 
-def _add_own_part(
-    d_tokens: Tensor,
+def _own_gradient(
     by_token: Tensor,
     row: Tensor,
+    each: Tensor,
     q: Tensor,
     slope: Tensor,
     aligned: Tensor,
     z: Tensor,
     e: Tensor,
     cosine: Tensor | None,
-) -> None:
-    """Add, in place, what only the token's own incoming gradient decides."""
-    h, B, N, d = d_tokens.shape
+) -> Tensor:
+    """What the tokens of a row have alike, and what only a token's own incoming gradient decides."""
+    h, B, N, d = by_token.shape
+    U = q.shape[2]
     gain = by_token @ aligned.transpose(-1, -2)
     own = _spread(q, row)
-    gain -= (gain * own).sum(-1, keepdim=True)
+    gain -= torch.linalg.vecdot(gain, own).unsqueeze(-1)
     pull = gain.mul_(own).mul_(_spread(slope, row))
-    if cosine is not None:
-        d_tokens -= (pull * _spread(cosine, row)).sum(-1, keepdim=True) * _spread(F.normalize(e, dim=-1), row)
-    d_tokens.view(h, B * N, d).baddbmm_(pull.view(h, B * N, -1), z)
+    if cosine is None:
+        d_tokens = _spread(each, row)
+    else:
+        # each - <pull, cosine> e / |e|, gathered and weighed in one pass over the tokens
+        along = torch.linalg.vecdot(pull, _spread(cosine, row)).flatten()
+        table = torch.cat([each.view(-1, d), F.normalize(e, dim=-1).view(-1, d)])
+        flat = _flat(row, h, U).flatten()
+        pairs = torch.stack([flat, flat + h * B * U], dim=1)
+        weights = torch.stack([torch.ones_like(along), -along], dim=1)
+        d_tokens = F.embedding_bag(pairs, table, per_sample_weights=weights, mode="sum")
+    d_tokens = d_tokens.view(h, B * N, d)
+    return d_tokens.baddbmm_(pull.view(h, B * N, -1), z).view(h, B, N, d)
 
 
 def _centred(q: Tensor, slope: Tensor) -> Tensor:
