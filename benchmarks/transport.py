@@ -150,10 +150,10 @@ def layers(problem: Problem) -> dict[str, tuple[Callable[[], Tensor], dict[str, 
     plans: dict[str, Plan] = {
         "unrolled, logarithms": partial(log_unrolled, epsilon=case.epsilon),
         "unrolled, scalings (OTK)": partial(scaling_unrolled, epsilon=case.epsilon),
-        "POT batch, default": partial(pot_batch, epsilon=case.epsilon, method="auto", grad="envelope"),
+        "POT batch, default (detached)": partial(pot_batch, epsilon=case.epsilon, method="auto", grad="envelope"),
         "POT batch, default, autodiff": partial(pot_batch, epsilon=case.epsilon, method="auto", grad="autodiff"),
         "POT batch, sinkhorn, autodiff": partial(pot_batch, epsilon=case.epsilon, method="sinkhorn", grad="autodiff"),
-        "POT batch, last_step": partial(pot_batch, epsilon=case.epsilon, method="sinkhorn", grad="last_step"),
+        "POT batch, last_step (inexact)": partial(pot_batch, epsilon=case.epsilon, method="sinkhorn", grad="last_step"),
         "POT, one by one": partial(pot_each, epsilon=case.epsilon),
     }
     needed: dict[str, int] = {}
@@ -332,7 +332,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         axes.barh(heights, ratios, height=0.8 / len(names), color=colours[place], label=name)
     labels = [f"({c[0]},{c[1]},{c[2]},{c[3]})\nK {c[4]}, U {c[5]}, ε {c[6]:g}" for c in cases]
     axes.set_yticks([i + 0.4 for i in range(len(cases))], labels, fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(cases), -0.2)
     axes.axvline(1, color="black", lw=1)
     axes.set(xscale="log", xlabel="time of forward and backward, in multiples of ours (one thread)")
     axes.spines[["top", "right"]].set_visible(False)
