@@ -1,12 +1,14 @@
 """Shape and type checks are on for the whole library during tests."""
 
+import os
 from collections.abc import Iterator
+
+# Tests run in parallel: threads that wait for each other's cores cost far more than they save. Kernels inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jaxtyping
 import pytest
-import torch
 
-torch.set_num_threads(1)  # tests run in parallel: threads that wait for each other's cores cost far more than they save
 jaxtyping.install_import_hook("l2gnet", "typechecks.check")
 
 

@@ -67,3 +67,18 @@ def test_a_damaged_cache_is_made_again(tmp_path, damage):
     again, _ = cached_slices(cases, GRID, 3, tmp_path)
     assert loads == ["a", "b", "c"] * 2
     assert np.array_equal(first.images, again.images)
+
+
+def test_any_picture_survives_the_cache(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (3, 16, 16)).astype(np.float32)
+
+    def load():
+        scan = Volume(noise, np.diag([5.0, 1.0, 1.0, 1.0]))
+        return scan, scan.like(np.zeros(noise.shape, dtype=np.uint8))
+
+    cases = [Case("a", "a", "group", "ED", load)]
+    first, _ = cached_slices(cases, GRID, 2, tmp_path)
+    again, _ = cached_slices(cases, GRID, 2, tmp_path)
+    assert len(np.unique(first.images)) > 200
+    assert np.array_equal(again.images, first.images)
+    assert again.images.dtype == np.uint8
