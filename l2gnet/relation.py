@@ -188,12 +188,13 @@ class Relate(torch.autograd.Function):
             pull = _centred(q, alike) / epsilon * factor
             each = (R / N) * (q @ d_aligned) + pull @ z.unsqueeze(1)
             cosine = 1 - 2 * cost if setting.cost == "cosine" else None
+            direction = _directions(e, setting.cost)
             if cosine is not None:
-                each -= (pull * cosine).sum(-1, keepdim=True) * F.normalize(e, dim=-1)
+                each -= (pull * cosine).sum(-1, keepdim=True) * direction
             if by_token is None:
                 d_tokens = _spread(each, row)
             else:
-                d_tokens = _own_gradient(by_token, row, each, q, factor / epsilon, aligned, z, e, cosine)
+                d_tokens = _own_gradient(by_token, row, each, q, factor / epsilon, aligned, z, direction, cosine)
         return d_tokens, d_references, None, None
 
 
@@ -228,7 +229,7 @@ def _own_gradient(
     slope: Tensor,
     aligned: Tensor,
     z: Tensor,
-    e: Tensor,
+    direction: Tensor,
     cosine: Tensor | None,
 ) -> Tensor:
     """What the tokens of a row have alike, and what only a token's own incoming gradient decides."""
@@ -241,9 +242,9 @@ def _own_gradient(
     if cosine is None:
         d_tokens = _spread(each, row)
     else:
-        # each - <pull, cosine> e / |e|, gathered and weighed in one pass over the tokens
+        # each - <pull, cosine> direction, gathered and weighed in one pass over the tokens
         along = torch.linalg.vecdot(pull, _spread(cosine, row)).flatten()
-        table = torch.cat([each.view(-1, d), F.normalize(e, dim=-1).view(-1, d)])
+        table = torch.cat([each.view(-1, d), direction.view(-1, d)])
         flat = _flat(row, h, U).flatten()
         pairs = torch.stack([flat, flat + h * B * U], dim=1)
         weights = torch.stack([torch.ones_like(along), -along], dim=1)
