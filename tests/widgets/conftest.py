@@ -1,0 +1,50 @@
+"""A front end without a browser: it records what viewers send, and speaks as their JavaScript does."""
+
+import comm
+import pytest
+from comm.base_comm import BaseComm
+
+
+class RecordingComm(BaseComm):
+    def __init__(self, *args, sent, **kwargs):
+        self.sent = sent
+        super().__init__(*args, **kwargs)
+
+    def publish_msg(self, msg_type, data=None, metadata=None, buffers=None, **keys):
+        self.sent.append((self.comm_id, msg_type, data, buffers))
+
+
+class FrontEnd:
+    """`sent` holds every message of every widget as (model id, kind, data, buffers)."""
+
+    def __init__(self):
+        self.sent = []
+
+    def open_comm(self, **kwargs):
+        return RecordingComm(sent=self.sent, **kwargs)
+
+    def change(self, viewer, **state):
+        """Traits changed in the browser."""
+        self._speak(viewer, {"method": "update", "state": state, "buffer_paths": []})
+
+    def event(self, viewer, event, **details):
+        """`view.send(event, details)` in the browser."""
+        self._speak(viewer, {"method": "custom", "content": {"event": event, **details}})
+
+    def fetched(self, viewer):
+        """The parts of arrays that the viewer has sent so far: (content, bytes)."""
+        return [
+            (data["content"], bytes(buffers[0]))
+            for model, kind, data, buffers in self.sent
+            if model == viewer.model_id and kind == "comm_msg" and data["method"] == "custom"
+        ]
+
+    def _speak(self, viewer, data):
+        viewer.comm.handle_msg({"content": {"data": data}, "buffers": []})
+
+
+@pytest.fixture
+def front_end(monkeypatch):
+    front_end = FrontEnd()
+    monkeypatch.setattr(comm, "create_comm", front_end.open_comm)
+    return front_end

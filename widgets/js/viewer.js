@@ -1,0 +1,223 @@
+// What all viewers share. Python joins this file with the viewer's own (widgets/viewer.py).
+//
+// A viewer's file ends with
+//
+//   export default viewer((view) => { ... });
+//
+// and builds its elements in `view.body`. `view.model` holds the synced traits; `view.arrays` the published arrays.
+
+/** Make an element: element("button", { title: "Close", onclick }, "×"). Keys with a dash are attributes. */
+export function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.includes("-") || name === "role") made.setAttribute(name, value);
+    else if (name === "style") Object.assign(made.style, value);
+    else made[name] = value;
+  }
+  made.append(...children);
+  return made;
+}
+
+export function viewer(build) {
+  return () => {
+    let arrays; // one set a model, shared by its views
+    return {
+      initialize({ model }) {
+        arrays = new Arrays(model);
+        return () => arrays.release();
+      },
+      render({ model, el }) {
+        const view = new View(model, el, arrays);
+        view.guard(build)(view);
+        return () => view.controller.abort();
+      },
+    };
+  };
+}
+
+/** What a viewer is built with: a body, a status line, and listeners that show their errors and end with the view. */
+class View {
+  constructor(model, el, arrays) {
+    this.model = model;
+    this.arrays = arrays;
+    this.controller = new AbortController();
+    this.signal = this.controller.signal;
+    this.body = element("div", { className: "l2g-body" });
+    this.statusLine = element("div", { className: "l2g-status", role: "status", "aria-live": "off" });
+    this.errorText = element("span");
+    this.dismiss = element("button", { className: "l2g-dismiss", title: "Dismiss" }, "×");
+    this.errorLine = element("div", { className: "l2g-error", role: "alert", hidden: true }, this.errorText, this.dismiss);
+    el.classList.add("l2g-viewer");
+    el.append(this.body, this.statusLine, this.errorLine);
+    this.watch(["error"], () => this.showError(model.get("error")));
+    this.showError(model.get("error"));
+    this.on(this.dismiss, "click", () => {
+      this.showError("");
+      this.set({ error: "" });
+    });
+  }
+
+  /** The same function, its errors shown below the picture. */
+  guard(callback) {
+    return (...values) => {
+      try {
+        return callback(...values);
+      } catch (error) {
+        this.showError(`${error.name}: ${error.message}`);
+        return undefined;
+      }
+    };
+  }
+
+  /** Listen to an element. */
+  on(target, type, handler, options = {}) {
+    target.addEventListener(type, this.guard(handler), { ...options, signal: this.signal });
+  }
+
+  /** Listen to traits. */
+  watch(names, handler) {
+    const guarded = this.guard(() => handler());
+    const events = names.map((name) => `change:${name}`).join(" ");
+    this.model.on(events, guarded);
+    this.signal.addEventListener("abort", () => this.model.off(events, guarded));
+  }
+
+  /** Listen to parts of published arrays as they arrive: handler(name, start, stop). */
+  onArray(handler) {
+    const guarded = this.guard(handler);
+    this.arrays.listeners.add(guarded);
+    this.signal.addEventListener("abort", () => this.arrays.listeners.delete(guarded));
+  }
+
+  /** Redraw what was drawn in colours of the theme, or to the element's size, when either changes. */
+  onLook(target, redraw) {
+    const guarded = this.guard(() => redraw());
+    const size = new ResizeObserver(guarded);
+    const theme = new MutationObserver(guarded);
+    size.observe(target);
+    theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
+    this.signal.addEventListener("abort", () => (size.disconnect(), theme.disconnect()));
+  }
+
+  /** Set traits; while the kernel is busy only the last values wait for it. */
+  set(values) {
+    for (const [name, value] of Object.entries(values)) this.model.set(name, value);
+    this.model.save_changes();
+  }
+
+  /** Change keys of the selection, and keep the others; a value of null removes its key. */
+  select(keys) {
+    const entries = Object.entries({ ...this.model.get("selection"), ...keys });
+    this.set({ selection: Object.fromEntries(entries.filter(([, value]) => value !== null)) });
+  }
+
+  /** Call the method _on_NAME of the Python viewer. */
+  send(event, details = {}) {
+    this.model.send({ event, ...details });
+  }
+
+  status(text) {
+    this.statusLine.textContent = text;
+  }
+
+  showError(text) {
+    this.errorText.textContent = text;
+    this.errorLine.hidden = !text;
+  }
+
+  /** A colour of the style sheet, for canvases: view.colour("--l2g-text"). */
+  colour(name) {
+    return getComputedStyle(this.body).getPropertyValue(name).trim();
+  }
+}
+
+const PART_BYTES = 4 << 20;
+const TYPED = { uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array };
+
+/** The published arrays, fetched in parts along the first axis: one part at a time, the nearest to `focus` first. */
+class Arrays {
+  constructor(model) {
+    this.model = model;
+    this.held = new Map();
+    this.focus = {}; // of an array's name: the row that is looked at
+    this.listeners = new Set();
+    this.fetching = null;
+    this.onOffer = () => this.fetch();
+    this.onPart = (content, buffers) => content.array && this.receive(content, buffers[0]);
+    model.on("change:arrays", this.onOffer);
+    model.on("msg:custom", this.onPart);
+    this.fetch();
+  }
+
+  /** The array {data, shape, known, rows} as far as it is here: known[i] is 1 for each of its `rows` rows. */
+  get(name) {
+    return this.held.get(name);
+  }
+
+  /** The share of all rows that is here, 0 to 1. */
+  progress() {
+    const offers = Object.entries(this.model.get("arrays"));
+    const rows = offers.map(([name]) => this.held.get(name)?.rows ?? 0);
+    const sum = (numbers) => numbers.reduce((total, n) => total + n, 0);
+    return sum(rows) / Math.max(1, sum(offers.map(([, { shape }]) => shape[0])));
+  }
+
+  release() {
+    this.model.off("change:arrays", this.onOffer);
+    this.model.off("msg:custom", this.onPart);
+    this.listeners.clear();
+    this.held.clear();
+  }
+
+  fetch() {
+    const offers = this.model.get("arrays");
+    // A part of an array that was replaced never comes, so it is not waited for.
+    if (this.fetching && this.fetching.version === offers[this.fetching.array].version) return;
+    const parts = Object.entries(offers).map(([name, offer]) => this.missing(name, offer));
+    const [part] = parts.filter(Boolean).sort((a, b) => a.away - b.away);
+    this.fetching = part?.request ?? null;
+    if (part) this.model.send({ event: "fetch", ...part.request });
+  }
+
+  /** The part to fetch next: rows that lie together, around the missing row nearest to the focus. */
+  missing(name, { version, dtype, shape }) {
+    const [D] = shape;
+    const held = this.held.get(name);
+    const known = held?.version === version ? held.known : new Uint8Array(D);
+    if (D === 0 || (held?.version === version && held.rows === D)) return null;
+    const focus = Math.min(Math.max(this.focus[name] ?? D >> 1, 0), D - 1);
+    let away = 0;
+    while (known[focus + away] !== 0 && known[focus - away] !== 0) away += 1;
+    const rowBytes = size(shape.slice(1)) * TYPED[dtype].BYTES_PER_ELEMENT;
+    const most = Math.max(1, Math.floor(PART_BYTES / rowBytes));
+    let start = known[focus + away] === 0 ? focus + away : focus - away;
+    let stop = start + 1;
+    while (stop - start < most && known[stop] === 0) stop += 1;
+    while (stop - start < most && known[start - 1] === 0) start -= 1;
+    return { away, request: { array: name, version, start, stop } };
+  }
+
+  receive({ array: name, version, start }, part) {
+    this.fetching = null;
+    const { version: newest, dtype, shape } = this.model.get("arrays")[name];
+    if (version === newest) {
+      let held = this.held.get(name);
+      if (held?.version !== version) {
+        held = { version, shape, rows: 0, known: new Uint8Array(shape[0]), data: new TYPED[dtype](size(shape)) };
+        this.held.set(name, held);
+      }
+      const bytes = new Uint8Array(held.data.buffer);
+      const rowBytes = bytes.length / shape[0];
+      bytes.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), start * rowBytes);
+      const stop = start + part.byteLength / rowBytes;
+      held.known.fill(1, start, stop);
+      held.rows += stop - start;
+      for (const listener of this.listeners) listener(name, start, stop);
+    }
+    this.fetch();
+  }
+}
+
+function size(shape) {
+  return shape.reduce((product, n) => product * n, 1);
+}

@@ -1,0 +1,143 @@
+"""The ground all viewers stand on: arrays go to the browser once, events come back, and no error is lost.
+
+A viewer is an anywidget: traits hold its small state, JavaScript in `js/` draws on 2-D canvases. ipywidgets sends a
+trait only when the kernel has dealt with the move before, so that moves are coalesced and never queue up.
+"""
+
+import base64
+import io
+import traceback
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+import numpy as np
+import traitlets
+from matplotlib.figure import Figure
+
+_FILES = Path(__file__).parent / "js"
+_TYPES = ("uint8", "int16", "uint16", "int32", "float32")  # what the browser has typed arrays for
+_IMPORT = 'from "./viewer.js";'
+
+
+class Viewer(anywidget.AnyWidget):
+    """A viewer in the browser, with a static picture for where there is none.
+
+    A subclass names its `script` (a file in `js/`, with a style sheet of the same name if it needs one), publishes
+    arrays, keeps its state in synced traits, and draws its picture in `draw`. An event `{event: "name", ...}` from
+    its script calls its method `_on_name(...)`.
+
+    `selection` is what the user points at: any of `voxel` [d, h, w], `token`, `code` and `reference`. Linked viewers
+    share it whole: each reads the keys it knows and keeps the others.
+    """
+
+    script: ClassVar[str]
+
+    selection = traitlets.Dict().tag(sync=True)
+    error = traitlets.Unicode().tag(sync=True)
+    arrays = traitlets.Dict().tag(sync=True)  # of each published array: version, dtype, shape
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Join the shared script and style sheet with the viewer's own: an anywidget is one module."""
+        if "script" in cls.__dict__:
+            own = (_FILES / f"{cls.script}.js").read_text(encoding="utf-8").splitlines()
+            shared = (_FILES / "viewer.js").read_text(encoding="utf-8").replace("\nexport ", "\n")
+            cls._esm = shared + "\n".join(line for line in own if not line.endswith(_IMPORT))
+            styles = (_FILES / f"{name}.css" for name in ("viewer", cls.script))
+            cls._css = "\n".join(style.read_text(encoding="utf-8") for style in styles if style.exists())
+        super().__init_subclass__(**kwargs)
+
+    def __init__(self, **traits: Any) -> None:
+        self._published: dict[str, np.ndarray] = {}
+        self._linked: set[Viewer] = set()
+        super().__init__(**traits)
+
+    @abstractmethod
+    def draw(self) -> Figure:
+        """The picture of what the viewer shows now, drawn in Python."""
+
+    def snapshot(self) -> bytes:
+        """The picture as PNG, without a browser."""
+        return self._picture("png")
+
+    def publish(self, name: str, array: np.ndarray) -> None:
+        """Offer an array to the browser, which fetches it once, in parts along its first axis; anew when it changes.
+
+        Raises:
+            ValueError: its type is none that the browser knows.
+        """
+        if array.dtype.name not in _TYPES or array.ndim == 0:
+            raise ValueError(
+                f"a published array must have an axis and a type of {', '.join(_TYPES)}; "
+                f"got {name} of shape {array.shape} and type {array.dtype}; convert it first"
+            )
+        self._published[name] = np.ascontiguousarray(array)
+        version = self.arrays.get(name, {"version": 0})["version"] + 1
+        offer = {"version": version, "dtype": array.dtype.name, "shape": list(array.shape)}
+        self.arrays = {**self.arrays, name: offer}
+
+    def link(self, *others: "Viewer") -> None:
+        """Share one selection with other viewers, until one of the two is closed."""
+        for other in others:
+            self._linked.add(other)
+            other._linked.add(self)
+            other.selection = self.selection
+
+    def close(self) -> None:
+        """Leave the browser, and free all memory that is held here and there."""
+        if self.comm is None:
+            return
+        for other in self._linked:
+            other._linked.discard(self)
+        self._linked.clear()
+        self._published.clear()
+        self.unobserve_all()
+        self.layout.close()
+        super().close()
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take over what the browser changed; an error of an observer appears in the status line."""
+        with self._reporting():
+            super().set_state(sync_data)
+
+    def _handle_custom_msg(self, content: dict[str, Any], buffers: list[memoryview]) -> None:
+        with self._reporting():
+            details = dict(content)
+            getattr(self, f"_on_{details.pop('event')}")(**details)
+
+    def _on_fetch(self, array: str, version: int, start: int, stop: int) -> None:
+        """Send a part of an array, unless it has been replaced: then the browser asks again."""
+        if version == self.arrays[array]["version"]:
+            part = self._published[array][start:stop]
+            self.send({"array": array, "version": version, "start": start}, [part.reshape(-1).view(np.uint8).data])
+
+    @traitlets.observe("selection")
+    def _share_selection(self, change: dict[str, Any]) -> None:
+        for other in self._linked:
+            other.selection = change["new"]
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        # ipywidgets would write the error to a log that nobody reads.
+        try:
+            yield
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            self.error = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+
+    def _picture(self, kind: str, **options: Any) -> bytes:
+        stream = io.BytesIO()
+        self.draw().savefig(stream, format=kind, dpi=100, pil_kwargs=options)
+        return stream.getvalue()
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is not None:  # for a saved notebook: scans are noise, and as PNG they would fill it
+            bundle[0]["image/jpeg"] = base64.b64encode(self._picture("jpeg", quality=80)).decode("ascii")
+        return bundle
