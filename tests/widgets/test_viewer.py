@@ -5,26 +5,7 @@ import weakref
 import ipywidgets
 import numpy as np
 import pytest
-import traitlets
-from matplotlib.figure import Figure
-
-from widgets.viewer import Viewer
-
-
-class Dial(Viewer):
-    script = "viewer"  # its own script is not needed here
-    angle = traitlets.Int().tag(sync=True)
-
-    def draw(self):
-        figure = Figure(figsize=(2, 1))
-        figure.text(0.5, 0.5, str(self.angle))
-        return figure
-
-    def _on_turn(self, by):
-        self.angle += by
-
-    def _on_jam(self):
-        raise RuntimeError("the dial is stuck")
+from dial import Dial
 
 
 @pytest.fixture
@@ -46,7 +27,7 @@ def test_events_call_methods_and_traits_follow_the_browser(front_end, dial):
 def test_errors_are_shown_and_the_viewer_lives_on(front_end, dial, cause):
     if cause == "event":
         front_end.event(dial, "jam")
-        assert dial.error.startswith("RuntimeError: the dial is stuck (test_viewer.py, line ")
+        assert dial.error.startswith("RuntimeError: the dial is stuck (dial.py, line ")
     elif cause == "observer":
         dial.observe(lambda change: 1 / 0, "angle")
         front_end.change(dial, angle=1)
