@@ -4,11 +4,12 @@ Run `python benchmarks/transport.py`; `--full` measures every size. Every peer m
 each image has at most U distinct ones, to related tokens, by way of R references. The peers of a case take turns in
 one run, on one thread; medians of CPU time are shown, and ratios are medians over the turns. An iterative peer gets
 the smallest number of iterations (within a tenth) that brings its marginal error to 1e-4, found beforehand and not
-timed; ours stops by itself. GeomLoss takes part where it is installed (`pip install geomloss`).
+timed; ours stops by itself. GeomLoss and OTT-JAX take part where they are installed (`pip install geomloss ott-jax`).
 """
 
 import argparse
 import importlib.util
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -19,11 +20,13 @@ from statistics import median
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import ot
 import torch
 import torch.nn.functional as F
 from ot.batch import solve_batch
 from torch import Tensor, nn
+from torch.profiler import profile
 
 from l2gnet.files import write_json
 from l2gnet.mapper import L2GMapper
@@ -165,6 +168,8 @@ def layers(problem: Problem) -> dict[str, tuple[Callable[[], Tensor], dict[str, 
         found[name] = (lambda plan=plan, n=iterations: problem.related(plan(problem.cost(), n)), known)
     if importlib.util.find_spec("geomloss"):
         found["GeomLoss, defaults"] = geomloss_layer(problem)
+    if importlib.util.find_spec("ott"):
+        found["OTT-JAX, compiled"] = ott_layer(problem)
     attention = nn.MultiheadAttention(case.d, 8, batch_first=True)
     found["8-head self-attention"] = (
         lambda: attention(problem.tokens, problem.tokens, problem.tokens, need_weights=False)[0],
@@ -196,6 +201,58 @@ def geomloss_layer(problem: Problem) -> tuple[Callable[[], Tensor], dict[str, An
     with torch.no_grad():
         known = {"error": problem.error(plan())}
     return lambda: problem.related(plan()), known
+
+
+def ott_layer(problem: Problem) -> tuple[Callable[[], Tensor], dict[str, Any]]:
+    """OTT-JAX's Sinkhorn on scalings and its implicit gradient, the whole layer compiled by XLA."""
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+    import jax
+    import jax.numpy as jnp
+    from ott.geometry.geometry import Geometry
+    from ott.problems.linear.linear_problem import LinearProblem
+    from ott.solvers.linear.implicit_differentiation import ImplicitDiff
+    from ott.solvers.linear.sinkhorn import Sinkhorn
+
+    # Its adjoint system is singular: without a ridge, or to its default accuracy of 1e-6, its solver stops in float32.
+    accuracy = {"ridge_kernel": 1e-2, "ridge_identity": 1e-6, "rtol": 1e-4, "atol": 1e-6}
+    adjoint = ImplicitDiff(symmetric=True, precondition_fun=lambda x: x, solver_kwargs=accuracy)
+    solver = Sinkhorn(
+        lse_mode=False, threshold=TOLERANCE, inner_iterations=5, max_iterations=2000, implicit_diff=adjoint
+    )
+    case = problem.case
+
+    def plan(tokens: Any, references: Any) -> Any:
+        x, z = (v / jnp.linalg.norm(v, axis=-1, keepdims=True) for v in (tokens, references))
+        return solver(LinearProblem(Geometry((1 - x @ z.T) / 2, epsilon=case.epsilon)))
+
+    def related(tokens: Any, references: Any) -> Any:
+        def of_image(image: Any) -> Any:
+            matrix = plan(image, references).matrix
+            return case.N * matrix @ (case.R * matrix.T @ image)
+
+        return jax.vmap(of_image)(tokens)
+
+    forward = jax.jit(lambda tokens, references: jax.vjp(related, tokens, references))
+    backward = jax.jit(lambda pullback, slope: pullback(slope))
+
+    class Layer(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, tokens, references):
+            result, ctx.pullback = forward(jnp.asarray(tokens.numpy()), jnp.asarray(references[0].numpy()))
+            return torch.from_numpy(np.array(result))
+
+        @staticmethod
+        def backward(ctx, slope):
+            d_tokens, d_references = backward(ctx.pullback, jnp.asarray(slope.numpy()))
+            return torch.from_numpy(np.array(d_tokens)), torch.from_numpy(np.array(d_references))[None]
+
+    def solve(image: Any) -> tuple[Any, Any]:
+        solved = plan(image, jnp.asarray(problem.references[0].detach().numpy()))
+        return solved.n_iters, solved.matrix
+
+    iterations, matrices = jax.vmap(solve)(jnp.asarray(problem.tokens.detach().numpy()))
+    known = {"iterations": int(iterations.max()), "error": problem.error(torch.from_numpy(np.array(matrices)))}
+    return lambda: Layer.apply(problem.tokens, problem.references), known
 
 
 class Products(torch.autograd.Function):
@@ -250,6 +307,18 @@ def kept_mb(layer: Callable[[], Tensor]) -> float:
     return sum(storages.values()) / 1e6
 
 
+def peak_mb(problem: Problem, layer: Callable[[], Tensor]) -> float:
+    """The most memory that a forward and backward pass holds at a time, beyond its input, in MB."""
+    with profile(profile_memory=True) as profiler:
+        problem.step(layer)
+    held = peak = 0
+    for event in sorted(profiler.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak / 1e6
+
+
 def measure(case: Case, turns: int) -> list[dict[str, Any]]:
     """One row for each layer of a case."""
     torch.manual_seed(0)
@@ -285,6 +354,7 @@ def measure(case: Case, turns: int) -> list[dict[str, Any]]:
                 "both_ratio": median(t[1] / o[1] for t, o in pairs),
             }
             | {"gradient_error": None if wrong is None else float(wrong), "kept_mb": kept_mb(layer)}
+            | {"peak_mb": None if name.startswith("OTT") else peak_mb(problem, layer)}
         )
     return rows
 
@@ -297,7 +367,7 @@ def show(rows: list[dict[str, Any]]) -> None:
     )
     print(
         f"{'':32}{'forward':>9}{'ratio':>7}{'+ backward':>12}{'ratio':>7}"
-        f"{'iterations':>12}{'error':>9}{'gradient off by':>17}{'kept MB':>9}"
+        f"{'iterations':>12}{'error':>9}{'gradient off by':>17}{'kept MB':>9}{'peak MB':>9}"
     )
     for row in rows:
         off = row["gradient_error"]
@@ -305,7 +375,8 @@ def show(rows: list[dict[str, Any]]) -> None:
             f"{row['layer']:32}{row['forward_ms']:>9.2f}{row['forward_ratio']:>7.1f}{row['both_ms']:>12.2f}"
             f"{row['both_ratio']:>7.1f}{row.get('iterations', ''):>12}"
             f"{format(row['error'], '.0e') if 'error' in row else '':>9}"
-            f"{'' if off is None else format(off, '.0e'):>17}{row['kept_mb']:>9.1f}",
+            f"{'' if off is None else format(off, '.0e'):>17}{row['kept_mb']:>9.1f}"
+            f"{'' if row['peak_mb'] is None else format(row['peak_mb'], '.1f'):>9}",
             flush=True,
         )
 

@@ -172,6 +172,7 @@ class Relate(torch.autograd.Function):
             whole = n * alike
             if by_token is not None:
                 whole += by_row @ aligned.transpose(-1, -2)
+                del by_row  # as large as the rows; the peak of memory comes later
             # The potential follows the cost, such that the columns stay full (implicit function theorem).
             full = q.new_full((h, B, R), 1 / R)
             multiplier = solve_adjoint(q, (n / N).squeeze(-1).expand(h, B, U), full, _centred(q, whole).sum(-2))
@@ -192,9 +193,14 @@ class Relate(torch.autograd.Function):
             if cosine is not None:
                 each -= (pull * cosine).sum(-1, keepdim=True) * direction
             if by_token is None:
+                return _spread(each, row), d_references, None, None
+            own, along = _own_pull(by_token, row, q, factor / epsilon, aligned, cosine)
+            if along is None:
                 d_tokens = _spread(each, row)
             else:
-                d_tokens = _own_gradient(by_token, row, each, q, factor / epsilon, aligned, z, direction, cosine)
+                d_tokens = _spread_less(each, along, direction, row)
+            del each, direction
+            d_tokens.flatten(1, 2).baddbmm_(own.flatten(1, 2), z)
         return d_tokens, d_references, None, None
 
 
@@ -221,36 +227,26 @@ def _solve(
     return cost, factor, potential.view(h, B, R), iterations.view(h, B)
 
 
-def _own_gradient(
-    by_token: Tensor,
-    row: Tensor,
-    each: Tensor,
-    q: Tensor,
-    slope: Tensor,
-    aligned: Tensor,
-    z: Tensor,
-    direction: Tensor,
-    cosine: Tensor | None,
-) -> Tensor:
-    """What the tokens of a row have alike, and what only a token's own incoming gradient decides."""
-    h, B, N, d = by_token.shape
-    U = q.shape[2]
-    gain = by_token @ aligned.transpose(-1, -2)
+def _own_pull(
+    by_token: Tensor, row: Tensor, q: Tensor, slope: Tensor, aligned: Tensor, cosine: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """What only a token's own incoming gradient decides: its pull to each reference, and with cosines along itself."""
+    pull = by_token @ aligned.transpose(-1, -2)
     own = _spread(q, row)
-    gain -= torch.linalg.vecdot(gain, own).unsqueeze(-1)
-    pull = gain.mul_(own).mul_(_spread(slope, row))
-    if cosine is None:
-        d_tokens = _spread(each, row)
-    else:
-        # each - <pull, cosine> direction, gathered and weighed in one pass over the tokens
-        along = torch.linalg.vecdot(pull, _spread(cosine, row)).flatten()
-        table = torch.cat([each.view(-1, d), direction.view(-1, d)])
-        flat = _flat(row, h, U).flatten()
-        pairs = torch.stack([flat, flat + h * B * U], dim=1)
-        weights = torch.stack([torch.ones_like(along), -along], dim=1)
-        d_tokens = F.embedding_bag(pairs, table, per_sample_weights=weights, mode="sum")
-    d_tokens = d_tokens.view(h, B * N, d)
-    return d_tokens.baddbmm_(pull.view(h, B * N, -1), z).view(h, B, N, d)
+    pull -= torch.linalg.vecdot(pull, own).unsqueeze(-1)
+    pull.mul_(own).mul_(_spread(slope, row))
+    del own
+    return pull, None if cosine is None else torch.linalg.vecdot(pull, _spread(cosine, row))
+
+
+def _spread_less(values: Tensor, along: Tensor, direction: Tensor, row: Tensor) -> Tensor:
+    """values - along * direction in one pass over the tokens: both of rows, but `along`, which is each token's own."""
+    h, B, U, d = values.shape
+    flat, along = _flat(row, h, U).flatten(), along.flatten()
+    pairs = torch.stack([flat, flat + h * B * U], dim=1)
+    weights = torch.stack([torch.ones_like(along), -along], dim=1)
+    table = torch.cat([values.view(-1, d), direction.view(-1, d)])
+    return F.embedding_bag(pairs, table, per_sample_weights=weights, mode="sum").view(h, B, -1, d)
 
 
 def _centred(q: Tensor, slope: Tensor) -> Tensor:
