@@ -89,14 +89,14 @@ def info(model: Annotated[Path, tyro.conf.Positional]) -> None:
 
 @data_app.command
 def check(data_dir: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Verify an ACDC folder and say, in words, all that is wrong with it.
+    """Say what a data folder holds and, in words, all that is wrong with it.
 
     Args:
-        data_dir: The folder that holds patient001, patient002 and so on.
+        data_dir: A folder of ACDC, of the Medical Segmentation Decathlon or of nnU-Net.
     """
-    from l2gnet.data import acdc
+    from l2gnet.data.check import check as check_folder
 
-    report = acdc.check(data_dir)
+    report = check_folder(data_dir)
     print(report)
     if report.problems:
         sys.exit(1)
@@ -114,7 +114,7 @@ def prepare(settings: Annotated[TrainSettings, tyro.conf.arg(name="")]) -> None:
     from l2gnet.data.slices import cached_slices
 
     dataset = open_dataset(settings)
-    grid = Grid(settings.spacing_mm, settings.size_px)
+    grid = Grid(settings.spacing_mm, settings.size_px, dataset.window)
     slices, path = cached_slices(dataset.cases, grid, len(dataset.classes), settings.cache_dir)
     print(f"{len(slices.names)} volumes, {len(slices)} slices in {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 

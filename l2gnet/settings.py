@@ -1,6 +1,7 @@
 """Every setting of a training run: the flags of `l2gnet train` and the parameters of `notebooks/01_train.ipynb`."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,16 @@ class TrainSettings:
     """What decides a training run. The defaults are a demonstration on the phantom, done in under a minute."""
 
     model: ModelName = "l2gnet"  # unet or l2gnet
-    data: Literal["phantom", "acdc"] = "phantom"  # phantom (synthetic hearts, made on the fly) or acdc
-    data_dir: str = ""  # folder of the data set; the phantom needs none
+    data: Literal["phantom", "phantom-abdomen", "acdc", "decathlon"] = (
+        "phantom"  # phantom (hearts), phantom-abdomen, acdc, or decathlon (any MSD or nnU-Net folder)
+    )
+    data_dir: str = ""  # folder of the data set; the phantoms need none
+    channel: str = ""  # which image channel to use, where a data set has several
+    window: str = ""  # grey values that become black and white, as "-125 275"; empty: those HU for CT, percentiles else
     cache_dir: str = "cache"  # prepared slices of real data are kept here
     patients: int = 40  # phantom patients to make; real data sets bring their own
     validation_patients: int = 8  # patients held out for evaluation, equally from each diagnosis group
-    spacing_mm: float = 2.0  # in-plane pixel size that the model sees, in mm
+    spacing_mm: float = 2.0  # in-plane pixel size that the model sees, in mm; 0 fits the whole slice into size_px
     size_px: int = 96  # height and width that the model sees, in pixels, around the middle of the scan
     width: int = 8  # channels at full resolution; they double at each level
     depth: int = 4  # halvings of the resolution between image and bottleneck
@@ -54,20 +59,22 @@ class TrainSettings:
             choices = get_args(field.type)
             value = getattr(self, field.name)
             _require(not choices or value in choices, field.name, f"one of {', '.join(map(str, choices))}", value)
-        if self.data != "phantom":
+        if not self.data.startswith("phantom"):
             rule = f"the folder of the {self.data} data"
             _require(self.data_dir != "" and Path(self.data_dir).is_dir(), "data_dir", rule, self.data_dir)
         counts = ("patients", "validation_patients", "size_px", "width", "depth", "epochs", "batch_size")
         for name in (*counts, "codes", "code_dim", "references", "heads"):
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        for name in ("spacing_mm", "epsilon", "learning_rate"):
+        for name in ("epsilon", "learning_rate"):
             _require(0 < getattr(self, name) < float("inf"), name, "above 0 and finite", getattr(self, name))
-        for name in ("weight_decay", "patience", "seed"):
+        for name in ("spacing_mm", "weight_decay", "patience", "seed"):
             _require(0 <= getattr(self, name) < float("inf"), name, "0 or more, and finite", getattr(self, name))
         smallest = 2 ** (self.depth + 1)
         _require(self.size_px >= smallest, "size_px", f"at least {smallest} at depth {self.depth}", self.size_px)
         _require(self.code_dim % self.heads == 0, "heads", f"a divisor of code_dim = {self.code_dim}", self.heads)
-        if self.data == "phantom":
+        rule = 'two numbers, the lower first, as "-125 275"'
+        _require(self.window == "" or self.window_range is not None, "window", rule, self.window)
+        if self.data.startswith("phantom"):
             rule = f"below patients = {self.patients}"
             _require(self.validation_patients < self.patients, "validation_patients", rule, self.validation_patients)
 
@@ -92,6 +99,15 @@ class TrainSettings:
                 raise ConfigError(f"{name} must be {rule}, got {value!r} of type {type(value).__name__}")
             checked[name] = value
         return cls(**checked)
+
+    @property
+    def window_range(self) -> tuple[float, float] | None:
+        """The two numbers of `window`; None where it has none."""
+        try:
+            low, high = (float(word) for word in self.window.split())
+        except ValueError:
+            return None
+        return (low, high) if -math.inf < low < high < math.inf else None
 
     def model_settings(self, classes: int) -> dict[str, Any]:
         """The part of these settings that builds the model, for `build_model(settings.model, ...)`."""

@@ -70,7 +70,7 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
     if settings.accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError("accelerator must be one that this machine has, got 'gpu' and no GPU; use auto or cpu")
     dataset = open_dataset(settings)
-    grid = Grid(settings.spacing_mm, settings.size_px)
+    grid = Grid(settings.spacing_mm, settings.size_px, dataset.window)
     slices = load_slices(settings, dataset, grid)
     write_json(run_dir / "config.json", asdict(settings))
     pl.seed_everything(settings.seed, verbose=False)
@@ -113,7 +113,7 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
 
 def load_slices(settings: TrainSettings, dataset: DataSet, grid: Grid) -> SliceSet:
     """All slices of the data set on the model's grid; those of real data are kept in the cache folder."""
-    if settings.data == "phantom":
+    if settings.data.startswith("phantom"):
         return prepare_slices(dataset.cases, grid, len(dataset.classes))
     return cached_slices(dataset.cases, grid, len(dataset.classes), settings.cache_dir)[0]
 

@@ -41,7 +41,7 @@ def test_help_explains_every_setting_with_its_default():
     for field in dataclasses.fields(TrainSettings):
         flag = f"--{field.name.replace('_', '-')}"
         assert flag in text
-    assert "in-plane pixel size that the model sees, in mm (default: 2.0)" in text
+    assert "in-plane pixel size that the model sees, in mm; 0 fits the whole slice into size_px (default: 2.0)" in text
     assert "entropy of the transport plan, in units of the cost, which lies in 0 to 1 (l2gnet) (default: 0.1)" in text
 
 
@@ -78,7 +78,7 @@ def test_info_refuses_what_is_no_checkpoint(checkpoint, tmp_path):
         (["train", "--model", "vnet"], "vnet"),
         (["train", "--epochz", "3"], "epochz"),
         (["train", "--data", "acdc", "--data-dir", "nowhere"], "data_dir must be the folder of the acdc data"),
-        (["data", "check", "nowhere"], "nowhere: the ACDC data must be a folder"),
+        (["data", "check", "nowhere"], "nowhere: the data must be a folder"),
         (["run", "nowhere.ipynb"], "nowhere.ipynb: there is no such notebook"),
     ],
 )

@@ -13,6 +13,13 @@ from l2gnet.settings import TrainSettings
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"model": "vnet"}, "model must be one of unet, l2gnet, got 'vnet'"),
         ({"data": "acdc"}, "data_dir must be the folder of the acdc data, got ''"),
+        ({"data": "decathlon", "data_dir": "nowhere"}, "data_dir must be the folder of the decathlon data, got 'nowh"),
+        ({"window": "-125"}, "window must be two numbers, the lower first, as \"-125 275\", got '-125'"),
+        ({"window": "275 -125"}, "window must be two numbers, the lower first"),
+        ({"window": "0 inf"}, "window must be two numbers"),
+        ({"window": "0, 1"}, "window must be two numbers"),
+        ({"spacing_mm": -1.0}, "spacing_mm must be 0 or more"),
+        ({"data": "phantom-abdomen", "patients": 8}, "validation_patients must be below patients = 8, got 8"),
         ({"learning_rate": float("nan")}, "learning_rate must be above 0 and finite, got nan"),
         ({"weight_decay": -1.0}, "weight_decay must be 0 or more"),
         ({"size_px": 16}, "size_px must be at least 32 at depth 4, got 16"),
@@ -32,6 +39,11 @@ def test_a_wrong_setting_is_refused_with_the_rule(values, message):
 
 def test_whole_numbers_serve_as_floats():
     assert TrainSettings.from_mapping({"spacing_mm": 2}).spacing_mm == 2.0
+
+
+def test_a_window_is_two_numbers():
+    assert TrainSettings(window="-125 275").window_range == (-125.0, 275.0)
+    assert TrainSettings().window_range is None
 
 
 def test_settings_survive_the_trip_through_a_mapping():

@@ -7,15 +7,22 @@ from typing import Literal
 
 import numpy as np
 
-from l2gnet.data import acdc, phantom
+from l2gnet.data import acdc, decathlon, phantom
+from l2gnet.data.scan import Scan, ScanFolder, split_patients
 from l2gnet.data.volume import Volume
 from l2gnet.errors import ConfigError
 from l2gnet.settings import TrainSettings
+from l2gnet.shapes import Float32, UInt8
+
+ABDOMEN_HU = (-125.0, 275.0)  # the window of soft tissue that TransUNet and its successors use, arXiv 2102.04306
 
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled volume: who, which group and phase, how to load image and labels, and from which files."""
+    """One labelled volume: who, which group and phase, how to load image and labels, and from which files.
+
+    `reading` says what else decides what is loaded: which channel of the files, which of their labels.
+    """
 
     name: str
     patient: str
@@ -23,17 +30,19 @@ class Case:
     phase: str
     load: Callable[[], tuple[Volume, Volume]]
     files: tuple[Path, ...] = ()
+    reading: str = ""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Cases of a data set, split by patient."""
+    """Cases of a data set, split by patient; `window` is the intensity range that a `Grid` shows of them, if fixed."""
 
     name: str
     classes: tuple[str, ...]
     training: tuple[Case, ...]
     validation: tuple[Case, ...]
     citation: str
+    window: tuple[float, float] | None = None
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -46,54 +55,84 @@ def open_dataset(settings: TrainSettings) -> DataSet:
 
     Raises:
         VolumeError: the data folder is not what it should be.
-        ConfigError: more patients are held out than there are.
+        ConfigError: more patients are held out than there are, or a data set has no such channel.
     """
-    if settings.data == "acdc":
-        return _open_acdc(settings)
-    return _open_phantom(settings)
+    match settings.data:
+        case "acdc":
+            return _from_folder(settings, acdc.find_scans(settings.data_dir))
+        case "decathlon":
+            return _from_folder(settings, decathlon.find_scans(settings.data_dir, settings.channel))
+        case "phantom" | "phantom-abdomen":
+            return _open_phantom(settings)
 
 
-def _open_acdc(settings: TrainSettings) -> DataSet:
-    frames = [frame for frame in acdc.find_frames(settings.data_dir) if frame.label is not None]
-    patients = len({frame.patient for frame in frames})
+def _from_folder(settings: TrainSettings, folder: ScanFolder) -> DataSet:
+    if folder.problems:
+        raise folder.problems[0]
+    scans = [scan for scan in folder.scans if scan.label is not None]
+    patients = len({scan.patient for scan in scans})
     held_out = settings.validation_patients
     if held_out >= patients:
         raise ConfigError(
             f"{settings.data_dir}: validation_patients must be below the {patients} patients with masks, got {held_out}"
         )
-    _, validation = acdc.split_patients(frames, (patients - held_out, held_out), seed=settings.seed)
-    cases = [Case(frame.name, frame.patient, frame.group, frame.phase, frame.read, frame.files) for frame in frames]
+    _, validation = split_patients(scans, (patients - held_out, held_out), seed=settings.seed)
+    cases = [_case(scan) for scan in scans]
     return DataSet(
-        name="acdc",
-        classes=acdc.CLASSES,
+        name=folder.name,
+        classes=folder.classes,
         training=tuple(case for case in cases if case.patient not in validation),
         validation=tuple(case for case in cases if case.patient in validation),
-        citation=acdc.CITATION,
+        citation=folder.citation,
+        window=settings.window_range or (ABDOMEN_HU if folder.ct else None),
     )
+
+
+def _case(scan: Scan) -> Case:
+    reading = repr((scan.channel, scan.class_of))
+    return Case(scan.name, scan.patient, scan.group, scan.phase, scan.read, scan.files, reading)
 
 
 def _open_phantom(settings: TrainSettings) -> DataSet:
-    # Seeds of patients lie far apart from run to run, so that another seed means other hearts.
-    cases = [_phantom_case(1000 * settings.seed + patient) for patient in range(settings.patients)]
+    # Seeds of patients lie far apart from run to run, so that another seed means other patients.
+    seeds = [1000 * settings.seed + patient for patient in range(settings.patients)]
+    abdomen = settings.data == "phantom-abdomen"
+    cases = [_abdomen_case(seed) if abdomen else _heart_case(seed) for seed in seeds]
     first_training = settings.validation_patients
     return DataSet(
-        name="phantom",
-        classes=phantom.HEART_CLASSES,
+        name=settings.data,
+        classes=phantom.ABDOMEN_CLASSES if abdomen else phantom.HEART_CLASSES,
         training=tuple(cases[first_training:]),
         validation=tuple(cases[:first_training]),
         citation="synthetic: l2gnet.data.phantom",
+        window=settings.window_range or (ABDOMEN_HU if abdomen else None),
     )
 
 
-def _phantom_case(seed: int) -> Case:
+def _heart_case(seed: int) -> Case:
     phase: Literal["ED", "ES"] = "ED" if seed % 2 == 0 else "ES"
 
     def load() -> tuple[Volume, Volume]:
         heart = phantom.make_heart(seed, phase=phase)
-        depth_mm, row_mm, column_mm = heart.spacing_mm
-        # Array axes point to S, P, L; the world is RAS.
-        affine = np.array([[0, 0, -column_mm, 0], [0, -row_mm, 0, 0], [depth_mm, 0, 0, 0], [0, 0, 0, 1]], dtype=float)
-        image = Volume(heart.image[::-1].copy(), affine)  # the phantom runs from base to apex, which is downwards
-        return image, image.like(heart.label[::-1].copy())
+        # The heart runs from base to apex, which is downwards.
+        return _placed(heart.image[::-1], heart.label[::-1], heart.spacing_mm)
 
     return Case(f"phantom{seed:05d}_{phase}", f"phantom{seed:05d}", "phantom", phase, load)
+
+
+def _abdomen_case(seed: int) -> Case:
+    def load() -> tuple[Volume, Volume]:
+        abdomen = phantom.make_abdomen(seed)
+        return _placed(abdomen.image, abdomen.label, abdomen.spacing_mm)
+
+    return Case(f"abdomen{seed:05d}", f"abdomen{seed:05d}", "phantom", "", load)
+
+
+def _placed(
+    image: Float32[np.ndarray, "D H W"], label: UInt8[np.ndarray, "D H W"], spacing_mm: tuple[float, float, float]
+) -> tuple[Volume, Volume]:
+    """A phantom in the world (RAS): its axes point to S, P and L."""
+    depth_mm, row_mm, column_mm = spacing_mm
+    affine = np.array([[0, 0, -column_mm, 0], [0, -row_mm, 0, 0], [depth_mm, 0, 0, 0], [0, 0, 0, 1]], dtype=float)
+    volume = Volume(image.copy(), affine)
+    return volume, volume.like(label.copy())

@@ -3,7 +3,9 @@
 In-plane resampling to a stated spacing, then a crop or pad around the middle. Slices stay slices.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from l2gnet.shapes import Float, Float32, UInt8
 class Grid:
     """Square slices of `size_px` pixels of `spacing_mm`, with intensities mapped to 0..255.
 
+    A `spacing_mm` of 0 fits the whole slice into the square, whatever its pixels measure, as TransUNet does.
     `window` is the intensity range that fills 0..255, in the scan's units (HU for CT); without one it is the
     0.5th to 99.5th percentile of each volume, since MR has no units.
     """
@@ -28,33 +31,50 @@ class Grid:
 
     def image(self, scan: Volume) -> UInt8[np.ndarray, "D H W"]:
         """The scan on this grid, as integers: half a step is 0.2 % of the range, far below a scan's noise."""
-        pixels = torch.from_numpy(np.ascontiguousarray(scan.array, dtype=np.float32))
         low, high = self.window or np.percentile(scan.array, (0.5, 99.5))
-        scaled = (pixels - float(low)) / max(float(high) - float(low), 1e-6)
-        resampled = _resample(scaled.clamp(0, 1)[:, None], self._resampled_size(scan))
-        return (self._crop(resampled)[:, 0] * 255).round().to(torch.uint8).numpy()
+
+        def on_grid(slices: np.ndarray) -> Tensor:
+            pixels = torch.from_numpy(np.ascontiguousarray(slices, dtype=np.float32))
+            scaled = (pixels - float(low)) / max(float(high) - float(low), 1e-6)
+            resampled = _resample(scaled.clamp(0, 1)[:, None], self._resampled_size(scan))
+            return (self._crop(resampled)[:, 0] * 255).round()
+
+        return _slice_by_slice(on_grid, scan.array)
 
     def labels(self, labels: Volume, classes: int) -> UInt8[np.ndarray, "D H W"]:
         """The label map on this grid: each class is resampled as a share of the pixel, the largest share wins."""
-        index = torch.from_numpy(np.ascontiguousarray(labels.array, dtype=np.int64))
-        shares = F.one_hot(index, classes).movedim(3, 1).float()
-        resampled = self._crop(_resample(shares, self._resampled_size(labels)), background=1.0)
-        return resampled.argmax(1).to(torch.uint8).numpy()
+
+        def on_grid(slices: np.ndarray) -> Tensor:
+            index = torch.from_numpy(np.ascontiguousarray(slices, dtype=np.int64))
+            shares = F.one_hot(index, classes).movedim(3, 1).float()
+            return self._crop(_resample(shares, self._resampled_size(labels)), background=1.0).argmax(1)
+
+        return _slice_by_slice(on_grid, labels.array)
 
     def labels_from(self, scores: Float[Tensor, "D L h w"], scan: Volume) -> UInt8[np.ndarray, "D H W"]:
         """Class scores on this grid (probabilities) to labels on the scan's own grid; outside lies background."""
-        resampled_size = self._resampled_size(scan)
-        on_resampled = _centre(scores, resampled_size, background=1.0)
-        back = F.interpolate(on_resampled, scan.array.shape[1:], mode="bilinear", align_corners=False)
-        return back.argmax(1).to(torch.uint8).cpu().numpy()
+
+        def on_scan(slices: Tensor) -> Tensor:
+            on_resampled = _centre(slices, self._resampled_size(scan), background=1.0)
+            return F.interpolate(on_resampled, scan.shape[1:], mode="bilinear", align_corners=False).argmax(1)
+
+        return _slice_by_slice(on_scan, scores)
 
     def _resampled_size(self, scan: Volume) -> tuple[int, int]:
-        _, height, width = scan.array.shape
+        if self.spacing_mm == 0:
+            return self.size_px, self.size_px
+        _, height, width = scan.shape
         _, row_mm, column_mm = scan.spacing_mm
         return max(1, round(height * row_mm / self.spacing_mm)), max(1, round(width * column_mm / self.spacing_mm))
 
     def _crop(self, slices: Float32[Tensor, "D C h w"], background: float = 0.0) -> Float32[Tensor, "D C H W"]:
         return _centre(slices, (self.size_px, self.size_px), background)
+
+
+def _slice_by_slice(convert: Callable[[Any], Tensor], slices: np.ndarray | Tensor) -> UInt8[np.ndarray, "D H W"]:
+    """Convert a volume a few slices at a time: a CT with a channel for each class would take gigabytes."""
+    parts = [convert(slices[start : start + 8]).to(torch.uint8).cpu() for start in range(0, len(slices), 8)]
+    return torch.cat(parts).numpy()
 
 
 def _resample(slices: Float32[Tensor, "D C H W"], size: tuple[int, int]) -> Float32[Tensor, "D C h w"]:

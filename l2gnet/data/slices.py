@@ -83,7 +83,7 @@ def cache_key(cases: Sequence[Case], grid: Grid, classes: int) -> str:
     """A hash of everything that the prepared slices depend on."""
     digest = hashlib.sha256(json.dumps([_FORMAT, asdict(grid), classes]).encode())
     for case in cases:
-        digest.update(case.name.encode())
+        digest.update(f"{case.name} {case.reading}".encode())
         for path in case.files:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -54,16 +54,16 @@ class Volume:
         return replace(self, array=array)
 
 
-def read_volume(path: str | Path) -> Volume:
-    """Read a 3-D NIfTI scan as float32, scaling applied, in display order.
+def read_volume(path: str | Path, *, channel: int | None = None) -> Volume:
+    """Read a 3-D NIfTI scan as float32, scaling applied, in display order; or one channel of a 4-D one.
 
     D is the slice axis: the thickest one where the largest spacing exceeds 1.2 times the second, else the one nearest
     to superior-inferior. Where D runs nearest to superior-inferior, anterior-posterior or right-left, the axis codes
     of (D, H, W) are SPL, PIL or LIP. The order depends on the world alone, not on how the file stores its axes.
-    Raises VolumeError for a file that is damaged, not 3-D or not finite.
+    Raises VolumeError for a file that is damaged, not 3-D (without such a channel) or not finite.
     """
     path = Path(path)
-    voxels, affine, geometry = _load(path)
+    voxels, affine, geometry = _load(path, channel)
     with np.errstate(over="ignore", invalid="ignore"):
         array = voxels.astype(np.float32)
     if not np.isfinite(array).all():
@@ -128,7 +128,9 @@ def volume_error(path: str | Path, rule: str, value: object, remedy: str) -> Vol
 
 
 @np.errstate(all="ignore")  # every number is checked, so that numpy's warnings would add nothing
-def _load(path: Path) -> tuple[Num[np.ndarray, "_ _ _"], Float[np.ndarray, "4 4"], nib.Nifti1Header]:
+def _load(
+    path: Path, channel: int | None = None
+) -> tuple[Num[np.ndarray, "_ _ _"], Float[np.ndarray, "4 4"], nib.Nifti1Header]:
     """Return scaled voxels, affine and geometry as stored; nothing large is read before the header is checked."""
     path = _nifti_path(path)
     if not path.is_file():
@@ -138,8 +140,9 @@ def _load(path: Path) -> tuple[Num[np.ndarray, "_ _ _"], Float[np.ndarray, "4 4"
         size = path.stat().st_size
         with gzip.open(path) if zipped else path.open("rb") as stream:
             header = _parsed_header(path, stream.read(nib.Nifti2Header.sizeof_hdr))
-            shape, dtype, offset, (slope, inter) = _checked_fields(path, header)
+            shape, dtype, offset, (slope, inter) = _checked_fields(path, header, channel)
             count = math.prod(shape)
+            offset += (channel or 0) * count * dtype.itemsize  # the channels lie one after the other
             end = offset + count * dtype.itemsize
             if end > (size * _DEFLATE_RATIO if zipped else size):
                 value = f"{size} bytes{' compressed' if zipped else ''} for {shape} voxels of {dtype.name}"
@@ -176,13 +179,18 @@ def _parsed_header(path: Path, block: bytes) -> nib.Nifti1Header:
 
 
 def _checked_fields(
-    path: Path, header: nib.Nifti1Header
+    path: Path, header: nib.Nifti1Header, channel: int | None
 ) -> tuple[tuple[int, int, int], np.dtype, int, tuple[float, float]]:
     """Return shape, data type, offset of the first voxel and scaling (slope, intercept), each within its bounds."""
     dims = [int(n) for n in header["dim"]]
     shape = dims[1 : 1 + dims[0]] if 1 <= dims[0] <= 7 else []
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
+    if channel is not None:
+        channels = shape.pop() if len(shape) == 4 else 1
+        if not 0 <= channel < channels:
+            rule = f"the image must hold channel {channel}, counted from 0"
+            raise volume_error(path, rule, f"dim {dims}", "name another channel, or correct dataset.json")
     if len(shape) != 3 or min(shape) < 1:
         remedy = "split a series into one file a frame" if len(shape) > 3 else "store the slices as one volume"
         raise volume_error(path, "the image must have 3 dimensions, each positive", f"dim {dims}", remedy)

@@ -1,4 +1,3 @@
-import itertools
 import os
 import re
 from collections import Counter
@@ -7,11 +6,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from l2gnet.data.acdc import CITATION, CLASSES, GROUPS, Frame, check, find_frames, split_patients
-from l2gnet.errors import ConfigError, VolumeError
+from l2gnet.data.acdc import CITATION, CLASSES, GROUPS, find_scans
+from l2gnet.data.check import check
+from l2gnet.data.scan import Scan
+from l2gnet.errors import VolumeError
 
 AFFINE = np.diag([-1.5, -1.25, 10.0, 1.0])
 SHAPE = (6, 5, 4)  # columns, rows, slices
@@ -44,6 +43,14 @@ def data(tmp_path):
     return tmp_path
 
 
+def frames_of(data):
+    """The frames of a folder that has no problems; raises the first problem otherwise."""
+    folder = find_scans(data)
+    if folder.problems:
+        raise folder.problems[0]
+    return list(folder.scans)
+
+
 def edit_info(folder, old, new):
     info = folder / "Info.cfg"
     assert old in info.read_text()
@@ -54,15 +61,17 @@ def test_frames_are_found_by_name(data):
     (data / "patient003" / "patient003_4d.nii.gz").touch()
     (data / "patientXYZ").mkdir()
     (data / "MANDATORY_CITATION.md").touch()
-    frames = find_frames(data)
+    frames = frames_of(data)
     assert [frame.name for frame in frames[:3]] == ["patient001_ED", "patient001_ES", "patient002_ED"]
     assert [frame.group for frame in frames[::2]] == list(GROUPS)
-    assert frames[5] == Frame(
+    assert frames[5] == Scan(
+        name="patient003_ES",
         patient="patient003",
-        phase="ES",
-        group="DCM",
         image=data / "patient003" / "patient003_frame09.nii.gz",
         label=data / "patient003" / "patient003_frame09_gt.nii.gz",
+        classes=CLASSES,
+        group="DCM",
+        phase="ES",
     )
     image, mask = frames[5].read()
     assert image.shape == mask.shape == SHAPE[::-1]
@@ -73,23 +82,22 @@ def test_frames_are_found_by_name(data):
 def test_the_parent_of_training_is_accepted(tmp_path):
     add_patient(tmp_path / "training", 1)
     add_patient(tmp_path / "testing", 101)
-    assert {frame.patient for frame in find_frames(tmp_path)} == {"patient001"}
-    assert {frame.patient for frame in find_frames(tmp_path / "testing")} == {"patient101"}
+    assert {frame.patient for frame in frames_of(tmp_path)} == {"patient001"}
+    assert {frame.patient for frame in frames_of(tmp_path / "testing")} == {"patient101"}
 
 
 def test_uncompressed_files_and_windows_lines_are_accepted(tmp_path):
     folder = add_patient(tmp_path, 1, suffix=".nii")
     (folder / "Info.cfg").write_bytes((folder / "Info.cfg").read_bytes().replace(b"\n", b"\r\n"))
-    assert [frame.image.name for frame in find_frames(tmp_path)] == ["patient001_frame01.nii", "patient001_frame09.nii"]
+    assert [frame.image.name for frame in frames_of(tmp_path)] == ["patient001_frame01.nii", "patient001_frame09.nii"]
     assert not check(tmp_path).problems
 
 
 def test_a_missing_folder_and_a_folder_without_patients_are_refused(tmp_path):
-    for function in (find_frames, check):
-        with pytest.raises(VolumeError, match=r"nowhere: the ACDC data must be a folder; found none; check the path\."):
-            function(tmp_path / "nowhere")
-        with pytest.raises(VolumeError, match="must hold patientNNN folders; found none"):
-            function(tmp_path)
+    with pytest.raises(VolumeError, match=r"nowhere: the ACDC data must be a folder; found none; check the path\."):
+        find_scans(tmp_path / "nowhere")
+    with pytest.raises(VolumeError, match="must hold patientNNN folders; found none"):
+        find_scans(tmp_path)
 
 
 def remove_info(folder):
@@ -121,7 +129,7 @@ def remove_ed_frame(folder):
 def test_damaged_patients_are_refused_and_reported(data, damage, message):
     damage(data / "patient002")
     with pytest.raises(VolumeError, match=message):
-        find_frames(data)
+        frames_of(data)
     report = check(data)
     assert len(report.problems) == 1
     assert re.search(message, report.problems[0])
@@ -157,7 +165,7 @@ def unknown_label(folder):
 )
 def test_damaged_images_are_refused_and_reported(data, damage, message):
     damage(data / "patient002")
-    frame = find_frames(data)[2]
+    frame = frames_of(data)[2]
     with pytest.raises(VolumeError, match=message):
         frame.read()
     report = check(data)
@@ -189,64 +197,18 @@ def test_check_counts_and_notes(data):
         "patient001_ES: no right ventricle in the mask",
         "patient002_ED: no mask; it can be segmented, but neither trained on nor scored",
     ]
-    assert (report.patients, report.frames, report.slices) == (5, 10, 40)
+    assert (report.patients, report.volumes, report.slices) == (5, 10, 40)
     assert report.groups == dict.fromkeys(GROUPS, 1)
     assert report.spacing_mm == ((5, 10), (1, 1.25), (1.5, 2))
     assert str(report).splitlines() == [
-        "5 patients (NOR 1, MINF 1, DCM 1, HCM 1, RV 1), 10 frames, 40 slices",
+        "acdc: 5 patients (DCM 1, HCM 1, MINF 1, NOR 1, RV 1), 10 volumes, 40 slices",
+        "classes: background, right ventricle, myocardium, left ventricle",
         "spacing 5-10 x 1-1.25 x 1.5-2 mm (D x H x W)",
         *(f"note: {note}" for note in report.notes),
         "no problems",
     ]
     with pytest.raises(VolumeError, match="patient002_ED must have a mask"):
-        find_frames(data)[2].read()
-
-
-def frames_of(groups):
-    """Frames without files, for a patient of each given group."""
-    return [
-        Frame(f"patient{n:03d}", phase, group, Path("image.nii"), None)
-        for n, group in enumerate(groups)
-        for phase in ("ED", "ES")
-    ]
-
-
-ACDC_GROUPS = [group for group in GROUPS for _ in range(20)]
-
-
-@pytest.mark.parametrize("counts", [(80, 20), (70, 10, 20), (100,)])
-def test_splits_are_stratified_and_lose_nobody(counts):
-    frames = frames_of(ACDC_GROUPS)
-    parts = split_patients(frames, counts, seed=3)
-    assert [len(part) for part in parts] == list(counts)
-    assert sorted(itertools.chain(*parts)) == sorted({frame.patient for frame in frames})
-    for part, count in zip(parts, counts, strict=True):
-        assert Counter(ACDC_GROUPS[int(name[-3:])] for name in part) == dict.fromkeys(GROUPS, count // 5)
-
-
-@given(st.lists(st.sampled_from(GROUPS), min_size=2, max_size=60), st.integers(0, 99), st.data())
-def test_any_split_keeps_the_proportions(groups, seed, data):
-    first = data.draw(st.integers(1, len(groups) - 1))
-    one, two = split_patients(frames_of(groups), (first, len(groups) - first), seed)
-    assert sorted(one + two) == [f"patient{n:03d}" for n in range(len(groups))]
-    drawn = Counter(groups[int(name[-3:])] for name in one)
-    for group, size in Counter(groups).items():
-        assert abs(drawn[group] - size * first / len(groups)) <= 2
-
-
-def test_a_split_depends_on_the_seed_and_not_on_the_order():
-    frames = frames_of(ACDC_GROUPS)
-    assert split_patients(frames, seed=1) == split_patients(frames[::-1], seed=1)
-    held_out = {tuple(split_patients(frames, seed=seed)[1]) for seed in range(20)}
-    assert len(held_out) == 20
-    # A patient list never changes from release to release: published numbers depend on it.
-    assert split_patients(frames_of(GROUPS * 2), (7, 3), seed=0)[1] == ["patient000", "patient001", "patient008"]
-
-
-@pytest.mark.parametrize("counts", [(80, 21), (80, 19), (100, 0), (110, -10), ()])
-def test_counts_out_of_range_are_refused(counts):
-    with pytest.raises(ConfigError, match=rf"number of patients, 100; found {re.escape(str(counts))}"):
-        split_patients(frames_of(ACDC_GROUPS), counts)
+        frames_of(data)[2].read()
 
 
 def test_the_citation_is_complete():
@@ -263,12 +225,12 @@ def real_data():
 
 
 def test_real_acdc_is_complete_and_sound(real_data):
-    frames = find_frames(real_data)
+    frames = frames_of(real_data)
     assert len(frames) == 200
     assert Counter(frame.group for frame in frames if frame.phase == "ED") == dict.fromkeys(GROUPS, 20)
     report = check(real_data)
     assert report.problems == report.notes == []
-    assert (report.patients, report.frames, report.slices) == (100, 200, 1902)
+    assert (report.patients, report.volumes, report.slices) == (100, 200, 1902)
     thickness, rows, columns = report.spacing_mm
     assert thickness == (5, 10)
     assert rows == columns == pytest.approx((0.703, 1.92), abs=1e-3)

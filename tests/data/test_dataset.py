@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -6,7 +7,7 @@ import pytest
 
 from l2gnet.data import acdc
 from l2gnet.data.dataset import open_dataset
-from l2gnet.data.phantom import HEART_CLASSES, make_heart
+from l2gnet.data.phantom import ABDOMEN_CLASSES, HEART_CLASSES, make_abdomen, make_heart
 from l2gnet.data.volume import require_same_grid
 from l2gnet.errors import ConfigError, VolumeError
 from l2gnet.settings import TrainSettings
@@ -45,10 +46,39 @@ def open_phantom(**changes):
     return open_dataset(TrainSettings(**{"patients": 7, "validation_patients": 2} | changes))
 
 
-@pytest.fixture(params=["phantom", "acdc"])
-def reopen(request, folder):
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    """Ten cases as nnU-Net 2 stores them; the voxels of case n hold n in channel T2 and n + 100 in channel ADC."""
+    root = tmp_path_factory.mktemp("task")
+    affine = np.diag([-1.5, -1.25, 10.0, 1.0])
+    for name in ("imagesTr", "labelsTr"):
+        (root / name).mkdir()
+    for number in range(10):
+        for channel in range(2):
+            image = np.full(SHAPE, number + 100 * channel, np.int16)
+            nib.Nifti1Image(image, affine).to_filename(root / "imagesTr" / f"case{number}_{channel:04d}.nii.gz")
+        mask = np.resize(np.arange(3, dtype=np.uint8), SHAPE)
+        nib.Nifti1Image(mask, affine).to_filename(root / "labelsTr" / f"case{number}.nii.gz")
+    (root / "dataset.json").write_text(
+        '{"channel_names": {"0": "T2", "1": "ADC"}, "labels": {"background": 0, "zone": 1, "tumour": 2},'
+        ' "numTraining": 10, "file_ending": ".nii.gz"}'
+    )
+    return root
+
+
+def open_task(root, **changes):
+    given = {"data": "decathlon", "data_dir": str(root), "validation_patients": 3, "channel": "T2"}
+    return open_dataset(TrainSettings(**given | changes))
+
+
+@pytest.fixture(params=["phantom", "acdc", "decathlon"])
+def reopen(request, folder, task):
     """A function that opens one of the data sets with the settings given."""
-    return open_phantom if request.param == "phantom" else lambda **changes: open_acdc(folder, **changes)
+    return {
+        "phantom": open_phantom,
+        "acdc": lambda **changes: open_acdc(folder, **changes),
+        "decathlon": lambda **changes: open_task(task, **changes),
+    }[request.param]
 
 
 def patients(cases):
@@ -138,6 +168,64 @@ def test_a_phantom_case_knows_where_its_axes_point():
     assert right_ventricle[0] > left_ventricle[0] + 15
 
 
+def test_the_abdomen_is_a_phantom_too():
+    dataset = open_phantom(data="phantom-abdomen", seed=1)
+    assert dataset.name == "phantom-abdomen"
+    assert dataset.classes == ABDOMEN_CLASSES
+    assert dataset.window == (-125.0, 275.0)
+    assert names(dataset.cases) == [f"abdomen0100{n}" for n in range(7)]
+    image, label = dataset.cases[0].load()
+    assert np.array_equal(image.array, make_abdomen(1000).image)
+    assert np.unique(label.array).tolist() == list(range(9))
+    assert nib.aff2axcodes(image.affine) == ("S", "P", "L")
+    # World x runs to the patient's right, where the liver lies; z to the head, where it lies above the kidneys.
+    middle = {k: image.affine @ [*np.argwhere(label.array == k).mean(0), 1] for k in (3, 4, 5, 7)}
+    left_kidney, right_kidney, liver, spleen = middle.values()
+    assert left_kidney[0] < right_kidney[0]
+    assert spleen[0] < liver[0]
+    assert liver[2] > right_kidney[2]
+
+
+# The Decathlon
+
+
+def test_decathlon_cases_are_its_training_scans(task):
+    dataset = open_task(task, channel="ADC")
+    assert dataset.classes == ("background", "zone", "tumour")
+    assert dataset.window is None
+    assert names(dataset.cases) == [f"case{n}" for n in range(10)]
+    case = dataset.cases[4]
+    assert case.files == (task / "imagesTr/case4_0001.nii.gz", task / "labelsTr/case4.nii.gz")
+    image, _ = case.load()
+    assert (image.array == 104).all()
+
+
+def test_a_channel_that_is_not_there_is_refused(task):
+    with pytest.raises(ConfigError, match="channel must be one of T2, ADC, got ''"):
+        open_task(task, channel="")
+
+
+def test_a_ct_is_seen_through_the_window_of_soft_tissue_or_the_one_asked_for(task, tmp_path):
+    for name in ("imagesTr", "labelsTr"):
+        shutil.copytree(task / name, tmp_path / name)
+    description = (task / "dataset.json").read_text().replace('"0": "T2", "1": "ADC"', '"0": "CT"')
+    (tmp_path / "dataset.json").write_text(description)
+    assert open_task(tmp_path, channel="").window == (-125.0, 275.0)
+    assert open_task(tmp_path, channel="", window="-1000 400").window == (-1000.0, 400.0)
+    assert open_task(task, window="0 500").window == (0.0, 500.0)
+
+
+def test_the_first_fault_of_a_folder_stops_it(task, tmp_path):
+    for name in ("imagesTr", "labelsTr"):
+        shutil.copytree(task / name, tmp_path / name)
+    shutil.copy(task / "dataset.json", tmp_path)
+    (tmp_path / "imagesTr" / "case3_0000.nii.gz").unlink()
+    with pytest.raises(
+        VolumeError, match=r"case3\.nii\.gz: the image that dataset\.json asks for must exist|case3_0000"
+    ):
+        open_task(tmp_path)
+
+
 # ACDC
 
 
@@ -158,7 +246,7 @@ def test_acdc_cases_are_its_frames(folder):
 
 
 def test_an_acdc_frame_without_a_mask_is_left_out(folder):
-    assert "patient003_ES" in [frame.name for frame in acdc.find_frames(folder)]
+    assert "patient003_ES" in [frame.name for frame in acdc.find_scans(folder).scans]
     for seed in range(4):
         found = names(open_acdc(folder, seed=seed).cases)
         assert len(found) == 19

@@ -65,3 +65,26 @@ def test_a_window_is_the_same_for_every_scan():
 def test_a_constant_scan_is_not_divided_by_zero():
     scan = volume(np.full((1, 4, 4), 7.0, dtype=np.float32), (1.0, 1.0, 1.0))
     assert (Grid(1.0, 4).image(scan) == 0).all()
+
+
+@pytest.mark.parametrize(("size", "size_px"), [((64, 64), 28), ((40, 64), 32), ((20, 30), 48)])
+def test_a_spacing_of_zero_fits_the_whole_slice(size, size_px):
+    scan, grid = disc((2, *size), (8.0, 0.9, 1.1), radius_mm=15.0), Grid(0.0, size_px)
+    on_grid = grid.labels(scan, 2)
+    assert on_grid.shape == (2, size_px, size_px)
+    assert on_grid.mean() == pytest.approx(scan.array.mean(), rel=0.08)  # the same share of the slice
+    scores = torch.nn.functional.one_hot(torch.from_numpy(on_grid).long(), 2).movedim(3, 1).float()
+    back = grid.labels_from(scores, scan)
+    assert back.shape == scan.shape
+    assert 2 * (back & scan.array).sum() / (back.sum() + scan.array.sum()) > 0.93
+
+
+def test_a_slice_does_not_depend_on_how_many_there_are():
+    rng = np.random.default_rng(0)
+    scan = volume(rng.normal(0, 100, (21, 30, 20)).astype(np.float32), (3.0, 1.1, 0.9))
+    labels = scan.like(rng.integers(0, 4, scan.shape).astype(np.uint8))
+    grid = Grid(1.5, 24, window=(-200.0, 200.0))
+    for d in (0, 8, 20):
+        image, label = (part.array[d : d + 1] for part in (scan, labels))
+        assert np.array_equal(grid.image(scan)[d], grid.image(volume(image, scan.spacing_mm))[0])
+        assert np.array_equal(grid.labels(labels, 4)[d], grid.labels(volume(label, scan.spacing_mm), 4)[0])

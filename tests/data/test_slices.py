@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -53,9 +55,10 @@ def test_a_stale_cache_is_never_used(tmp_path):
     keys.add(cache_key(cases, Grid(1.5, 16), 3))
     keys.add(cache_key(cases, GRID, 4))
     keys.add(cache_key(cases[:2], GRID, 3))
+    keys.add(cache_key([dataclasses.replace(cases[0], reading="channel 1"), *cases[1:]], GRID, 3))
     cases[1].files[0].write_text("changed")
     keys.add(cache_key(cases, GRID, 3))
-    assert len(keys) == 5
+    assert len(keys) == 6
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nonsense"])

@@ -1,0 +1,97 @@
+"""What every data folder comes down to: scans with label maps, as files, and what is wrong with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from l2gnet.data.volume import Volume, read_labels, read_volume, require_same_grid, volume_error
+from l2gnet.errors import ConfigError, VolumeError
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan and its label map, as files; `label` is None where there is none.
+
+    `group` (of diagnosis) and `phase` (of the heart beat) are empty where a data set has no such thing. `channel`
+    is the one to read from images that hold several. `class_of` gives the class of each value in the label file,
+    where that is not the value itself.
+    """
+
+    name: str
+    patient: str
+    image: Path
+    label: Path | None
+    classes: tuple[str, ...]
+    group: str = ""
+    phase: str = ""
+    channel: int | None = None
+    class_of: tuple[int, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The image's file and, where there is one, the label map's."""
+        return (self.image,) if self.label is None else (self.image, self.label)
+
+    def read_image(self) -> Volume:
+        """The scan; raises VolumeError where its file is missing or damaged."""
+        return read_volume(self.image, channel=self.channel)
+
+    def read_labels(self) -> Volume:
+        """The label map, of values 0 to L-1; raises VolumeError where it is missing, damaged or of other values."""
+        if self.label is None:
+            rule = f"{self.name} must have a mask to be trained on or scored"
+            raise volume_error(self.image, rule, "none", "leave this scan out, or copy its mask")
+        labels = read_labels(self.label)
+        known = len(self.class_of or self.classes)
+        unknown = np.unique(labels.array[labels.array >= known]).tolist()
+        if unknown:
+            rule = f"labels must lie in 0..{known - 1}"
+            raise volume_error(self.label, rule, unknown, "use this data set's own mask, or name its labels")
+        return labels.like(np.array(self.class_of, np.uint8)[labels.array]) if self.class_of else labels
+
+    def read(self) -> tuple[Volume, Volume]:
+        """The scan and its label map; raises VolumeError also where the two do not lie on one grid."""
+        image, labels = self.read_image(), self.read_labels()
+        require_same_grid(image, labels, *self.files)
+        return image, labels
+
+
+@dataclass(frozen=True)
+class ScanFolder:
+    """What a data folder holds, before any voxel is read; each of `problems` keeps a scan out of `scans`.
+
+    `ct` says that grey values are Hounsfield units. `test_patients` are those that the data set's own split holds
+    out; empty where it has none.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    scans: tuple[Scan, ...]
+    problems: tuple[VolumeError, ...]
+    citation: str
+    ct: bool = False
+    test_patients: frozenset[str] = frozenset()
+
+
+def split_patients(scans: Sequence[Scan], counts: Sequence[int] = (80, 20), seed: int = 0) -> tuple[list[str], ...]:
+    """Deal all patients into lists of the given sizes, each with the groups in proportion, fixed by `seed`.
+
+    For ACDC (80, 20) makes training and validation of the official 100; (70, 10, 20) the lists of many papers'
+    comparisons (of those proportions: not the patients of any one paper). Raises ConfigError unless the counts are
+    positive and sum to the number of patients.
+    """
+    group_of = {scan.patient: scan.group for scan in sorted(scans, key=lambda scan: scan.name)}
+    if min(counts, default=0) < 1 or sum(counts) != len(group_of):
+        raise ConfigError(
+            f"Split counts must be positive and sum to the number of patients, {len(group_of)}; found {tuple(counts)}; "
+            "change the counts or the data folder."
+        )
+    shuffled = np.random.default_rng(seed).permutation(list(group_of)).tolist()
+    place: dict[str, float] = {}  # within the patient's group, from 0 to 1: sorting by it interleaves the groups
+    for group in set(group_of.values()):
+        members = [patient for patient in shuffled if group_of[patient] == group]
+        place |= {patient: (rank + 0.5) / len(members) for rank, patient in enumerate(members)}
+    interleaved = iter(sorted(shuffled, key=lambda patient: place[patient]))
+    return tuple(sorted(next(interleaved) for _ in range(count)) for count in counts)
