@@ -172,7 +172,7 @@ class Relate(torch.autograd.Function):
             whole = n * alike
             if by_token is not None:
                 whole += by_row @ aligned.transpose(-1, -2)
-                del by_row  # as large as the rows; the peak of memory comes later
+                del by_row
             # The potential follows the cost, such that the columns stay full (implicit function theorem).
             full = q.new_full((h, B, R), 1 / R)
             multiplier = solve_adjoint(q, (n / N).squeeze(-1).expand(h, B, U), full, _centred(q, whole).sum(-2))
@@ -195,11 +195,9 @@ class Relate(torch.autograd.Function):
             if by_token is None:
                 return _spread(each, row), d_references, None, None
             own, along = _own_pull(by_token, row, q, factor / epsilon, aligned, cosine)
-            if along is None:
-                d_tokens = _spread(each, row)
-            else:
-                d_tokens = _spread_less(each, along, direction, row)
-            del each, direction
+            table = torch.stack([each, direction])
+            del each, direction  # this and `by_row` keep the peak of memory down: the largest array comes now
+            d_tokens = _spread(table[0], row) if along is None else _spread_less(table, along, row)
             d_tokens.flatten(1, 2).baddbmm_(own.flatten(1, 2), z)
         return d_tokens, d_references, None, None
 
@@ -239,14 +237,13 @@ def _own_pull(
     return pull, None if cosine is None else torch.linalg.vecdot(pull, _spread(cosine, row))
 
 
-def _spread_less(values: Tensor, along: Tensor, direction: Tensor, row: Tensor) -> Tensor:
-    """values - along * direction in one pass over the tokens: both of rows, but `along`, which is each token's own."""
-    h, B, U, d = values.shape
+def _spread_less(table: Tensor, along: Tensor, row: Tensor) -> Tensor:
+    """table[0] - along * table[1] in one pass over the tokens: the tables are of rows, `along` is each token's own."""
+    _, h, B, U, d = table.shape
     flat, along = _flat(row, h, U).flatten(), along.flatten()
     pairs = torch.stack([flat, flat + h * B * U], dim=1)
     weights = torch.stack([torch.ones_like(along), -along], dim=1)
-    table = torch.cat([values.view(-1, d), direction.view(-1, d)])
-    return F.embedding_bag(pairs, table, per_sample_weights=weights, mode="sum").view(h, B, -1, d)
+    return F.embedding_bag(pairs, table.view(-1, d), per_sample_weights=weights, mode="sum").view(h, B, -1, d)
 
 
 def _centred(q: Tensor, slope: Tensor) -> Tensor:
