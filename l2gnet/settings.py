@@ -15,7 +15,7 @@ from l2gnet.models import ModelName, model_options
 class TrainSettings:
     """What decides a training run. The defaults are a demonstration on the phantom, done in under a minute."""
 
-    model: ModelName = "l2gnet"  # unet or l2gnet
+    model: ModelName = "l2gnet"  # unet, attn_unet, vq_unet, transunet, synergynet or l2gnet
     data: Literal["phantom", "phantom-abdomen", "acdc", "decathlon"] = (
         "phantom"  # phantom (hearts), phantom-abdomen, acdc, or decathlon (any MSD or nnU-Net folder)
     )
@@ -30,8 +30,8 @@ class TrainSettings:
     width: int = 8  # channels at full resolution; they double at each level
     depth: int = 4  # halvings of the resolution between image and bottleneck
     deep_supervision: bool = False  # also train the coarser decoder levels
-    codes: int = 128  # K, vectors in the codebook (l2gnet)
-    code_dim: int = 32  # d, dimension of a code (l2gnet)
+    codes: int = 128  # K, vectors in the codebook (vq_unet, synergynet, l2gnet)
+    code_dim: int = 32  # d, dimension of a code (vq_unet, synergynet, l2gnet)
     references: int = 32  # R, trainable references that codes are transported to (l2gnet)
     heads: int = 1  # parts of the code dimension with a transport plan each (l2gnet)
     epsilon: float = 0.1  # entropy of the transport plan, in units of the cost, which lies in 0 to 1 (l2gnet)

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 from l2gnet.checkpoint import ModelCard, load_checkpoint, read_card, save_checkpoint
 from l2gnet.data.grid import Grid
 from l2gnet.errors import CheckpointError
-from l2gnet.models import build_model
+from l2gnet.models import MODELS, build_model, model_options
 
 SETTINGS = {"classes": 4, "width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
 CARD = ModelCard("l2gnet", SETTINGS, ("background", "a", "b", "c"), Grid(1.5, 32, (-125.0, 275.0)), {"epochs": 1})
@@ -30,6 +31,18 @@ def test_a_model_comes_back_as_it_was(saved):
     image = torch.randn(1, 1, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(again(image), model(image))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_makes_the_trip(tmp_path, name):
+    settings = {key: value for key, value in SETTINGS.items() if key in model_options(name)}
+    model = build_model(name, **settings)
+    model.trace(torch.randn(4, 1, 32, 32))  # in training mode: codebooks and running statistics move
+    save_checkpoint(tmp_path / "model.safetensors", model.eval(), replace(CARD, model=name, settings=settings))
+    again, _ = load_checkpoint(tmp_path / "model.safetensors", expect=name)
+    image = torch.randn(1, 1, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(again(image), model(image), rtol=0, atol=0)
 
 
 def test_only_one_file_is_left(saved):

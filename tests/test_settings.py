@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from l2gnet.errors import ConfigError
-from l2gnet.models import build_model
+from l2gnet.models import MODELS, build_model
 from l2gnet.settings import TrainSettings
 
 
@@ -11,7 +11,7 @@ from l2gnet.settings import TrainSettings
     ("values", "message"),
     [
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"model": "vnet"}, "model must be one of unet, l2gnet, got 'vnet'"),
+        ({"model": "vnet"}, "model must be one of unet, attn_unet, vq_unet, transunet, synergynet, l2gnet, got 'vnet'"),
         ({"data": "acdc"}, "data_dir must be the folder of the acdc data, got ''"),
         ({"data": "decathlon", "data_dir": "nowhere"}, "data_dir must be the folder of the decathlon data, got 'nowh"),
         ({"window": "-125"}, "window must be two numbers, the lower first, as \"-125 275\", got '-125'"),
@@ -51,7 +51,7 @@ def test_settings_survive_the_trip_through_a_mapping():
     assert TrainSettings.from_mapping(dataclasses.asdict(settings)) == settings
 
 
-@pytest.mark.parametrize("model", ["unet", "l2gnet"])
+@pytest.mark.parametrize("model", MODELS)
 def test_model_settings_build_the_model(model):
     settings = TrainSettings(model=model)
     build_model(model, **settings.model_settings(classes=4))

@@ -12,7 +12,7 @@ from l2gnet.errors import ConfigError
 if TYPE_CHECKING:
     from l2gnet.models.backbone import SegmentationUNet
 
-ModelName = Literal["unet", "l2gnet"]
+ModelName = Literal["unet", "attn_unet", "vq_unet", "transunet", "synergynet", "l2gnet"]
 MODELS: tuple[str, ...] = get_args(ModelName)
 
 

@@ -3,18 +3,23 @@
 Ronneberger et al. 2015, arXiv 1505.04597.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from monai.networks.nets.basic_unet import Down, TwoConv, UpCat
+import torch.nn.functional as F
+from monai.networks.blocks import UpSample
+from monai.networks.nets.basic_unet import Down, TwoConv
 from torch import Tensor, nn
 
+from l2gnet.models.attention import AttentionMap
 from l2gnet.shapes import Float, Int64
 from l2gnet.transport import TransportPlan
 
-_NORM = "batch"
-_ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
+NORM = "batch"
+ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
+_BLOCK: dict[str, Any] = {"act": ACTIVATION, "norm": NORM, "bias": False}
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Latent:
     """What a bottleneck makes of the deepest features, and what a viewer wants to know of it.
 
     A bottleneck with a codebook gives `loss` (the quantiser's), `codes` and, while training, `revived` (dead codes
-    that this batch replaced); one with a mapper gives `transport`.
+    that this batch replaced); one with a mapper gives `transport`, one with attention a map for each of its layers.
     """
 
     features: Float[Tensor, "B C h w"]
@@ -30,15 +35,21 @@ class Latent:
     codes: Int64[Tensor, "B h w"] | None = None
     revived: Int64[Tensor, ""] | None = None
     transport: TransportPlan | None = None
+    attention: tuple[AttentionMap, ...] = ()
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A forward pass with its inner results; `side_logits` are those of deep supervision, coarsest first."""
+    """A forward pass with its inner results.
+
+    `side_logits` are those of deep supervision, `gates` how much of each skip was let through (0 to 1), where the
+    model has gates on its skips; both coarsest first.
+    """
 
     logits: Float[Tensor, "B L H W"]
     latent: Latent
     side_logits: list[Float[Tensor, "B L _ _"]] = field(default_factory=list)
+    gates: list[Float[Tensor, "B 1 _ _"]] = field(default_factory=list)
 
 
 class Identity(nn.Module):
@@ -47,6 +58,35 @@ class Identity(nn.Module):
     def forward(self, features: Float[Tensor, "B C h w"]) -> Latent:
         """Return the features as they are."""
         return Latent(features)
+
+
+class Up(nn.Module):
+    """Double the resolution, join the skip to it, and convolve twice.
+
+    Args:
+        coarse: channels of the features.
+        fine: channels of the skip and of the result.
+        gate: maps upsampled features and skip, both (B, fine, H, W), to the share of the skip to let through.
+    """
+
+    def __init__(self, coarse: int, fine: int, gate: nn.Module | None = None):
+        super().__init__()
+        self.upsample = UpSample(2, coarse, fine, 2, mode="deconv")
+        self.convs = TwoConv(2, 2 * fine, fine, **_BLOCK)
+        self.gate = gate
+
+    def forward(
+        self, features: Float[Tensor, "B _ _ _"], skip: Float[Tensor, "B C H W"]
+    ) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B 1 H W"] | None]:
+        """The finer features, and what the gate let through of the skip."""
+        raised = self.upsample(features)
+        rows, columns = (skip.shape[i] - raised.shape[i] for i in (2, 3))
+        if rows or columns:  # halving an odd size has lost the last one
+            raised = F.pad(raised, [0, columns, 0, rows], mode="replicate")
+        let_through = None if self.gate is None else self.gate(raised, skip)
+        if let_through is not None:
+            skip = skip * let_through
+        return self.convs(torch.cat([skip, raised], dim=1)), let_through
 
 
 class SegmentationUNet(nn.Module):
@@ -59,20 +99,29 @@ class SegmentationUNet(nn.Module):
         width: channels at full resolution; they double at each level.
         depth: number of halvings.
         deep_supervision: give `side_logits` at each coarser decoder level while training.
+        gate: makes, for skips of so many channels, a module that maps upsampled features and skip to a factor
+            (B, 1, h, w) for the skip; none leaves the skips as they are.
     """
 
     def __init__(
-        self, bottleneck: nn.Module, *, channels: int, classes: int, width: int, depth: int, deep_supervision: bool
+        self,
+        bottleneck: nn.Module,
+        *,
+        channels: int,
+        classes: int,
+        width: int,
+        depth: int,
+        deep_supervision: bool,
+        gate: Callable[[int], nn.Module] | None = None,
     ):
         super().__init__()
         self.channels, self.depth = channels, depth
         sizes = [width * 2**level for level in range(depth + 1)]
-        block: dict[str, Any] = {"act": _ACTIVATION, "norm": _NORM, "bias": False}
-        self.stem = TwoConv(2, channels, width, **block)
-        self.encoder = nn.ModuleList(Down(2, sizes[i], sizes[i + 1], **block) for i in range(depth))
+        self.stem = TwoConv(2, channels, width, **_BLOCK)
+        self.encoder = nn.ModuleList(Down(2, sizes[i], sizes[i + 1], **_BLOCK) for i in range(depth))
         self.bottleneck = bottleneck
         self.decoder = nn.ModuleList(
-            UpCat(2, sizes[i + 1], sizes[i], sizes[i], **block) for i in reversed(range(depth))
+            Up(sizes[i + 1], sizes[i], gate(sizes[i]) if gate else None) for i in reversed(range(depth))
         )
         self.head = nn.Conv2d(width, classes, kernel_size=1)
         side_sizes = sizes[depth - 1 : 0 : -1] if deep_supervision else []
@@ -101,9 +150,11 @@ class SegmentationUNet(nn.Module):
         for down in self.encoder:
             skips.append(down(skips[-1]))
         latent = self.bottleneck(skips.pop())
-        features, side_logits = latent.features, []
+        features, side_logits, gates = latent.features, [], []
         for level, up in enumerate(self.decoder):
-            features = up(features, skips.pop())
+            features, let_through = up(features, skips.pop())
+            if let_through is not None:
+                gates.append(let_through)
             if self.training and level < len(self.side_heads):
                 side_logits.append(self.side_heads[level](features))
-        return Trace(self.head(features), latent, side_logits)
+        return Trace(self.head(features), latent, side_logits, gates)

@@ -1,0 +1,41 @@
+"""Attention U-Net: gates on the skips let through what the coarser level asks for.
+
+Oktay et al. 2018, arXiv 1804.03999. The gate is that of MONAI and of the well-known 2-D implementation: it
+compares the skip with the upsampled coarser features, at the skip's own resolution.
+"""
+
+from monai.networks.nets.attentionunet import AttentionBlock
+from torch import Tensor
+
+from l2gnet.models.backbone import Identity, SegmentationUNet
+from l2gnet.shapes import Float
+
+
+class AttentionGate(AttentionBlock):
+    """Additive attention: sigmoid(psi(relu(W_g g + W_x x))), equation 1 of the paper.
+
+    Args:
+        channels: C, of skip and signal alike.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(2, f_int=max(channels // 2, 1), f_g=channels, f_l=channels)
+
+    def forward(self, g: Float[Tensor, "B C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
+        """How much of each pixel of the skip `x` the signal `g` lets through, 0 to 1."""
+        return self.psi(self.relu(self.W_g(g) + self.W_x(x)))
+
+
+def build(
+    *, channels: int = 1, classes: int = 4, width: int = 16, depth: int = 4, deep_supervision: bool = False
+) -> SegmentationUNet:
+    """Build an Attention U-Net: the backbone with a gate on each skip."""
+    return SegmentationUNet(
+        Identity(),
+        channels=channels,
+        classes=classes,
+        width=width,
+        depth=depth,
+        deep_supervision=deep_supervision,
+        gate=AttentionGate,
+    )

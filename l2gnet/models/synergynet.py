@@ -1,0 +1,74 @@
+"""SynergyNet: continuous and discrete features look at each other (Gorade et al., WACV 2024, arXiv 2310.17764).
+
+The abstract gives the idea: both kinds of features, cross-attention between them, refinement. The order and the
+sizes of the layers are our reading.
+"""
+
+import torch
+from einops import rearrange
+from monai.networks.blocks import UnetResBlock
+from torch import Tensor, nn
+
+from l2gnet.codebook import Codebook
+from l2gnet.models.attention import CrossAttention, heads_for
+from l2gnet.models.backbone import ACTIVATION, NORM, Latent, SegmentationUNet
+from l2gnet.shapes import Float
+
+
+class SynergyBottleneck(nn.Module):
+    """Tokens and their codes, cross-attention in both directions, and a residual block over the two together.
+
+    Args:
+        features: C, channels of the features.
+        codebook: the quantiser.
+    """
+
+    def __init__(self, features: int, codebook: Codebook):
+        super().__init__()
+        dim = codebook.vectors.shape[1]
+        # Normalised as in L2GNet, for which the codes are not to have an easier life.
+        self.to_tokens = nn.Sequential(nn.Conv2d(features, dim, kernel_size=1), nn.BatchNorm2d(dim))
+        self.codebook = codebook
+        self.continuous_to_discrete = CrossAttention(dim, heads_for(dim))
+        self.discrete_to_continuous = CrossAttention(dim, heads_for(dim))
+        self.refine = nn.Sequential(
+            nn.Conv2d(2 * dim, features, kernel_size=1),
+            UnetResBlock(2, features, features, kernel_size=3, stride=1, norm_name=NORM, act_name=ACTIVATION),
+        )
+
+    def forward(self, features: Float[Tensor, "B C h w"]) -> Latent:
+        """Quantise, attend from each kind to the other, join and refine.
+
+        `attention` of the result: where continuous tokens look among the discrete ones, then the other way round.
+        """
+        height, width = features.shape[2:]
+        continuous = rearrange(self.to_tokens(features), "B d h w -> B (h w) d").float()
+        quantised = self.codebook(continuous)
+        from_continuous, to_discrete = self.continuous_to_discrete(continuous, quantised.tokens)
+        from_discrete, to_continuous = self.discrete_to_continuous(quantised.tokens, continuous)
+        both = torch.cat([from_continuous, from_discrete], dim=2)
+        joined = rearrange(both, "B (h w) d -> B d h w", h=height, w=width)
+        return Latent(
+            features=self.refine(joined.to(features.dtype)),
+            loss=quantised.loss,
+            revived=quantised.revived,
+            codes=rearrange(quantised.indices, "B (h w) -> B h w", h=height, w=width),
+            attention=(to_discrete, to_continuous),
+        )
+
+
+def build(
+    *,
+    channels: int = 1,
+    classes: int = 4,
+    width: int = 16,
+    depth: int = 4,
+    deep_supervision: bool = False,
+    codes: int = 256,
+    code_dim: int = 64,
+) -> SegmentationUNet:
+    """Build SynergyNet: the backbone with a codebook of `codes` x `code_dim` and cross-attention around it."""
+    bottleneck = SynergyBottleneck(width * 2**depth, Codebook(codes, code_dim))
+    return SegmentationUNet(
+        bottleneck, channels=channels, classes=classes, width=width, depth=depth, deep_supervision=deep_supervision
+    )
