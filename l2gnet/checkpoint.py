@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from l2gnet.data.grid import Grid
+from l2gnet.data.volume import Plane
 from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.files import atomic_path
 from l2gnet.models import build_model
@@ -19,13 +20,17 @@ _FORMAT = "l2gnet-1"
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a checkpoint says of itself: how to build the model, how to feed it, and where it comes from."""
+    """What a checkpoint says of itself: how to build the model, how to feed it, and where it comes from.
+
+    `plane` is the one that the model's slices lie in: a fixed one, or the plane that each scan was acquired in.
+    """
 
     model: str
     settings: dict[str, Any]
     classes: tuple[str, ...]
     grid: Grid
     training: dict[str, Any] = field(default_factory=dict)
+    plane: Plane = "acquired"
 
 
 def save_checkpoint(path: str | Path, model: SegmentationUNet, card: ModelCard) -> None:
@@ -58,7 +63,8 @@ def read_card(path: str | Path) -> ModelCard:
         card = json.loads(header["card"])
         window = card["grid"]["window"]
         grid = Grid(card["grid"]["spacing_mm"], card["grid"]["size_px"], tuple(window) if window else None)
-        return ModelCard(card["model"], card["settings"], tuple(card["classes"]), grid, card["training"])
+        rest = {name: card[name] for name in ("training", "plane") if name in card}
+        return ModelCard(card["model"], card["settings"], tuple(card["classes"]), grid, **rest)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: the model card is damaged ({error!r}); train it again") from error
 

@@ -75,6 +75,42 @@ def run(
 
 
 @app.command
+def predict(
+    model: Annotated[Path, tyro.conf.Positional],
+    scans: Annotated[list[Path], tyro.conf.Positional],
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    ensemble: tuple[Path, ...] = (),
+    batch_size: int = 16,
+) -> None:
+    """Segment scans of your own: NIfTI files, or folders of them.
+
+    Args:
+        model: A checkpoint, such as model.safetensors of a run folder.
+        scans: Files or folders, of any orientation, spacing and size.
+        out: Folder that gets the labels of each scan, on its own grid, and what is said of them.
+        ensemble: More checkpoints of the same task; all vote with their mean probability.
+        batch_size: Slices that pass the network at once.
+    """
+    from l2gnet.data.inputs import find_inputs
+    from l2gnet.prediction import Segmenter, write_prediction
+
+    found = find_inputs(scans)
+    segmenter = Segmenter(model, *ensemble, batch_size=batch_size)
+    failed = 0
+    for scan in found:
+        try:
+            prediction = segmenter.predict(scan.read(), scan.name)
+            write_prediction(out, prediction)
+            print(prediction)
+        except VolumeError as error:
+            failed += 1
+            print(f"l2gnet: error: {error}", file=sys.stderr)
+    print(f"results: {out}")
+    if failed:
+        sys.exit(2)
+
+
+@app.command
 def info(model: Annotated[Path, tyro.conf.Positional]) -> None:
     """Say what a checkpoint holds.
 

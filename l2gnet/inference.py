@@ -1,9 +1,11 @@
 """A scan in, its labels out, on the scan's own grid."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
@@ -11,11 +13,50 @@ from l2gnet.models.backbone import SegmentationUNet
 from l2gnet.shapes import Float, Int64, UInt8
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Segmented:
+    """Labels (D, H, W) on the scan's own grid, and how sure the model is of each slice, from 0 to 1."""
+
+    labels: Volume
+    confidence: Float[np.ndarray, " D"]
+
+
 def predict_volume(model: SegmentationUNet, scan: Volume, grid: Grid, *, batch_size: int = 16) -> Volume:
     """Segment a scan slice by slice; the labels (D, H, W) lie on the scan's own grid."""
-    probabilities = torch.cat([model(batch).float().softmax(1) for batch in _batches(model, scan, grid, batch_size)])
-    return scan.like(grid.labels_from(probabilities, scan))
+    return segment([model], scan, grid, batch_size=batch_size).labels
+
+
+@torch.inference_mode()
+def segment(
+    models: Sequence[SegmentationUNet],
+    scan: Volume,
+    grid: Grid,
+    *,
+    batch_size: int = 16,
+    on_slices: Callable[[int], object] = lambda done: None,
+) -> Segmented:
+    """Segment a scan by the mean probability of all models; `on_slices` hears of every batch of slices done."""
+    labels, confidence = [], []
+    for images in _batches(models, scan, grid, batch_size):
+        probabilities = torch.stack([model(images).float().softmax(1) for model in models]).mean(0)
+        labels.append(grid.labels_from(probabilities, scan))
+        confidence.append(slice_confidence(probabilities).cpu().numpy())
+        on_slices(len(images))
+    return Segmented(scan.like(np.concatenate(labels)), np.concatenate(confidence))
+
+
+def slice_confidence(probabilities: Float[Tensor, "B L h w"]) -> Float[Tensor, " B"]:
+    """The Dice that a model's own probabilities promise, mean of the structures found in each slice.
+
+    Soft Dice confidence, 2 sum(p y) / (sum(p) + sum(y)) with y the pixels labelled (Borges et al. 2024,
+    arXiv 2402.10665). Where nothing was found it is the probability of background at the least certain pixel.
+    """
+    found = torch.zeros_like(probabilities).scatter_(1, probabilities.argmax(1, keepdim=True), 1.0)[:, 1:]
+    share = probabilities[:, 1:]
+    dice = 2 * (share * found).sum((2, 3)) / (share.sum((2, 3)) + found.sum((2, 3))).clamp_min(1e-6)
+    present = found.any(3).any(2)
+    mean = (dice * present).sum(1) / present.sum(1).clamp_min(1)
+    return torch.where(present.any(1), mean, probabilities[:, 0].flatten(1).amin(1))
 
 
 @torch.inference_mode()
@@ -28,7 +69,7 @@ def trace_codes(
         ValueError: the model has no codebook.
     """
     codes = []
-    for batch in _batches(model, scan, grid, batch_size):
+    for batch in _batches([model], scan, grid, batch_size):
         latent = model.trace(batch).latent
         if latent.codes is None:
             raise ValueError("this model has no codebook, so its pixels have no codes; use one that has, as l2gnet")
@@ -42,9 +83,10 @@ def network_input(slices: UInt8[np.ndarray, "B H W"] | UInt8[torch.Tensor, "B H 
 
 
 def _batches(
-    model: SegmentationUNet, scan: Volume, grid: Grid, batch_size: int
+    models: Sequence[SegmentationUNet], scan: Volume, grid: Grid, batch_size: int
 ) -> Iterator[Float[torch.Tensor, "B 1 H W"]]:
-    model.eval()
-    device = next(model.parameters()).device
-    for slices in torch.from_numpy(grid.image(scan)).split(batch_size):
+    for model in models:
+        model.eval()
+    device = next(models[0].parameters()).device
+    for slices in grid.batches(scan, batch_size):
         yield network_input(slices).to(device)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -85,6 +87,19 @@ def test_info_refuses_what_is_no_checkpoint(checkpoint, tmp_path):
 def test_a_mistake_ends_in_one_error_and_leaves_nothing(words, message, tmp_path):
     refused(command(*words, cwd=tmp_path), message)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_predict_goes_on_after_a_scan_that_cannot_be_read(checkpoint, tmp_path):
+    nib.Nifti1Image(np.random.default_rng(0).random((40, 40, 3), np.float32), np.diag([1, 1, 8, 1])).to_filename(
+        tmp_path / "good.nii.gz"
+    )
+    (tmp_path / "bad.nii.gz").write_bytes(b"no scan")
+    result = command("predict", checkpoint, tmp_path, "-o", tmp_path / "out")
+    refused(result, r"bad\.nii\.gz: the file must")
+    assert result.stdout.startswith("good: a ")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"good_labels.nii.gz", "good_labels.json"}
+    again = command("predict", checkpoint, tmp_path / "good.nii.gz", tmp_path / "out", "-o", tmp_path / "out")
+    refused(again, "out: a folder must hold scans")  # our own labels are none
 
 
 def test_data_check_says_in_words_what_is_wrong(tmp_path):

@@ -5,16 +5,26 @@ import math
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt2axcodes,
+    ornt_transform,
+)
 from nibabel.spatialimages import HeaderDataError
 
 from l2gnet.errors import VolumeError
 from l2gnet.files import atomic_path
 from l2gnet.shapes import Float, Num, UInt8
 
+Plane = Literal["axial", "coronal", "sagittal", "acquired"]
+PLANES = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}  # world directions of (D, H, W)
 _MAX_BYTES = 2 * 2**30  # of one volume, as stored and as float32
 _DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib, technical details)
 _QFORM = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
@@ -45,6 +55,17 @@ class Volume:
         D, H, W = nib.affines.voxel_sizes(self.affine).tolist()
         return D, H, W
 
+    @property
+    def axes(self) -> str:
+        """The world directions nearest to (D, H, W), as in "SPL": to superior, to posterior, to the left."""
+        return "".join(ornt2axcodes(_nearest_axes(self.affine)))
+
+    def turned(self, axes: str) -> "Volume":
+        """The same voxels with (D, H, W) along other world directions, as in "SPL": no longer in a file's order."""
+        transform = ornt_transform(_nearest_axes(self.affine), axcodes2ornt(axes))
+        array = np.ascontiguousarray(apply_orientation(self.array, transform))
+        return Volume(array, self.affine @ inv_ornt_aff(transform, self.array.shape))
+
     def like(self, array: Num[np.ndarray, "..."]) -> "Volume":
         """Return another array on this grid; raises VolumeError where the shapes differ."""
         if array.shape != self.array.shape:
@@ -62,14 +83,12 @@ def read_volume(path: str | Path, *, channel: int | None = None) -> Volume:
     of (D, H, W) are SPL, PIL or LIP. The order depends on the world alone, not on how the file stores its axes.
     Raises VolumeError for a file that is damaged, not 3-D (without such a channel) or not finite.
     """
-    path = Path(path)
-    voxels, affine, geometry = _load(path, channel)
-    with np.errstate(over="ignore", invalid="ignore"):
-        array = voxels.astype(np.float32)
-    if not np.isfinite(array).all():
-        value = f"{array.size - np.isfinite(array).sum()} that are not"
-        raise volume_error(path, "every voxel must be finite in float32", value, "export the scan again")
-    return _displayed(array, affine, geometry)
+    return _read_scan(Path(path), channel=channel)[0]
+
+
+def read_frames(path: str | Path) -> list[Volume]:
+    """Read the frames of a 4-D NIfTI scan, in time; a 3-D scan has one. Otherwise as `read_volume`."""
+    return _read_scan(Path(path), frames=True)
 
 
 def read_labels(path: str | Path) -> Volume:
@@ -79,17 +98,18 @@ def read_labels(path: str | Path) -> Volume:
     """
     path = Path(path)
     voxels, affine, geometry = _load(path)
-    return _displayed(_exact_labels(path, voxels), affine, geometry)
+    return displayed(_exact_labels(path, voxels[..., 0]), affine, geometry)
 
 
-def write_labels(path: str | Path, labels: Volume) -> None:
+def write_labels(path: str | Path, labels: Volume, *later: Volume) -> None:
     """Write integer labels as uint8 to `path` (.nii or .nii.gz), atomically, on the grid of the file they belong to.
 
-    Geometry fields are bit for bit those of that file; no other header field of it is written.
-    Raises VolumeError for another suffix or labels outside 0..255.
+    Several are the frames of one 4-D file. Geometry fields are bit for bit those of that file; no other header field
+    of it is written. Raises VolumeError for another suffix, labels outside 0..255 or a file that cannot be written.
     """
     path = _nifti_path(path)
-    array = _exact_labels(path, labels.array)
+    array = np.stack([_exact_labels(path, frame.array) for frame in (labels, *later)], axis=3)
+    array = array if later else array[..., 0]
     if labels.stored is None:
         header = nib.Nifti1Header()
         header.set_qform(labels.affine, code="unknown")  # sets the voxel sizes
@@ -102,8 +122,11 @@ def write_labels(path: str | Path, labels: Volume) -> None:
         array_stored = apply_orientation(array, ornt_transform(display, stored))
     header.set_data_dtype(np.uint8)
     image_class = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-    with atomic_path(path) as temporary:
-        image_class(array_stored, None, header).to_filename(temporary)
+    try:
+        with atomic_path(path) as temporary:
+            image_class(array_stored, None, header).to_filename(temporary)
+    except OSError as error:
+        raise volume_error(path, "the result must be writable", error, "free space or name another folder") from error
 
 
 def require_same_grid(image: Volume, labels: Volume, image_path: str | Path, labels_path: str | Path) -> None:
@@ -127,10 +150,27 @@ def volume_error(path: str | Path, rule: str, value: object, remedy: str) -> Vol
     return VolumeError(f"{path}: {rule}; found {value}; {remedy}.")
 
 
+def displayed(array: Num[np.ndarray, "_ _ _"], affine: Float[np.ndarray, "4 4"], geometry: nib.Nifti1Header) -> Volume:
+    """The volume of an array in any order of its axes; `geometry` is the header that places it at `affine`."""
+    transform = ornt_transform(*_orientations(affine))
+    display = np.ascontiguousarray(apply_orientation(array, transform))
+    return Volume(display, affine @ inv_ornt_aff(transform, array.shape), geometry)
+
+
+def _read_scan(path: Path, channel: int | None = None, frames: bool = False) -> list[Volume]:
+    voxels, affine, geometry = _load(path, channel, frames)
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = voxels.astype(np.float32)
+    if not np.isfinite(array).all():
+        value = f"{array.size - np.isfinite(array).sum()} that are not"
+        raise volume_error(path, "every voxel must be finite in float32", value, "export the scan again")
+    return [displayed(array[..., t], affine, geometry) for t in range(array.shape[3])]
+
+
 @np.errstate(all="ignore")  # every number is checked, so that numpy's warnings would add nothing
 def _load(
-    path: Path, channel: int | None = None
-) -> tuple[Num[np.ndarray, "_ _ _"], Float[np.ndarray, "4 4"], nib.Nifti1Header]:
+    path: Path, channel: int | None = None, frames: bool = False
+) -> tuple[Num[np.ndarray, "_ _ _ T"], Float[np.ndarray, "4 4"], nib.Nifti1Header]:
     """Return scaled voxels, affine and geometry as stored; nothing large is read before the header is checked."""
     path = _nifti_path(path)
     if not path.is_file():
@@ -140,7 +180,7 @@ def _load(
         size = path.stat().st_size
         with gzip.open(path) if zipped else path.open("rb") as stream:
             header = _parsed_header(path, stream.read(nib.Nifti2Header.sizeof_hdr))
-            shape, dtype, offset, (slope, inter) = _checked_fields(path, header, channel)
+            shape, dtype, offset, (slope, inter) = _checked_fields(path, header, channel, frames)
             count = math.prod(shape)
             offset += (channel or 0) * count * dtype.itemsize  # the channels lie one after the other
             end = offset + count * dtype.itemsize
@@ -179,8 +219,8 @@ def _parsed_header(path: Path, block: bytes) -> nib.Nifti1Header:
 
 
 def _checked_fields(
-    path: Path, header: nib.Nifti1Header, channel: int | None
-) -> tuple[tuple[int, int, int], np.dtype, int, tuple[float, float]]:
+    path: Path, header: nib.Nifti1Header, channel: int | None, frames: bool
+) -> tuple[tuple[int, int, int, int], np.dtype, int, tuple[float, float]]:
     """Return shape, data type, offset of the first voxel and scaling (slope, intercept), each within its bounds."""
     dims = [int(n) for n in header["dim"]]
     shape = dims[1 : 1 + dims[0]] if 1 <= dims[0] <= 7 else []
@@ -191,9 +231,11 @@ def _checked_fields(
         if not 0 <= channel < channels:
             rule = f"the image must hold channel {channel}, counted from 0"
             raise volume_error(path, rule, f"dim {dims}", "name another channel, or correct dataset.json")
-    if len(shape) != 3 or min(shape) < 1:
+    if len(shape) not in ((3, 4) if frames else (3,)) or min(shape) < 1:
+        rule = f"the image must have 3{' or 4' * frames} dimensions, each positive"
         remedy = "split a series into one file a frame" if len(shape) > 3 else "store the slices as one volume"
-        raise volume_error(path, "the image must have 3 dimensions, each positive", f"dim {dims}", remedy)
+        raise volume_error(path, rule, f"dim {dims}", remedy)
+    I, J, K, T = (*shape, 1)[:4]  # noqa: E741 (NIfTI's own letters)
     try:
         dtype = header.get_data_dtype()
     except (HeaderDataError, KeyError) as error:
@@ -215,7 +257,7 @@ def _checked_fields(
         slope, inter = 1.0, 0.0
     if not np.isfinite([slope, inter]).all():
         raise volume_error(path, "scl_slope and scl_inter must be finite", (slope, inter), "export the image again")
-    return (shape[0], shape[1], shape[2]), dtype, int(offset), (slope, inter)
+    return (I, J, K, T), dtype, int(offset), (slope, inter)
 
 
 def _geometry(header: nib.Nifti1Header) -> nib.Nifti1Header:
@@ -223,7 +265,7 @@ def _geometry(header: nib.Nifti1Header) -> nib.Nifti1Header:
     geometry = type(header)()
     for name in _GEOMETRY:
         geometry[name] = header[name]
-    geometry["pixdim"][:4] = header["pixdim"][:4]
+    geometry["pixdim"][:5] = header["pixdim"][:5]  # the fifth is the time between frames
     return geometry
 
 
@@ -255,9 +297,7 @@ def _world_affine(path: Path, geometry: nib.Nifti1Header) -> Float[np.ndarray, "
 
 def _orientations(affine: Float[np.ndarray, "4 4"]) -> tuple[Float[np.ndarray, "3 2"], Float[np.ndarray, "3 2"]]:
     """Return nibabel's orientation of the stored axes and of (D, H, W)."""
-    tilt = np.eye(4)  # so that a grid at exactly 45 degrees has one nearest axis, however it is stored
-    tilt[:3, :3] += 1e-4 * np.array([[0, -3, 2], [3, 0, -1], [-2, 1, 0]])
-    stored = io_orientation(tilt @ affine)
+    stored = _nearest_axes(affine)
     spacing_mm = nib.affines.voxel_sizes(affine)
     _, second, thickest = np.argsort(spacing_mm)
     anisotropic = round(spacing_mm[thickest] / spacing_mm[second], 3) > 1.2  # rounded: 1.2 in float32 is not above 1.2
@@ -265,10 +305,11 @@ def _orientations(affine: Float[np.ndarray, "4 4"]) -> tuple[Float[np.ndarray, "
     return stored, axcodes2ornt(("LIP", "PIL", "SPL")[world_axis])
 
 
-def _displayed(array: Num[np.ndarray, "_ _ _"], affine: Float[np.ndarray, "4 4"], geometry: nib.Nifti1Header) -> Volume:
-    transform = ornt_transform(*_orientations(affine))
-    display = np.ascontiguousarray(apply_orientation(array, transform))
-    return Volume(display, affine @ inv_ornt_aff(transform, array.shape), geometry)
+def _nearest_axes(affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 2"]:
+    """Return nibabel's orientation of a grid: the world axis nearest to each of its own, and the direction along it."""
+    tilt = np.eye(4)  # so that a grid at exactly 45 degrees has one nearest axis, however it is stored
+    tilt[:3, :3] += 1e-4 * np.array([[0, -3, 2], [3, 0, -1], [-2, 1, 0]])
+    return io_orientation(tilt @ affine)
 
 
 def _exact_labels(path: Path, values: Num[np.ndarray, "_ _ _"]) -> UInt8[np.ndarray, "_ _ _"]:

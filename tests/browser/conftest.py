@@ -135,7 +135,9 @@ def open_notebook(lab, browser):
         page.on("console", lambda line: opened[-1].errors.append(line.text) if line.type == "error" else None)
         page.goto(f"{lab.url}doc/tree/{path.name}?token={lab.token}&reset")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for()
-        page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status=='idle'")
+        page.wait_for_function(
+            "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status=='idle'"
+        )
         return opened[-1]
 
     yield open_

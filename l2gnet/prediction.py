@@ -1,0 +1,115 @@
+"""Scans of one's own: trained models applied to them, and what is said of the result beside the labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from l2gnet.checkpoint import load_checkpoint
+from l2gnet.data.inputs import LABELS_END
+from l2gnet.data.volume import PLANES, Volume, write_labels
+from l2gnet.errors import CheckpointError
+from l2gnet.files import write_json
+from l2gnet.inference import Segmented, segment
+from l2gnet.shapes import Float
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The labels of each frame of a scan (one, or those of a cine), with numbers and doubts beside them.
+
+    `confidence` is what the model thinks of each slice, from 0 to 1.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    labels: tuple[Volume, ...]
+    confidence: Float[np.ndarray, "T D"]
+
+    @property
+    def volumes_ml(self) -> list[dict[str, float]]:
+        """The volume of each structure in each frame, in millilitres."""
+        return [structure_volumes_ml(frame, self.classes) for frame in self.labels]
+
+    def __str__(self) -> str:
+        """One line: the volumes of the first frame, and the slice that the model is least sure of."""
+        volumes = ", ".join(f"{name} {volume:.1f} ml" for name, volume in self.volumes_ml[0].items())
+        _, least = np.unravel_index(self.confidence.argmin(), self.confidence.shape)
+        sure = f"confidence {self.confidence.mean():.2f}, lowest {self.confidence.min():.2f} in slice {least + 1}"
+        return f"{self.name}: {volumes}; {sure}"
+
+
+class Segmenter:
+    """Trained models that segment scans together, each with the same say.
+
+    Args:
+        checkpoints: model files; several are an ensemble, as of one model trained with several seeds.
+        batch_size: slices that pass the network at once.
+
+    Raises:
+        CheckpointError: a file cannot be used, or the models do not segment the same structures on the same grid.
+    """
+
+    def __init__(self, *checkpoints: str | Path, batch_size: int = 16):
+        loaded = [load_checkpoint(path) for path in checkpoints]
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.models = [model.to(device) for model, _ in loaded]
+        self.card = loaded[0][1]
+        self.batch_size = batch_size
+        for path, (_, card) in zip(checkpoints, loaded, strict=True):
+            ours, others = ((c.classes, c.grid, c.plane) for c in (self.card, card))
+            if ours != others:
+                raise CheckpointError(
+                    f"{path}: the models of an ensemble must share classes, grid and plane, "
+                    f"got {others} beside {ours}; name models of one task"
+                )
+
+    def predict(self, frames: Sequence[Volume], name: str) -> Prediction:
+        """Segment every frame of a scan in the plane that the model was trained on."""
+        slices = sum(len(self._in_plane(frame).array) for frame in frames)
+        with tqdm(total=slices, desc=name, unit="slice", leave=False) as bar:
+            done = [self._segment(frame, bar) for frame in frames]
+        return Prediction(
+            name=name,
+            classes=self.card.classes,
+            labels=tuple(frame.labels for frame in done),
+            confidence=np.stack([frame.confidence for frame in done]),
+        )
+
+    def _segment(self, scan: Volume, bar: tqdm) -> Segmented:
+        turned = self._in_plane(scan)
+        done = segment(self.models, turned, self.card.grid, batch_size=self.batch_size, on_slices=bar.update)
+        return Segmented(scan.like(done.labels.turned(scan.axes).array), done.confidence)
+
+    def _in_plane(self, scan: Volume) -> Volume:
+        return scan if self.card.plane == "acquired" else scan.turned(PLANES[self.card.plane])
+
+
+def structure_volumes_ml(labels: Volume, classes: Sequence[str]) -> dict[str, float]:
+    """The volume of each structure of a label map, in millilitres."""
+    voxels = np.bincount(labels.array.ravel(), minlength=len(classes))
+    voxel_ml = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
+    return {name: float(voxels[label]) * voxel_ml for label, name in enumerate(classes) if label}
+
+
+def write_prediction(folder: str | Path, prediction: Prediction) -> Path:
+    """Write `NAME_labels.nii.gz` on the scan's own grid and `NAME_labels.json` beside it; returns the former's path.
+
+    Raises:
+        VolumeError: the files cannot be written.
+    """
+    path = Path(folder) / f"{prediction.name}{LABELS_END}.nii.gz"
+    write_labels(path, *prediction.labels)
+    frames = zip(prediction.volumes_ml, prediction.confidence.tolist(), strict=True)
+    about = {
+        "labels": {name: label for label, name in enumerate(prediction.classes)},
+        "frames": [
+            {"volumes_ml": volumes_ml, "slice_confidence": [round(value, 4) for value in confidence]}
+            for volumes_ml, confidence in frames
+        ],
+    }
+    write_json(path.with_name(f"{prediction.name}{LABELS_END}.json"), about)
+    return path

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from l2gnet.data.inputs import find_inputs
+from l2gnet.errors import VolumeError
+
+
+def save(path: Path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.Nifti1Image(np.zeros((4, 5, 3), np.int16), np.eye(4)).to_filename(path)
+    return path
+
+
+def names(*paths):
+    return [scan.name for scan in find_inputs(paths)]
+
+
+def test_files_and_folders_are_found_in_order(tmp_path):
+    for name in ("b.nii", "a.nii.gz", "below/c.nii.gz"):
+        save(tmp_path / "scans" / name)
+    (tmp_path / "scans/notes.txt").write_text("no scan")
+    single = save(tmp_path / "z.nii.gz")
+    assert names(single, tmp_path / "scans") == ["z", "a", "b", "c"]
+    (frame,) = find_inputs([single])[0].read()
+    assert frame.shape == (3, 5, 4)
+
+
+def test_label_maps_in_a_folder_are_no_scans(tmp_path):
+    for name in ("a.nii.gz", "a_gt.nii.gz", "a_seg.nii.gz", "a_labels.nii.gz"):
+        save(tmp_path / name)
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a_gt.nii.gz") == ["a_gt"]  # named outright, it is what the user wants
+
+
+def test_a_folder_without_scans_is_refused(tmp_path):
+    with pytest.raises(VolumeError, match=r"a folder must hold scans .* found none"):
+        find_inputs([tmp_path])
+
+
+def test_two_scans_of_one_name_are_refused_before_anything_is_written(tmp_path):
+    paths = [save(tmp_path / folder / "scan.nii") for folder in ("one", "two")]
+    with pytest.raises(VolumeError, match=r"two/scan\.nii: each scan needs a name of its own.*one/scan\.nii"):
+        find_inputs(paths)

@@ -1,0 +1,151 @@
+import functools
+import itertools
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from l2gnet.checkpoint import ModelCard, save_checkpoint
+from l2gnet.data.grid import Grid
+from l2gnet.data.phantom import make_heart
+from l2gnet.data.volume import read_frames, read_labels
+from l2gnet.errors import CheckpointError
+from l2gnet.models import build_model
+from l2gnet.prediction import Segmenter, structure_volumes_ml, write_prediction
+
+CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
+SMALL = {"classes": 4, "width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
+ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.product((False, True), repeat=3)))
+OBLIQUE = nib.eulerangles.euler2mat(x=0.3, y=-0.2, z=0.25)
+
+
+@functools.cache
+def scattered_model(seed):
+    """Random weights, made to find every structure somewhere: senseless labels that depend on place and side."""
+    torch.manual_seed(seed)
+    model = build_model("l2gnet", **SMALL).train()
+    images = torch.from_numpy(make_heart(1, shape=(4, 48, 48), spacing_mm=(16.0, 3.0, 3.0)).image)[:, None] / 1000
+    with torch.no_grad():
+        for _ in range(10):
+            model(images)
+        model.head.bias -= model.eval()(images).mean((0, 2, 3))
+    return model
+
+
+def save_model(path, *, seed=0, plane="acquired", classes=CLASSES):
+    card = ModelCard("l2gnet", SMALL, classes, Grid(3.0, 48), plane=plane)
+    save_checkpoint(path, scattered_model(seed), card)
+    return path
+
+
+@pytest.fixture
+def model(tmp_path):
+    return save_model(tmp_path / "model.safetensors")
+
+
+def save_scan(path, array, affine):
+    path.parent.mkdir(exist_ok=True)
+    nib.Nifti1Image(array, affine).to_filename(path)
+    return path
+
+
+def scan_and_affine(spacing_mm=(1.4, 1.6, 8.0)):
+    """A phantom heart with axes to the left, to posterior and to superior, tilted in the scanner."""
+    array = make_heart(1, shape=(5, 60, 70), spacing_mm=(16.0, 3.0, 3.0)).image.T.astype(np.int16)
+    affine = np.eye(4)
+    affine[:3, :3] = OBLIQUE @ np.diag([-1, -1, 1]) @ np.diag(spacing_mm)
+    affine[:3, 3] = 10, -20, 30
+    return array, affine
+
+
+def stored_as(array, affine, axes, flips):
+    """The same scan with its axes stored in another order, some of them backwards."""
+    to_old = np.zeros((4, 4))
+    to_old[3, 3] = 1
+    for new, (old, flip) in enumerate(zip(axes, flips, strict=True)):
+        to_old[old, new] = -1 if flip else 1
+        to_old[old, 3] = array.shape[old] - 1 if flip else 0
+    return np.flip(np.transpose(array, axes), [axis for axis in range(3) if flips[axis]]), affine @ to_old
+
+
+@pytest.mark.parametrize(
+    ("plane", "spacing_mm"),
+    [("acquired", (1.4, 1.6, 8.0)), ("acquired", (8.0, 1.4, 1.6)), ("coronal", (2.0, 1.5, 8.0))],
+)
+def test_a_scan_stored_in_any_of_48_orders_gets_the_same_labels_in_the_world(tmp_path, plane, spacing_mm):
+    segmenter = Segmenter(save_model(tmp_path / "model.safetensors", plane=plane))
+    array, affine = scan_and_affine(spacing_mm)
+    expected = None
+    for order in ORDERS:
+        stored, stored_affine = stored_as(array, affine, *order)
+        path = save_scan(tmp_path / "scan.nii.gz", stored, stored_affine)
+        written = nib.load(write_prediction(tmp_path / "out", segmenter.predict(read_frames(path), "scan")))
+        assert written.affine.tobytes() == nib.load(path).affine.tobytes()
+        labels = np.asarray(written.dataobj)
+        expected = labels if expected is None else expected  # the first order is that of the array itself
+        assert np.array_equal(labels, stored_as(expected, affine, *order)[0])
+    shares = np.bincount(expected.ravel(), minlength=4) / expected.size
+    assert np.sort(shares)[-2] > 0.02  # or the labels would prove nothing
+
+
+def test_slices_are_cut_in_the_plane_that_the_model_was_trained_on(tmp_path):
+    array, affine = scan_and_affine((8.0, 1.6, 1.4))  # thick from left to right: sagittal slices
+    path = save_scan(tmp_path / "scan.nii", array, affine)
+    counts = {
+        plane: Segmenter(save_model(tmp_path / f"{plane}.safetensors", plane=plane))
+        .predict(read_frames(path), "scan")
+        .confidence.shape
+        for plane in ("acquired", "sagittal", "coronal", "axial")
+    }
+    assert counts == {"acquired": (1, 70), "sagittal": (1, 70), "coronal": (1, 60), "axial": (1, 5)}
+
+
+def test_every_geometry_field_is_that_of_the_scan(tmp_path, model):
+    path = save_scan(tmp_path / "scan.nii.gz", *scan_and_affine())
+    out = write_prediction(tmp_path / "out", Segmenter(model).predict(read_frames(path), "scan"))
+    scan, labels = nib.load(path).header, nib.load(out).header
+    for name in ("dim", "pixdim", "qform_code", "sform_code", "qoffset_x", "srow_x", "srow_y", "srow_z", "xyzt_units"):
+        assert labels[name].tobytes() == scan[name].tobytes(), name
+    assert sorted(file.name for file in out.parent.iterdir()) == ["scan_labels.json", "scan_labels.nii.gz"]
+
+
+def test_numbers_lie_beside_the_labels(tmp_path, model):
+    path = save_scan(tmp_path / "scan.nii.gz", *scan_and_affine())
+    prediction = Segmenter(model).predict(read_frames(path), "scan")
+    out = write_prediction(tmp_path / "out", prediction)
+    told = json.loads((tmp_path / "out/scan_labels.json").read_text())
+    assert told["labels"] == {name: label for label, name in enumerate(CLASSES)}
+    labels = read_labels(out).array
+    (frame,) = told["frames"]
+    for label, name in enumerate(CLASSES[1:], start=1):
+        assert frame["volumes_ml"][name] == pytest.approx((labels == label).sum() * 1.4 * 1.6 * 8 / 1000, rel=1e-5)
+    assert len(frame["slice_confidence"]) == 5
+    assert all(0 <= value <= 1 for value in frame["slice_confidence"])
+    assert str(prediction).startswith("scan: right ventricle ")
+
+
+def test_an_ensemble_is_the_mean_of_its_models(tmp_path, model):
+    other = save_model(tmp_path / "other.safetensors", seed=1)
+    frames = read_frames(save_scan(tmp_path / "scan.nii", *scan_and_affine()))
+    one, two = (Segmenter(path).predict(frames, "scan") for path in (model, other))
+    both = Segmenter(model, other).predict(frames, "scan")
+    assert not np.array_equal(both.labels[0].array, one.labels[0].array)
+    agreed = one.labels[0].array == two.labels[0].array
+    assert (both.labels[0].array == one.labels[0].array)[agreed].mean() > 0.95
+    twice = Segmenter(model, model).predict(frames, "scan")
+    assert np.array_equal(twice.labels[0].array, one.labels[0].array)
+
+
+def test_models_of_different_tasks_are_no_ensemble(tmp_path, model):
+    other = save_model(tmp_path / "other.safetensors", classes=("background", "liver", "spleen", "stomach"))
+    with pytest.raises(CheckpointError, match=r"other.safetensors: the models of an ensemble must share classes"):
+        Segmenter(model, other)
+
+
+def test_volumes_follow_from_the_voxel_size(tmp_path):
+    labels = np.zeros((10, 10, 10), np.uint8)
+    labels[:5] = 2
+    path = save_scan(tmp_path / "labels.nii", labels, np.diag([1.0, 2.0, 3.0, 1.0]))
+    assert structure_volumes_ml(read_labels(path), ("background", "a", "b")) == {"a": 0.0, "b": pytest.approx(3.0)}
