@@ -51,7 +51,8 @@ class TrainSettings:
         "32-true"  # 32-true, bf16-mixed or 16-mixed (Lightning's names)
     )
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"  # auto, cpu or gpu
-    seed: int = 0  # decides weights, split, order and augmentation
+    split_seed: int = 0  # decides which patients are held out, and which patients the phantom makes
+    seed: int = 0  # decides weights, order and augmentation
     resume: bool = False  # go on from the last checkpoint in the run folder
 
     def __post_init__(self) -> None:
@@ -67,7 +68,7 @@ class TrainSettings:
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("epsilon", "learning_rate"):
             _require(0 < getattr(self, name) < float("inf"), name, "above 0 and finite", getattr(self, name))
-        for name in ("spacing_mm", "weight_decay", "patience", "seed"):
+        for name in ("spacing_mm", "weight_decay", "patience", "split_seed", "seed"):
             _require(0 <= getattr(self, name) < float("inf"), name, "0 or more, and finite", getattr(self, name))
         smallest = 2 ** (self.depth + 1)
         _require(self.size_px >= smallest, "size_px", f"at least {smallest} at depth {self.depth}", self.size_px)

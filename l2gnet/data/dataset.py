@@ -76,7 +76,7 @@ def _from_folder(settings: TrainSettings, folder: ScanFolder) -> DataSet:
         raise ConfigError(
             f"{settings.data_dir}: validation_patients must be below the {patients} patients with masks, got {held_out}"
         )
-    _, validation = split_patients(scans, (patients - held_out, held_out), seed=settings.seed)
+    _, validation = split_patients(scans, (patients - held_out, held_out), seed=settings.split_seed)
     cases = [_case(scan) for scan in scans]
     return DataSet(
         name=folder.name,
@@ -94,8 +94,8 @@ def _case(scan: Scan) -> Case:
 
 
 def _open_phantom(settings: TrainSettings) -> DataSet:
-    # Seeds of patients lie far apart from run to run, so that another seed means other patients.
-    seeds = [1000 * settings.seed + patient for patient in range(settings.patients)]
+    # Seeds of patients lie far apart, so that another split means other patients.
+    seeds = [1000 * settings.split_seed + patient for patient in range(settings.patients)]
     abdomen = settings.data == "phantom-abdomen"
     cases = [_abdomen_case(seed) if abdomen else _heart_case(seed) for seed in seeds]
     first_training = settings.validation_patients
