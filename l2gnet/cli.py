@@ -10,6 +10,7 @@ import tyro
 
 from l2gnet.errors import CheckpointError, ConfigError, VolumeError
 from l2gnet.settings import TrainSettings
+from l2gnet.tables import text_table
 
 # What needs torch or Jupyter is imported by the verb that uses it, so that --help answers at once.
 
@@ -41,7 +42,7 @@ def train(settings: Annotated[TrainSettings, tyro.conf.arg(name="")], run_dir: s
     run = train_model(settings, run_dir)
     scores = evaluate_cases(run.model, run.dataset.validation, run.grid, run.dataset.classes)
     write_scores(run.run_dir, scores, run.dataset.validation, {"model": settings.model, "data": run.dataset.name})
-    _print_table(structure_table(scores))
+    print(text_table(structure_table(scores)))
     print(f"run folder: {run.run_dir}")
 
 
@@ -67,7 +68,7 @@ def run(
     result = run_notebook(notebook, profile=profile, parameters=dict(parameter), runs_dir=runs_dir, again=again)
     print("\nthis job has finished before; --again runs it anew" if result.done_before else "")
     print(f"run folder: {result.run_dir}")
-    for file in sorted(result.run_dir.iterdir()):
+    for file in sorted(result.run_dir.glob("[!.]*")):
         print(f"  {file.name}")
     if result.error:
         print(f"l2gnet: the notebook failed with {result.error}; see {result.notebook}", file=sys.stderr)
@@ -108,6 +109,32 @@ def predict(
     print(f"results: {out}")
     if failed:
         sys.exit(2)
+
+
+@app.command
+def sweep(
+    file: Annotated[Path, tyro.conf.Positional],
+    parameter: Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])] = (),
+    runs_dir: Path = Path("runs"),
+) -> None:
+    """Run a grid of notebook runs side by side, on this machine or a cluster; stop it and start it as you like.
+
+    Args:
+        file: A YAML file that says which notebook, which grid, and where; see notebooks/jobs/.
+        parameter: A parameter's name and value for every run, on top of the file's; may be given many times.
+        runs_dir: Folder that gets a folder named after the file, with a run folder each.
+    """
+    from l2gnet.sweep import LiveTable, read_sweep, run_sweep
+
+    plan = read_sweep(file, parameters=dict(parameter), runs_dir=runs_dir)
+    try:
+        run_sweep(plan, show=LiveTable())
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on with it", file=sys.stderr)
+        sys.exit(130)
+    print(f"run folders: {runs_dir / file.stem}")
+    if any(run.state == "failed" for run in plan.runs):
+        sys.exit(1)
 
 
 @app.command
@@ -153,9 +180,3 @@ def prepare(settings: Annotated[TrainSettings, tyro.conf.arg(name="")]) -> None:
     grid = Grid(settings.spacing_mm, settings.size_px, dataset.window)
     slices, path = cached_slices(dataset.cases, grid, len(dataset.classes), settings.cache_dir)
     print(f"{len(slices.names)} volumes, {len(slices)} slices in {path} ({path.stat().st_size / 2**20:.1f} MiB)")
-
-
-def _print_table(rows: list[dict[str, str]]) -> None:
-    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
-    for row in [{name: name for name in widths}, *rows]:
-        print("  ".join(row[name].ljust(width) for name, width in widths.items()))

@@ -5,14 +5,15 @@ Papermill runs the notebook; it accepts unknown parameter names and wrong types 
 
 import ast
 import contextlib
+import fcntl
 import hashlib
 import itertools
 import json
 import platform
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,22 @@ class Parameter:
     type: str
     default: Any
     help: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A notebook with a checked value for each of its parameters, and the folder that its results go to."""
+
+    name: str
+    notebook: Path
+    profile: str | None
+    values: dict[str, Any]
+    run_dir: Path
+
+    @property
+    def output(self) -> Path:
+        """The executed notebook; it is written last, so where it exists the job has finished."""
+        return self.run_dir / self.notebook.name
 
 
 @dataclass(frozen=True)
@@ -75,13 +92,30 @@ def run_notebook(
 ) -> JobResult:
     """Run a notebook headless with a profile's settings and then the given parameters on top.
 
-    The run folder is named by the notebook, the profile, and a hash of parameters and code: a job that has
-    finished is not run twice unless `again` is set, and then into a folder of its own; one that was stopped goes on
-    where it can (its parameter `resume` is set). The folder receives the executed notebook, its HTML and `run.json`,
-    beside what the notebook itself writes. A notebook that fails is kept as `NAME.failed.ipynb`.
+    A job that has finished is not run twice unless `again` is set, and then into a folder of its own; one that was
+    stopped goes on where it can (its parameter `resume` is set).
 
     Raises:
-        ConfigError: a parameter or setting is unknown, of the wrong type or out of range. No kernel was started.
+        ConfigError: a parameter or setting is unknown, of the wrong type or out of range, or the folder is not free.
+            No kernel was started.
+    """
+    job = plan_job(notebook, profile=profile, parameters=parameters, runs_dir=runs_dir)
+    if again:
+        job = replace(job, run_dir=_free_folder(job.run_dir))
+    return run_job(job)
+
+
+def plan_job(
+    notebook: str | Path,
+    *,
+    profile: str | Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    runs_dir: str | Path = "runs",
+) -> Job:
+    """Check all that a job is made of, and name it by the notebook, the profile, and a hash of parameters and code.
+
+    Raises:
+        ConfigError: a parameter or setting is unknown, of the wrong type or out of range.
     """
     notebook = Path(notebook)
     declared = read_parameters(notebook)
@@ -89,46 +123,59 @@ def run_notebook(
     for source, given in ((f"profile {profile}", read_profile(notebook, profile)), ("-p", parameters or {})):
         values |= {name: _convert(declared, name, value, source) for name, value in given.items()}
     _check_settings(notebook, values)
+    name = _job_name(notebook, profile, values)
+    run_dir = Path(values.get("run_dir") or Path(runs_dir) / name)
+    return Job(name, notebook, str(profile) if profile else None, values, run_dir)
 
-    job = _job_name(notebook, profile, values)
-    run_dir = Path(values.get("run_dir") or Path(runs_dir) / job)
-    if again:
-        run_dir = _free_folder(run_dir)
-    output = run_dir / notebook.name
-    if output.exists():
-        if read_json(run_dir / "run.json")["job"] != job:
-            raise ConfigError(f"run_dir must be free, but {run_dir} holds another finished job; choose another folder")
-        return JobResult(run_dir, output, done_before=True)
-    if "run_dir" in declared:
-        values["run_dir"] = str(run_dir)
-    if "resume" in declared:
-        values["resume"] = values["resume"] or run_dir.exists()
-    run_dir.mkdir(parents=True, exist_ok=True)
-    failed = output.with_suffix(".failed.ipynb")
-    working = output.with_suffix(".running.ipynb")
+
+def run_job(job: Job, *, quiet: bool = False) -> JobResult:
+    """Run a planned job, unless it has finished before.
+
+    Its folder receives the executed notebook, its HTML and `run.json`, beside what the notebook itself writes. A
+    notebook that fails is kept as `NAME.failed.ipynb`. What it prints goes to the screen, or to `log.txt` if `quiet`.
+
+    Raises:
+        ConfigError: the folder holds another finished job, or another process is writing to it.
+    """
+    if job.output.exists():
+        if read_json(job.run_dir / "run.json")["job"] != job.name:
+            raise ConfigError(
+                f"run_dir must be free, but {job.run_dir} holds another finished job; choose another folder"
+            )
+        return JobResult(job.run_dir, job.output, done_before=True)
+    values = dict(job.values)
+    if "run_dir" in values:
+        values["run_dir"] = str(job.run_dir)
+    if "resume" in values:
+        values["resume"] = values["resume"] or job.run_dir.exists()
+    job.run_dir.mkdir(parents=True, exist_ok=True)
+    failed = job.output.with_suffix(".failed.ipynb")
+    working = job.output.with_suffix(".running.ipynb")
     started = time.time()
-    error = _execute(notebook, working, values)
-    executed = scrub(_read_notebook(working))
-    if error is None:
-        html, _ = HTMLExporter().from_notebook_node(executed)
-        write_text(output.with_suffix(".html"), html)
-        failed.unlink(missing_ok=True)
-    write_json(
-        run_dir / "run.json",
-        {
-            "job": job,
-            "notebook": notebook.name,
-            "profile": str(profile) if profile else None,
-            "parameters": values,
-            "status": "failed" if error else "finished",
-            "error": error,
-            "seconds": round(time.time() - started, 1),
-            "python": platform.python_version(),
-        },
-    )
-    write_text(failed if error else output, nbformat.writes(executed) + "\n")  # last: it marks the job as finished
-    working.unlink()
-    return JobResult(run_dir, failed if error else output, error)
+    with _sole_writer(job.run_dir):
+        error = _execute(job, working, values, quiet)
+        executed = scrub(_read_notebook(working))
+        if error is None:
+            html, _ = HTMLExporter().from_notebook_node(executed)
+            write_text(job.output.with_suffix(".html"), html)
+            failed.unlink(missing_ok=True)
+        write_json(
+            job.run_dir / "run.json",
+            {
+                "job": job.name,
+                "notebook": job.notebook.name,
+                "profile": job.profile,
+                "parameters": values,
+                "status": "failed" if error else "finished",
+                "error": error,
+                "seconds": round(time.time() - started, 1),
+                "python": platform.python_version(),
+            },
+        )
+        kept = failed if error else job.output
+        write_text(kept, nbformat.writes(executed) + "\n")  # last: it marks the job as finished
+        working.unlink()
+    return JobResult(job.run_dir, kept, error)
 
 
 def scrub(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -217,19 +264,34 @@ def _free_folder(folder: Path) -> Path:
     return folder if not folder.exists() else next(name for name in names if not name.exists())
 
 
-def _execute(notebook: Path, working: Path, values: Mapping[str, Any]) -> str | None:
+@contextlib.contextmanager
+def _sole_writer(run_dir: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system lets go of it when the process ends, however it ends."""
+    with (run_dir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{run_dir} must have one writer, but a job is running there; wait until it ends"
+            ) from None
+        yield
+
+
+def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool) -> str | None:
     """Run the notebook, saving as it goes; returns the error that stopped it."""
+    screen = (job.run_dir / "log.txt").open("a") if quiet else contextlib.nullcontext(sys.stdout)
     try:
-        papermill.execute_notebook(
-            notebook,
-            working,
-            dict(values),
-            kernel_name="python3",
-            language="python",
-            stdout_file=sys.stdout,
-            progress_bar=True,
-            request_save_on_cell_execute=True,
-        )
+        with screen as log:
+            papermill.execute_notebook(
+                job.notebook,
+                working,
+                dict(values),
+                kernel_name="python3",
+                language="python",
+                stdout_file=log,
+                progress_bar=not quiet,
+                request_save_on_cell_execute=True,
+            )
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}"
     except DeadKernelError as error:

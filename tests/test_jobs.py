@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import nbformat
 import pytest
 
 from l2gnet.errors import ConfigError
-from l2gnet.jobs import Parameter, read_parameters, run_notebook, scrub
+from l2gnet.jobs import Parameter, plan_job, read_parameters, run_job, run_notebook, scrub
 from l2gnet.settings import TrainSettings
 
 PARAMETERS = """\
@@ -79,7 +80,8 @@ def test_profile_and_parameters_reach_the_notebook(notebook):
     result = run(notebook, profile="big", parameters={"quiet": "true", "sizes": "[5]", "name": "3"})
     assert result.error is None
     assert (result.run_dir / "result.txt").read_text() == "7 1.0 3 True [5] False"
-    assert {file.name for file in result.run_dir.iterdir()} == {"work.ipynb", "work.html", "run.json", "result.txt"}
+    files = {file.name for file in result.run_dir.iterdir()}
+    assert files == {"work.ipynb", "work.html", "run.json", "result.txt", ".lock"}
     record = json.loads((result.run_dir / "run.json").read_text())
     assert record["status"] == "finished"
     assert record["parameters"]["count"] == 7
@@ -101,7 +103,7 @@ def test_a_job_that_failed_is_kept_and_goes_on_next_time(notebook):
     result = run(notebook, parameters={"count": 100})
     assert result.error == "AssertionError: too many"
     assert result.notebook.name == "work.failed.ipynb"
-    assert {file.name for file in result.run_dir.iterdir()} == {"work.failed.ipynb", "run.json"}
+    assert {file.name for file in result.run_dir.iterdir()} == {"work.failed.ipynb", "run.json", ".lock"}
     assert json.loads((result.run_dir / "run.json").read_text())["status"] == "failed"
     assert "too many" in result.notebook.read_text()
     again = run(notebook, parameters={"count": 100})
@@ -121,6 +123,22 @@ def test_another_jobs_folder_is_refused(notebook, tmp_path):
     assert run(notebook, parameters={"run_dir": str(tmp_path / "mine")}).done_before
     with pytest.raises(ConfigError, match=r"run_dir must be free, but .*mine holds another finished job"):
         run(notebook, parameters={"run_dir": str(tmp_path / "mine"), "count": 4})
+
+
+def test_two_jobs_do_not_write_to_one_folder(notebook, tmp_path):
+    (tmp_path / "mine").mkdir()
+    with (tmp_path / "mine" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="mine must have one writer, but a job is running there"):
+            run(notebook, parameters={"run_dir": str(tmp_path / "mine")})
+    assert run(notebook, parameters={"run_dir": str(tmp_path / "mine")}).error is None
+
+
+def test_a_quiet_job_prints_to_its_log(tmp_path, capsys):
+    notebook = write_notebook(tmp_path, body='print("hello")')
+    result = run_job(plan_job(notebook, runs_dir=tmp_path / "runs"), quiet=True)
+    assert (result.run_dir / "log.txt").read_text() == "hello\n"
+    assert "hello" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def test_a_phantom_case_knows_where_its_axes_point():
 
 
 def test_the_abdomen_is_a_phantom_too():
-    dataset = open_phantom(data="phantom-abdomen", seed=1)
+    dataset = open_phantom(data="phantom-abdomen", split_seed=1)
     assert dataset.name == "phantom-abdomen"
     assert dataset.classes == ABDOMEN_CLASSES
     assert dataset.window == (-125.0, 275.0)

@@ -1,0 +1,125 @@
+"""Where the runs of a sweep go: processes of this machine or jobs of a queue, by one setting, on dask.distributed."""
+
+import importlib
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import dask
+import torch
+from distributed import Nanny, Scheduler, SpecCluster
+from distributed.deploy import Cluster
+
+from l2gnet.errors import ConfigError
+
+Kind = Literal["local", "slurm", "pbs", "lsf", "sge", "oar", "htcondor", "kubernetes"]
+_QUEUES = {
+    "slurm": ("dask_jobqueue", "SLURMCluster"),
+    "pbs": ("dask_jobqueue", "PBSCluster"),
+    "lsf": ("dask_jobqueue", "LSFCluster"),
+    "sge": ("dask_jobqueue", "SGECluster"),
+    "oar": ("dask_jobqueue", "OARCluster"),
+    "htcondor": ("dask_jobqueue", "HTCondorCluster"),
+    "kubernetes": ("dask_kubernetes.operator", "KubeCluster"),
+}
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many runs go on at once, and where; a worker takes one run at a time."""
+
+    kind: Kind = "local"
+    count: int = 0  # runs at once; 0 means one a GPU, or one a core where there is no GPU (for a queue: give it)
+    threads: int = 0  # cores of a run; 0 means an equal share of this machine's (for a queue: 1)
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the queue's class in dask-jobqueue or dask-kubernetes
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ConfigError(f"workers: kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        for name in ("count", "threads"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise ConfigError(f"workers: {name} must be a whole number, 0 or more, got {value!r}")
+        if self.kind == "local" and self.options:
+            raise ConfigError(f"workers: options are for queues, but kind is local; got {', '.join(self.options)}")
+        if self.kind != "local" and self.count == 0:
+            raise ConfigError(f"workers: count must be given for kind {self.kind}: how many jobs at once?")
+
+
+def open_cluster(workers: Workers) -> Cluster:
+    """Start the workers, as many as are asked for; close the cluster to end them.
+
+    A worker that dies is started again, and its run goes to whichever worker is free.
+
+    Raises:
+        ConfigError: the queue's package is not installed, or does not take the options.
+    """
+    dask.config.set(
+        {
+            "distributed.scheduler.worker-saturation": 1.0,  # hand a worker its next run when it is free, not before
+            "distributed.scheduler.allowed-failures": 10,  # workers die of many things, seldom of the run they had
+        }
+    )
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the table of runs says what happens
+    return _local(workers) if workers.kind == "local" else _queue(workers)
+
+
+def threads_of_a_run(workers: Workers) -> int:
+    """How many threads a run may use, so that runs side by side do not fight for cores."""
+    if workers.threads or workers.kind != "local":
+        return max(1, workers.threads)
+    return max(1, _cores() // _local_count(workers))
+
+
+def _local(workers: Workers) -> SpecCluster:
+    gpus = _gpus()
+    specs = {
+        number: {
+            "cls": Nanny,
+            "options": {
+                "nthreads": 1,
+                "memory_limit": 0,  # a run lives in its kernel, which Dask's limit would not see
+                "host": "127.0.0.1",
+                "dashboard": False,
+                "silence_logs": logging.CRITICAL,
+                "env": {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {},
+            },
+        }
+        for number in range(_local_count(workers))
+    }
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
+    return SpecCluster(workers=specs, scheduler=scheduler)
+
+
+def _queue(workers: Workers) -> Cluster:
+    module, name = _QUEUES[workers.kind]
+    threads = threads_of_a_run(workers)
+    options: dict[str, Any] = {"cores": threads, "processes": 1, "worker_extra_args": ["--nthreads", "1"]}
+    if workers.kind == "kubernetes":  # as its documentation says; nobody has tried it yet
+        options = {"worker_command": "dask worker --nthreads 1"}
+    try:
+        cluster = getattr(importlib.import_module(module), name)(**(options | dict(workers.options)))
+    except ImportError as error:
+        package = module.split(".")[0].replace("_", "-")
+        raise ConfigError(f"workers: kind {workers.kind} needs the package {package}; install it ({error})") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"workers: options must be those of {module}.{name}, got: {error}") from error
+    cluster.scale(workers.count)
+    return cluster
+
+
+def _local_count(workers: Workers) -> int:
+    return workers.count or len(_gpus()) or _cores()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _gpus() -> list[str]:
+    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES spells them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+    return names[: torch.cuda.device_count()]

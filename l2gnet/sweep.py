@@ -1,0 +1,215 @@
+"""Sweeps: a grid of notebook runs, side by side, each in its own folder, which can be stopped and go on.
+
+A sweep file is YAML:
+
+    notebook: ../01_train.ipynb  # beside this file
+    profile: acdc-cpu
+    parameters: {epochs: 40}  # the same for every run
+    grid:  # every combination of these
+      model: [unet, l2gnet]
+      seed: [0, 1, 2]
+      codes: {few: {codes: 16, code_dim: 32}, many: {codes: 512}}  # or named groups of parameters
+    retries: 1  # how often a run that failed is tried again
+    workers: {count: 2}  # see l2gnet.cluster.Workers
+"""
+
+import itertools
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from distributed import Client, Future, get_worker
+
+from l2gnet.cluster import Workers, open_cluster, threads_of_a_run
+from l2gnet.errors import ConfigError
+from l2gnet.files import read_json
+from l2gnet.history import read_history
+from l2gnet.jobs import Job, plan_job, run_job
+from l2gnet.tables import text_table
+
+_KEYS = ("notebook", "profile", "parameters", "grid", "retries", "workers")
+_TOPIC = "l2gnet-sweep"
+
+
+@dataclass
+class Run:
+    """One run of a sweep: its place on each axis of the grid, its job, and how it stands."""
+
+    place: dict[str, str]
+    job: Job
+    state: str = "waiting"  # waiting, running, finished, failed, or done before
+    starts: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A grid of checked runs, and how they are to be run."""
+
+    runs: tuple[Run, ...]
+    retries: int
+    workers: Workers = field(default_factory=Workers)
+
+
+def read_sweep(path: str | Path, *, parameters: Mapping[str, Any], runs_dir: str | Path = "runs") -> Sweep:
+    """Read a sweep file and check every run of its grid, with the given parameters on top.
+
+    Raises:
+        ConfigError: the file is not as it should be, or a run has an unknown or wrong parameter. Nothing was started.
+    """
+    path = Path(path)
+    content = _read(path)
+    notebook = path.parent / str(content["notebook"])
+    shared = {"profile": content.get("profile")} | content.get("parameters", {})
+    runs = []
+    for combination in itertools.product(*(_axis(path, name, axis) for name, axis in content["grid"].items())):
+        values = {**shared, **{key: value for _, given in combination for key, value in given.items()}, **parameters}
+        profile = values.pop("profile")
+        try:
+            job = plan_job(notebook, profile=profile, parameters=values, runs_dir=Path(runs_dir) / path.stem)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+        place = dict(zip(content["grid"], (label for label, _ in combination), strict=True))
+        runs.append(Run(place, job, state="done before" if job.output.exists() else "waiting"))
+    twice = len(runs) - len({run.job.run_dir for run in runs})
+    if twice:
+        raise ConfigError(f"{path}: every run must differ, but {twice} would be the same as others; mend the grid")
+    return Sweep(tuple(runs), content.get("retries", 0), Workers(**content.get("workers", {})))
+
+
+def run_sweep(sweep: Sweep, *, show: Callable[[Sequence[Run]], None], every_s: float = 2.0) -> None:
+    """Run what has not finished yet; `show` is called with all runs every few seconds, and at the end.
+
+    A run that fails is tried again as the sweep says, and takes no other with it; the run of a worker that dies goes
+    on at another. When this function is interrupted, the runs under way stop, and the same sweep goes on with them.
+    """
+    waiting = {run.job.name: run for run in sweep.runs if run.state != "done before"}
+    if waiting:
+        with open_cluster(sweep.workers) as cluster, Client(cluster) as client:
+            client.subscribe_topic(_TOPIC, lambda event: _started(waiting[event[1]["job"]]))
+            futures = {
+                name: client.submit(
+                    _run_on_worker, run.job, threads_of_a_run(sweep.workers), str(Path.cwd()), key=name, pure=False,
+                    retries=sweep.retries,
+                )
+                for name, run in waiting.items()
+            }  # fmt: skip
+            while not all(_settled(waiting[name], future) for name, future in futures.items()):
+                show(sweep.runs)
+                time.sleep(every_s)
+    show(sweep.runs)
+
+
+def run_table(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """One row a run: its place in the grid, how it stands, and how far it has come."""
+    return [{**run.place, "state": run.state, "starts": str(run.starts), "progress": _progress(run)} for run in runs]
+
+
+class LiveTable:
+    """Show a sweep on a terminal by drawing over the last picture; elsewhere write a line for each change."""
+
+    def __init__(self) -> None:
+        self.height = 0
+        self.states: list[str] = []
+
+    def __call__(self, runs: Sequence[Run]) -> None:
+        """Show how the runs stand now."""
+        counts = Counter(run.state for run in runs)
+        summary = f"{len(runs)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.items())
+        rows = run_table(runs)
+        if sys.stdout.isatty():
+            self._draw(summary, rows)
+        else:
+            states = [f"{run.state} {run.starts}" for run in runs]
+            before = self.states or [""] * len(runs)
+            changed = [row for row, old, new in zip(rows, before, states, strict=True) if old != new]
+            if changed:
+                sys.stdout.write(f"{summary}\n" + "".join(f"  {'  '.join(row.values())}\n" for row in changed))
+            self.states = states
+        sys.stdout.flush()
+
+    def _draw(self, summary: str, rows: list[dict[str, str]]) -> None:
+        columns, height = shutil.get_terminal_size()
+        if len(rows) + 2 >= height:  # what has scrolled away cannot be drawn over, so only what matters now is drawn
+            rows = [row for row in rows if row["state"] in ("running", "failed")][: height - 3] or rows[:1]
+        lines = [summary, *text_table(rows).splitlines()]
+        up = f"\x1b[{self.height}A\x1b[J" if self.height else ""
+        sys.stdout.write(up + "".join(f"{line[: columns - 1]}\n" for line in lines))
+        self.height = len(lines)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: a sweep must be a YAML file, got: {error}") from error
+    if not isinstance(content, dict) or not {"notebook", "grid"} <= set(content) <= set(_KEYS):
+        got = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise ConfigError(f"{path}: a sweep has a notebook, a grid and maybe {', '.join(_KEYS[1:])}; got {got}")
+    for key in ("parameters", "grid", "workers"):
+        if not isinstance(content.get(key, {}), dict):
+            raise ConfigError(f"{path}: {key} must be `name: value` lines, got {content[key]!r}")
+    if type(content.get("retries", 0)) is not int or content.get("retries", 0) < 0:
+        raise ConfigError(f"{path}: retries must be a whole number, 0 or more, got {content['retries']!r}")
+    unknown = sorted(set(content.get("workers", {})) - set(Workers.__dataclass_fields__))
+    if unknown:
+        known = ", ".join(Workers.__dataclass_fields__)
+        raise ConfigError(f"{path}: workers has no setting {', '.join(unknown)}; it has {known}")
+    return content
+
+
+def _axis(path: Path, name: str, axis: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The places of one axis: a label, and the parameters that it stands for."""
+    match axis:
+        case list() if axis:
+            return [(str(value), {name: value}) for value in axis]
+        case dict() if axis and all(isinstance(given, dict) for given in axis.values()):
+            return [(str(label), given) for label, given in axis.items()]
+    raise ConfigError(
+        f"{path}: an axis of the grid must be a list of values, or names with the parameters that each stands for; "
+        f"got {name}: {axis!r}"
+    )
+
+
+def _run_on_worker(job: Job, threads: int, folder: str) -> None:
+    """Run a job in this worker process, from the folder the sweep was started in; raises what stopped it."""
+    os.chdir(folder)  # queues may start a worker elsewhere
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # the kernel inherits it
+    get_worker().log_event(_TOPIC, {"job": job.name})
+    result = run_job(job, quiet=True)
+    if result.error:
+        raise RuntimeError(result.error)
+
+
+def _started(run: Run) -> None:
+    run.state, run.starts = "running", run.starts + 1
+
+
+def _settled(run: Run, future: Future) -> bool:
+    """Whether a run has come to its end; if so, note how."""
+    if future.status == "finished":
+        run.state = "finished"
+    elif future.done():
+        error = future.exception()
+        run.state, run.error = "failed", str(error)
+    return future.done()
+
+
+def _progress(run: Run) -> str:
+    """The last line of the training history, the score at the end, or what went wrong."""
+    metrics, history = run.job.run_dir / "metrics.json", run.job.run_dir / "history.csv"
+    if run.state == "failed":
+        return run.error.splitlines()[0][:80]
+    if run.state in ("finished", "done before") and metrics.exists():
+        return f"Dice {read_json(metrics)['all']['overall']['dice']['mean']:.4f}"
+    if run.state == "running" and history.exists():
+        last = read_history(history)[-1]
+        return f"epoch {last['epoch']}, val Dice {float(last['val_dice']):.3f}"
+    return ""

@@ -1,0 +1,10 @@
+"""Tables of text for the screen."""
+
+from collections.abc import Sequence
+
+
+def text_table(rows: Sequence[dict[str, str]]) -> str:
+    """Rows with the same columns, below a line with the columns' names."""
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    lines = [{name: name for name in widths}, *rows]
+    return "\n".join("  ".join(row[name].ljust(width) for name, width in widths.items()).rstrip() for row in lines)
