@@ -67,7 +67,9 @@ def write_scores(run_dir: str | Path, scores: Scores, cases: Sequence[Case], hea
     run_dir = Path(run_dir)
     by_name = {case.name: case for case in cases}
     rows = [
-        {"case": name, "group": by_name[name].group, "phase": by_name[name].phase} | dataclasses.asdict(score)
+        {column: getattr(by_name[name], column) for column in ("patient", "group", "phase")}
+        | {"case": name}
+        | dataclasses.asdict(score)
         for name, structures in scores.items()
         for score in structures
     ]

@@ -84,8 +84,8 @@ def test_scores_are_written_for_people_and_programs(scores, cases, tmp_path):
     }
     with (tmp_path / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["case"], row["phase"], row["structure"]) for row in rows][:2] == [
-        ("p1_ED", "ED", "square"),
-        ("p1_ED", "ED", "stripe"),
+    assert [(row["patient"], row["case"], row["phase"], row["structure"]) for row in rows][:2] == [
+        ("p1", "p1_ED", "ED", "square"),
+        ("p1", "p1_ED", "ED", "stripe"),
     ]
     assert (tmp_path / "per_structure.csv").read_text().startswith("structure,Dice,HD95 (mm)")
