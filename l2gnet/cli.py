@@ -40,8 +40,9 @@ def train(settings: Annotated[TrainSettings, tyro.conf.arg(name="")], run_dir: s
     from l2gnet.training import train as train_model
 
     run = train_model(settings, run_dir)
-    scores = evaluate_cases(run.model, run.dataset.validation, run.grid, run.dataset.classes)
-    write_scores(run.run_dir, scores, run.dataset.validation, {"model": settings.model, "data": run.dataset.name})
+    scores = evaluate_cases(run.model, run.dataset.validation, run.grid, run.dataset.classes, settings.convention)
+    header = {"model": settings.model, "data": run.dataset.name, "convention": settings.convention}
+    write_scores(run.run_dir, scores, run.dataset.validation, header)
     print(text_table(structure_table(scores)))
     print(f"run folder: {run.run_dir}")
 
@@ -155,7 +156,7 @@ def check(data_dir: Annotated[Path, tyro.conf.Positional]) -> None:
     """Say what a data folder holds and, in words, all that is wrong with it.
 
     Args:
-        data_dir: A folder of ACDC, of the Medical Segmentation Decathlon or of nnU-Net.
+        data_dir: A folder of ACDC, of Synapse, of the Medical Segmentation Decathlon or of nnU-Net.
     """
     from l2gnet.data.check import check as check_folder
 

@@ -13,21 +13,29 @@ from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
 from l2gnet.files import write_json, write_text
 from l2gnet.inference import predict_volume
-from l2gnet.metrics import StructureScore, score_case, summarise
+from l2gnet.metrics import Convention, StructureScore, score_case, summarise
 from l2gnet.models.backbone import SegmentationUNet
 
 Scores = Mapping[str, Sequence[StructureScore]]
 
 
 def evaluate_cases(
-    model: SegmentationUNet, cases: Sequence[Case], grid: Grid, classes: Sequence[str]
+    model: SegmentationUNet,
+    cases: Sequence[Case],
+    grid: Grid,
+    classes: Sequence[str],
+    convention: Convention = "strict",
 ) -> dict[str, list[StructureScore]]:
-    """Segment every case from its original file and score it on that file's grid, in mm."""
+    """Segment every case from its original file and score it on that file's grid.
+
+    Distances are in mm, or in voxels where the voxel size is unknown or the convention is `transunet`.
+    """
     scores = {}
     for case in tqdm(cases, desc="evaluate", unit="volume", leave=False):
         image, truth = case.load()
         predicted = predict_volume(model, image, grid)
-        scores[case.name] = score_case(predicted.array, truth.array, classes, truth.spacing_mm)
+        spacing_mm = truth.spacing_mm if truth.has_mm else None
+        scores[case.name] = score_case(predicted.array, truth.array, classes, spacing_mm, convention=convention)
     return scores
 
 
@@ -41,18 +49,20 @@ def summarise_phases(scores: Scores, cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def structure_table(scores: Scores) -> list[dict[str, str]]:
-    """One row a structure and one for all, as a paper would print it."""
+    """One row a structure and one for all, as a paper would print it; distances in mm, or in voxels if so scored."""
     summary = summarise(scores)
+    in_voxels = summary["overall"]["hd95_voxels"]["count"] > 0
+    unit, hd95 = ("voxels", "hd95_voxels") if in_voxels else ("mm", "hd95_mm")
     rows = []
     for name, numbers in [*summary["structures"].items(), ("all structures", summary["overall"])]:
+        surface = {"ASSD (mm)": _mean_std(numbers["assd_mm"], 2), "NSD at 2 mm": _mean_std(numbers["nsd"], 3)}
         rows.append(
             {
                 "structure": name,
                 "Dice": _mean_std(numbers["dice"], 4),
-                "HD95 (mm)": _mean_std(numbers["hd95_mm"], 2),
-                "HD95 median (mm)": _number(numbers["hd95_mm"]["median"], 2),
-                "ASSD (mm)": _mean_std(numbers["assd_mm"], 2),
-                "NSD at 2 mm": _mean_std(numbers["nsd"], 3),
+                f"HD95 ({unit})": _mean_std(numbers[hd95], 2),
+                f"HD95 median ({unit})": _number(numbers[hd95]["median"], 2),
+                **({} if in_voxels else surface),
                 "false negatives (%)": _number(numbers["false_negative_rate"]["mean"], 2, scale=100),
                 "missed": str(numbers["missed"]),
                 "false": str(numbers["false_positive"]),

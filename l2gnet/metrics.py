@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from l2gnet.errors import ConfigError, VolumeError
 from l2gnet.shapes import Bool, Float, Integer
 
-Convention = Literal["mm", "transunet"]
+Convention = Literal["strict", "transunet"]
 Box = tuple[slice, slice, slice]
 
 
@@ -30,19 +30,20 @@ class StructureScore:
     false_positive: bool  # in the prediction, not in the truth
     truth_ml: float
     predicted_ml: float
+    hd95_voxels: float = math.nan  # stands in for all in mm where the voxel size is unknown or the convention says so
 
 
-_NUMBERS = ("dice", "hd95_mm", "assd_mm", "nsd", "false_negative_rate", "truth_ml", "predicted_ml")
+_NUMBERS = ("dice", "hd95_mm", "hd95_voxels", "assd_mm", "nsd", "false_negative_rate", "truth_ml", "predicted_ml")
 
 
 def score_case(
     prediction: Integer[np.ndarray, "D H W"],
     truth: Integer[np.ndarray, "D H W"],
     classes: Sequence[str],
-    spacing_mm: tuple[float, float, float],
+    spacing_mm: tuple[float, float, float] | None,
     *,
     nsd_tolerance_mm: float = 2.0,
-    convention: Convention = "mm",
+    convention: Convention = "strict",
 ) -> list[StructureScore]:
     """Score every structure of a case, in the order of `classes`, whose first entry is the background.
 
@@ -54,18 +55,18 @@ def score_case(
     volume, all four are nan. The false-negative rate is nan when the truth has no such structure.
 
     `convention="transunet"` gives the Dice and HD95 of `calculate_metric_percase` in the code of Chen et al. 2021,
-    arXiv 2102.04306: `spacing_mm` counts only for the volumes in ml, so all distances **and the tolerance stand in
-    voxels** despite their names; HD95 is MedPy's, the 95th percentile of both directions pooled; a missed structure
-    has Dice 0 and HD95 0, a false one Dice 1 and HD95 0, one in neither volume Dice 0 and HD95 0. That code has no
-    ASSD and NSD: they keep the edge cases above.
+    arXiv 2102.04306: HD95 is MedPy's, the 95th percentile of both directions pooled, in voxels (`hd95_voxels`); a
+    missed structure has Dice 0 and HD95 0, a false one Dice 1 and HD95 0, one in neither volume Dice 0 and HD95 0.
+    That code knows no distance in mm: HD95 and ASSD in mm and NSD are nan.
 
-    `spacing_mm` follows the array axes D, H, W. Raises `VolumeError` for volumes that differ in shape, hold
-    anything but labels of `classes` or have no valid spacing, `ConfigError` for a wrong setting.
+    `spacing_mm` follows the array axes D, H, W; None says that it is unknown. Then HD95 is in voxels too, with the
+    edge cases of the convention, and everything in mm or ml is nan. Raises `VolumeError` for volumes that differ in
+    shape, hold anything but labels of `classes` or have no valid spacing, `ConfigError` for a wrong setting.
     """
     _check_settings(classes, nsd_tolerance_mm, convention)
     _check_volumes(prediction, truth, len(classes), spacing_mm)
-    voxel_ml = math.prod(spacing_mm) / 1000
-    step = spacing_mm if convention == "mm" else (1.0, 1.0, 1.0)
+    voxel_ml = math.nan if spacing_mm is None else math.prod(spacing_mm) / 1000
+    step = None if convention == "transunet" else spacing_mm
     predicted_boxes = _boxes(prediction, len(classes))
     truth_boxes = _boxes(truth, len(classes))
 
@@ -82,8 +83,8 @@ def score_case(
 
         if true_voxels and predicted_voxels:
             dice = 2 * hits / (predicted_voxels + true_voxels)
-            predicted_surface = _surface_points(predicted_mask, predicted_box, step)
-            true_surface = _surface_points(truth_mask, truth_box, step)
+            predicted_surface = _surface_points(predicted_mask, predicted_box, step or (1.0, 1.0, 1.0))
+            true_surface = _surface_points(truth_mask, truth_box, step or (1.0, 1.0, 1.0))
             hd95, assd, nsd = _surface_scores(predicted_surface, true_surface, nsd_tolerance_mm, convention)
         else:
             wrong = missed or false_positive
@@ -95,14 +96,15 @@ def score_case(
             StructureScore(
                 structure=structure,
                 dice=dice,
-                hd95_mm=hd95,
-                assd_mm=assd,
-                nsd=nsd,
+                hd95_mm=hd95 if step else math.nan,
+                assd_mm=assd if step else math.nan,
+                nsd=nsd if step else math.nan,
                 false_negative_rate=1 - hits / true_voxels if true_voxels else math.nan,
                 missed=missed,
                 false_positive=false_positive,
                 truth_ml=true_voxels * voxel_ml,
                 predicted_ml=predicted_voxels * voxel_ml,
+                hd95_voxels=math.nan if step else hd95,
             )
         )
     return scores
@@ -134,7 +136,7 @@ def _summary(scores: Sequence[StructureScore]) -> dict[str, Any]:
     summary: dict[str, Any] = {name: _statistics([getattr(score, name) for score in scores]) for name in _NUMBERS}
     summary["missed"] = sum(score.missed for score in scores)
     summary["false_positive"] = sum(score.false_positive for score in scores)
-    summary["absent"] = sum(score.truth_ml == score.predicted_ml == 0 for score in scores)
+    summary["absent"] = sum(math.isnan(score.false_negative_rate) and not score.false_positive for score in scores)
     return summary
 
 
@@ -197,7 +199,7 @@ def _check_settings(classes: Sequence[str], nsd_tolerance_mm: float, convention:
 
 
 def _check_volumes(
-    prediction: np.ndarray, truth: np.ndarray, class_count: int, spacing_mm: tuple[float, float, float]
+    prediction: np.ndarray, truth: np.ndarray, class_count: int, spacing_mm: tuple[float, float, float] | None
 ) -> None:
     if prediction.shape != truth.shape or truth.ndim != 3 or truth.size == 0:
         raise VolumeError(
@@ -213,7 +215,9 @@ def _check_volumes(
                 f"{name} must hold labels 0 to {class_count - 1}, one for each class, got {lowest} to {highest}; "
                 "map its labels to the classes or name the missing classes"
             )
-    if len(spacing_mm) != 3 or not all(math.isfinite(side) and side > 0 for side in spacing_mm):
+    if spacing_mm is not None and (
+        len(spacing_mm) != 3 or not all(math.isfinite(side) and side > 0 for side in spacing_mm)
+    ):
         raise VolumeError(
             f"spacing_mm must be three finite, positive sizes in mm, got {spacing_mm}; read it from the image header"
         )

@@ -16,15 +16,15 @@ class TrainSettings:
     """What decides a training run. The defaults are a demonstration on the phantom, done in under a minute."""
 
     model: ModelName = "l2gnet"  # unet, attn_unet, vq_unet, transunet, synergynet or l2gnet
-    data: Literal["phantom", "phantom-abdomen", "acdc", "decathlon"] = (
-        "phantom"  # phantom (hearts), phantom-abdomen, acdc, or decathlon (any MSD or nnU-Net folder)
+    data: Literal["phantom", "phantom-abdomen", "acdc", "synapse", "decathlon"] = (
+        "phantom"  # phantom (hearts), phantom-abdomen, acdc, synapse, or decathlon (any MSD or nnU-Net folder)
     )
     data_dir: str = ""  # folder of the data set; the phantoms need none
     channel: str = ""  # which image channel to use, where a data set has several
     window: str = ""  # grey values that become black and white, as "-125 275"; empty: those HU for CT, percentiles else
     cache_dir: str = "cache"  # prepared slices of real data are kept here
     patients: int = 40  # phantom patients to make; real data sets bring their own
-    validation_patients: int = 8  # patients held out for evaluation, equally from each diagnosis group
+    validation_patients: int = 8  # patients held out, equally from each diagnosis group; synapse has its own 12
     spacing_mm: float = 2.0  # in-plane pixel size that the model sees, in mm; 0 fits the whole slice into size_px
     size_px: int = 96  # height and width that the model sees, in pixels, around the middle of the scan
     width: int = 8  # channels at full resolution; they double at each level
@@ -46,6 +46,9 @@ class TrainSettings:
     learning_rate: float = 0.005  # peak of the one-cycle schedule (AdamW)
     weight_decay: float = 0.01  # of AdamW
     flips: bool = False  # mirror training slices left to right and top to bottom
+    convention: Literal["strict", "transunet"] = (
+        "strict"  # scores: strict (missed is infinitely far) or transunet (its edge cases, in voxels)
+    )
     patience: int = 0  # epochs without a better validation Dice before training stops early; 0 never stops
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = (
         "32-true"  # 32-true, bf16-mixed or 16-mixed (Lightning's names)

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -31,8 +32,8 @@ def cases():
 
 
 @pytest.fixture
-def scores(cases):
-    """The scores of a model that finds squares and is blind for stripes, which are brighter."""
+def model():
+    """A model that finds squares and is blind for stripes, which are brighter."""
     model = build_model("unet", classes=3, width=4, depth=2)
 
     def forward(images):
@@ -40,6 +41,11 @@ def scores(cases):
         return 50 * torch.cat([1 - square, square, torch.zeros_like(square)], dim=1)
 
     model.forward = forward
+    return model
+
+
+@pytest.fixture
+def scores(model, cases):
     return evaluate_cases(model, cases, Grid(2.0, 32), CLASSES)
 
 
@@ -52,6 +58,28 @@ def test_every_case_is_scored_on_its_own_grid(scores, cases):
     assert stripe.missed
     assert stripe.dice == 0.0
     assert stripe.false_negative_rate == 1.0
+
+
+@pytest.mark.parametrize(("convention", "has_mm"), [("transunet", True), ("transunet", False), ("strict", False)])
+def test_no_millimetre_is_claimed_where_none_is_scored(cases, model, convention, has_mm, tmp_path):
+    def in_voxels(case):
+        return dataclasses.replace(case, load=lambda: [dataclasses.replace(v, has_mm=has_mm) for v in case.load()])
+
+    cases = [in_voxels(case) for case in cases]
+    grid = Grid(2.0 if has_mm else 0.0, 32)
+    scores = evaluate_cases(model, cases, grid, CLASSES, convention=convention)
+    write_scores(tmp_path, scores, cases, {})
+    rows = {row["structure"]: row for row in structure_table(scores)}
+    assert not any("mm" in name for name in rows["square"])
+    assert rows["square"]["HD95 (voxels)"] == "0.00 ± 0.00"
+    assert rows["stripe"]["HD95 (voxels)"] == ("0.00 ± 0.00" if convention == "transunet" else "-")
+    assert rows["stripe"]["missed"] == "2"
+    summary = json.loads((tmp_path / "metrics.json").read_text())["all"]["structures"]["square"]
+    assert all(summary[name]["count"] == 0 for name in ("hd95_mm", "assd_mm", "nsd"))
+    assert summary["truth_ml"]["count"] == (2 if has_mm else 0)
+    with (tmp_path / "scores.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert (row["hd95_voxels"], row["hd95_mm"], row["assd_mm"]) == ("0.0", "nan", "nan")
 
 
 def test_phases_are_summarised_by_themselves(scores, cases):

@@ -1,7 +1,6 @@
 import itertools
 import json
 import math
-from dataclasses import asdict
 
 import jaxtyping
 import numpy as np
@@ -21,6 +20,7 @@ SHAPE = (14, 16, 18)
 CLASSES = ("background", "organ")
 VOXEL_ML = 3.0 * 0.5 * 0.75 / 1000
 EMPTY = np.zeros(SHAPE, np.uint8)
+INF, NAN = math.inf, math.nan
 
 
 def box(start, size, shape=SHAPE):
@@ -128,28 +128,55 @@ def test_nested_cubes_have_known_scores():
 
 def test_a_perfect_prediction_is_perfect_in_both_conventions():
     truth = box((0, 0, 0), (4, 4, 4))  # touches the border of the volume
-    for convention in ("mm", "transunet"):
-        score = score_one(truth, truth.copy(), convention=convention, nsd_tolerance_mm=0.0)
-        assert (score.dice, score.hd95_mm, score.assd_mm, score.nsd, score.false_negative_rate) == (1, 0, 0, 1, 0)
+    score = score_one(truth, truth.copy(), nsd_tolerance_mm=0.0)
+    assert (score.dice, score.hd95_mm, score.assd_mm, score.nsd, score.false_negative_rate) == (1, 0, 0, 1, 0)
+    for convention in ("strict", "transunet"):
+        score = score_one(truth, truth.copy(), spacing_mm=None, convention=convention)
+        assert (score.dice, score.hd95_voxels, score.false_negative_rate) == (1, 0, 0)
 
 
 @pytest.mark.parametrize(
-    ("prediction", "truth", "convention", "expected"),
-    [  # dice, hd95, assd, nsd, false-negative rate, missed, false positive
-        (0, 1, "mm", (0, math.inf, math.inf, 0, 1, True, False)),
-        (1, 0, "mm", (0, math.inf, math.inf, 0, math.nan, False, True)),
-        (0, 0, "mm", (math.nan, math.nan, math.nan, math.nan, math.nan, False, False)),
-        (0, 1, "transunet", (0, 0, math.inf, 0, 1, True, False)),
-        (1, 0, "transunet", (1, 0, math.inf, 0, math.nan, False, True)),
-        (0, 0, "transunet", (0, 0, math.nan, math.nan, math.nan, False, False)),
+    ("prediction", "truth", "convention", "spacing_mm", "expected"),
+    [  # dice, hd95_mm, assd_mm, nsd, hd95_voxels, false-negative rate, missed, false positive
+        (0, 1, "strict", SPACING_MM, (0, INF, INF, 0, NAN, 1, True, False)),
+        (1, 0, "strict", SPACING_MM, (0, INF, INF, 0, NAN, NAN, False, True)),
+        (0, 0, "strict", SPACING_MM, (NAN, NAN, NAN, NAN, NAN, NAN, False, False)),
+        (0, 1, "strict", None, (0, NAN, NAN, NAN, INF, 1, True, False)),
+        (1, 0, "strict", None, (0, NAN, NAN, NAN, INF, NAN, False, True)),
+        (0, 0, "strict", None, (NAN, NAN, NAN, NAN, NAN, NAN, False, False)),
+        (0, 1, "transunet", SPACING_MM, (0, NAN, NAN, NAN, 0, 1, True, False)),
+        (1, 0, "transunet", SPACING_MM, (1, NAN, NAN, NAN, 0, NAN, False, True)),
+        (0, 0, "transunet", SPACING_MM, (0, NAN, NAN, NAN, 0, NAN, False, False)),
+        (0, 1, "transunet", None, (0, NAN, NAN, NAN, 0, 1, True, False)),
+        (1, 0, "transunet", None, (1, NAN, NAN, NAN, 0, NAN, False, True)),
+        (0, 0, "transunet", None, (0, NAN, NAN, NAN, 0, NAN, False, False)),
     ],
 )
-def test_missed_false_and_absent_structures(prediction, truth, convention, expected):
+def test_missed_false_and_absent_structures(prediction, truth, convention, spacing_mm, expected):
     organ = box((2, 2, 2), (3, 3, 3))
-    score = score_one(organ * np.uint8(prediction), organ * np.uint8(truth), convention=convention)
-    assert list(asdict(score).values())[1:8] == pytest.approx(list(expected), nan_ok=True)
-    assert score.truth_ml == pytest.approx(truth * 27 * VOXEL_ML)
-    assert score.predicted_ml == pytest.approx(prediction * 27 * VOXEL_ML)
+    score = score_one(organ * np.uint8(prediction), organ * np.uint8(truth), spacing_mm, convention=convention)
+    found = (score.dice, score.hd95_mm, score.assd_mm, score.nsd, score.hd95_voxels, score.false_negative_rate)
+    assert [*found, score.missed, score.false_positive] == pytest.approx(list(expected), nan_ok=True)
+    voxel_ml = NAN if spacing_mm is None else VOXEL_ML
+    assert score.truth_ml == pytest.approx(truth * 27 * voxel_ml, nan_ok=True)
+    assert score.predicted_ml == pytest.approx(prediction * 27 * voxel_ml, nan_ok=True)
+
+
+def medpy_percase(prediction, truth):
+    """`calculate_metric_percase` of TransUNet's utils.py, from its definition: MedPy's dc and hd95 of two masks."""
+    if prediction.sum() > 0 and truth.sum() > 0:
+        there, back = distances_mm(prediction, truth, (1.0, 1.0, 1.0))
+        dice = 2 * np.sum(prediction & truth, dtype=float) / (prediction.sum() + truth.sum())
+        return dice, np.percentile(np.hstack([there, back]), 95)
+    return (1, 0) if prediction.sum() > 0 else (0, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(volumes(), st.booleans(), st.booleans())
+def test_the_transunet_convention_is_that_of_its_code(pair, predicted, there):
+    prediction, truth = pair[0] * np.uint8(predicted), pair[1] * np.uint8(there)
+    score = score_one(prediction, truth, convention="transunet")
+    assert (score.dice, score.hd95_voxels) == pytest.approx(medpy_percase(prediction, truth))
 
 
 def test_structures_are_scored_apart_and_in_the_order_of_the_classes():
@@ -192,16 +219,20 @@ def test_agrees_with_monai(pair, spacing_mm, tolerance_mm):
 @given(volumes(), spacings, st.floats(0.0, 8.0))
 def test_agrees_with_brute_force_in_both_conventions(pair, spacing_mm, tolerance):
     overlap = 2 * np.sum(pair[0] & pair[1], dtype=float) / np.sum(pair, dtype=float)
-    for convention, step in (("mm", spacing_mm), ("transunet", (1.0, 1.0, 1.0))):
-        score = score_one(*pair, spacing_mm=spacing_mm, nsd_tolerance_mm=tolerance, convention=convention)
-        there, back = distances_mm(*pair, step)
-        pooled = np.hstack([there, back])  # MedPy's hd95: both directions at once
-        larger = max(np.percentile(there, 95), np.percentile(back, 95))
-        assert score.dice == pytest.approx(overlap)
-        assert score.hd95_mm == pytest.approx(larger if convention == "mm" else np.percentile(pooled, 95), rel=1e-9)
-        assert score.assd_mm == pytest.approx(pooled.mean(), rel=1e-9)
-        near = np.abs(pooled - tolerance) < 1e-5  # rounding may put these on either side
-        assert abs(score.nsd - np.mean(pooled <= tolerance)) <= near.mean() + 1e-12
+    score = score_one(*pair, spacing_mm=spacing_mm, nsd_tolerance_mm=tolerance)
+    there, back = distances_mm(*pair, spacing_mm)
+    both = np.hstack([there, back])
+    assert score.dice == pytest.approx(overlap)
+    assert score.hd95_mm == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)), rel=1e-9)
+    assert score.assd_mm == pytest.approx(both.mean(), rel=1e-9)
+    near = np.abs(both - tolerance) < 1e-5  # rounding may put these on either side
+    assert abs(score.nsd - np.mean(both <= tolerance)) <= near.mean() + 1e-12
+
+    there, back = distances_mm(*pair, (1.0, 1.0, 1.0))
+    larger, pooled = max(np.percentile(there, 95), np.percentile(back, 95)), np.percentile(np.hstack([there, back]), 95)
+    for convention, expected in (("strict", larger), ("transunet", pooled)):
+        score = score_one(*pair, spacing_mm=None, convention=convention)
+        assert (score.dice, score.hd95_voxels) == pytest.approx((overlap, expected), rel=1e-9)
 
 
 def test_the_conventions_differ_where_the_definitions_do():
@@ -210,7 +241,8 @@ def test_the_conventions_differ_where_the_definitions_do():
     prediction = truth.copy()
     prediction[12, 2, 2:12] = 1
     assert score_one(prediction, truth).hd95_mm == pytest.approx(11 * 3.0)
-    assert score_one(prediction, truth, convention="transunet").hd95_mm == 0
+    assert score_one(prediction, truth, spacing_mm=None).hd95_voxels == pytest.approx(11)
+    assert score_one(prediction, truth, convention="transunet").hd95_voxels == 0
 
 
 @settings(max_examples=30, deadline=None)
@@ -233,11 +265,25 @@ def test_distances_scale_with_the_spacing(pair, spacing_mm, factor):
     assert (scaled.dice, scaled.nsd) == (score.dice, score.nsd)
 
 
-def test_the_transunet_convention_counts_voxels_but_keeps_ml():
+@pytest.mark.parametrize(
+    ("convention", "spacing_mm"), [("transunet", SPACING_MM), ("transunet", None), ("strict", None)]
+)
+def test_distances_are_in_voxels_where_mm_are_not_wanted_or_not_known(convention, spacing_mm):
     truth, prediction = box((2, 2, 2), (1, 5, 5)), box((4, 2, 2), (1, 5, 5))
-    score = score_one(prediction, truth, convention="transunet", nsd_tolerance_mm=2.0)
-    assert (score.hd95_mm, score.assd_mm, score.nsd) == (2, 2, 1)
-    assert score.truth_ml == pytest.approx(25 * VOXEL_ML)
+    score = score_one(prediction, truth, spacing_mm, convention=convention)
+    assert score.hd95_voxels == 2
+    assert all(math.isnan(number) for number in (score.hd95_mm, score.assd_mm, score.nsd))
+    assert score.truth_ml == pytest.approx(25 * VOXEL_ML if spacing_mm else NAN, nan_ok=True)
+
+
+def test_hd95_between_two_voxels_takes_the_rank_between_neighbours():
+    # Twenty predicted voxels on a line, the truth its first: distances 0, 1, ... 19 there and 0 back. The 95th
+    # percentile of 20 numbers lies at rank 0.95 * 19 = 18.05, that of all 21 at rank 0.95 * 20 = 19 of 0, 0, 1, ... 19.
+    truth, prediction = np.zeros((2, 1, 1, 24), np.uint8)
+    truth[0, 0, 2], prediction[0, 0, 2:22] = 1, 1
+    assert score_one(prediction, truth, spacing_mm=(1.0, 1.0, 0.5)).hd95_mm == pytest.approx(18.05 * 0.5)
+    assert score_one(prediction, truth, spacing_mm=None).hd95_voxels == pytest.approx(18.05)
+    assert score_one(prediction, truth, convention="transunet").hd95_voxels == pytest.approx(18)
 
 
 def summary_of(*pairs):
@@ -269,6 +315,18 @@ def test_a_summary_counts_a_missed_structure_and_not_an_absent_one():
     assert organ["false_negative_rate"]["mean"] == 0.75
     assert organ["truth_ml"]["count"] == 6
     assert summary["overall"] == organ
+
+
+def test_an_absent_structure_is_counted_also_where_no_volume_is_known():
+    truth = box((2, 2, 2), (1, 5, 5))
+    pairs = [(EMPTY, EMPTY), (EMPTY, truth), (truth, EMPTY), (truth, truth)]
+    for convention in ("strict", "transunet"):
+        scores = {str(case): score_case(*pair, CLASSES, None, convention=convention) for case, pair in enumerate(pairs)}
+        organ = summarise(scores)["structures"]["organ"]
+        assert (organ["missed"], organ["false_positive"], organ["absent"]) == (1, 1, 1)
+        assert organ["truth_ml"]["count"] == organ["hd95_mm"]["count"] == 0
+    assert organ["dice"]["mean"] == 0.5  # TransUNet's: the absent 0, the missed 0, the false 1, the perfect 1
+    assert organ["hd95_voxels"] == {"mean": 0, "std": 0, "median": 0, "count": 4, "infinite": 0}
 
 
 def test_a_summary_is_none_where_infinity_or_nothing_counted():
@@ -326,7 +384,7 @@ def as_a_user():
         ({"classes": ("background", "organ", "organ")}, ConfigError, "distinct names"),
         ({"nsd_tolerance_mm": -1.0}, ConfigError, "not negative, got -1.0"),
         ({"nsd_tolerance_mm": math.inf}, ConfigError, "must be finite"),
-        ({"convention": "voxels"}, ConfigError, "'mm', 'transunet'.*got 'voxels'"),
+        ({"convention": "voxels"}, ConfigError, "'strict', 'transunet'.*got 'voxels'"),
     ],
 )
 def test_bad_input_is_refused_with_the_rule_and_the_value(changes, error, message):

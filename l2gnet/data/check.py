@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from l2gnet.data import acdc, decathlon
+from l2gnet.data import acdc, decathlon, synapse
 from l2gnet.data.scan import Scan, ScanFolder
 from l2gnet.data.volume import require_same_grid, volume_error
 from l2gnet.errors import VolumeError
@@ -55,7 +55,12 @@ def check(data_dir: str | Path) -> Report:
         return _report("decathlon", folders, notes)
     if acdc.is_acdc(data_dir):
         return _report("acdc", [acdc.find_scans(data_dir)], [])
-    rule = "the folder must hold patientNNN folders (acdc), or a dataset.json beside imagesTr and labelsTr (decathlon)"
+    if synapse.is_synapse(data_dir):
+        return _report("synapse", [synapse.find_scans(data_dir)], [])
+    rule = (
+        "the folder must hold a dataset.json beside imagesTr and labelsTr (decathlon), patientNNN folders (acdc), "
+        "or imgNNNN and labelNNNN.nii.gz, or train_npz and test_vol_h5 (synapse)"
+    )
     names = sorted(path.name for path in data_dir.iterdir())
     raise volume_error(data_dir, rule, ", ".join(names[:5]) or "nothing", "name the folder in which these lie")
 
@@ -77,10 +82,15 @@ def _report(kind: str, folders: Sequence[ScanFolder], notes: list[str]) -> Repor
         image = attempt(scan.read_image)
         labels = attempt(scan.read_labels) if scan.label else None
         if image:
-            spacings_mm.append(image.spacing_mm)
+            if image.has_mm:
+                spacings_mm.append(image.spacing_mm)
+            else:
+                notes.append(
+                    "prepared by others, without voxel size: distances are scored in voxels, volumes not at all"
+                )
             volumes[scan.name] = image.shape[0]
         if image and labels:
-            attempt(require_same_grid, image, labels, *scan.files)
+            attempt(require_same_grid, image, labels, scan.image, scan.label)
         if labels:
             absent = [name for label, name in enumerate(scan.classes) if not (labels.array == label).any()]
             notes += [f"{scan.name}: no {name} in the mask" for name in absent]

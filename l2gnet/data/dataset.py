@@ -7,14 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from l2gnet.data import acdc, decathlon, phantom
-from l2gnet.data.scan import Scan, ScanFolder, split_patients
-from l2gnet.data.volume import Volume
+from l2gnet.data import acdc, decathlon, phantom, synapse
+from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder, split_patients
+from l2gnet.data.volume import Volume, volume_error
 from l2gnet.errors import ConfigError
 from l2gnet.settings import TrainSettings
 from l2gnet.shapes import Float32, UInt8
-
-ABDOMEN_HU = (-125.0, 275.0)  # the window of soft tissue that TransUNet and its successors use, arXiv 2102.04306
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,8 @@ def open_dataset(settings: TrainSettings) -> DataSet:
     match settings.data:
         case "acdc":
             return _from_folder(settings, acdc.find_scans(settings.data_dir))
+        case "synapse":
+            return _from_folder(settings, synapse.find_scans(settings.data_dir))
         case "decathlon":
             return _from_folder(settings, decathlon.find_scans(settings.data_dir, settings.channel))
         case "phantom" | "phantom-abdomen":
@@ -70,13 +70,7 @@ def _from_folder(settings: TrainSettings, folder: ScanFolder) -> DataSet:
     if folder.problems:
         raise folder.problems[0]
     scans = [scan for scan in folder.scans if scan.label is not None]
-    patients = len({scan.patient for scan in scans})
-    held_out = settings.validation_patients
-    if held_out >= patients:
-        raise ConfigError(
-            f"{settings.data_dir}: validation_patients must be below the {patients} patients with masks, got {held_out}"
-        )
-    _, validation = split_patients(scans, (patients - held_out, held_out), seed=settings.split_seed)
+    validation = _held_out(settings, folder, scans)
     cases = [_case(scan) for scan in scans]
     return DataSet(
         name=folder.name,
@@ -84,8 +78,23 @@ def _from_folder(settings: TrainSettings, folder: ScanFolder) -> DataSet:
         training=tuple(case for case in cases if case.patient not in validation),
         validation=tuple(case for case in cases if case.patient in validation),
         citation=folder.citation,
-        window=settings.window_range or (ABDOMEN_HU if folder.ct else None),
+        window=settings.window_range or folder.window,
     )
+
+
+def _held_out(settings: TrainSettings, folder: ScanFolder, scans: list[Scan]) -> frozenset[str]:
+    """The patients to validate on: those of the data set's own split, or else as many as the settings say."""
+    patients, wanted = {scan.patient for scan in scans}, settings.validation_patients
+    if folder.test_patients:
+        if not folder.test_patients & patients or folder.test_patients >= patients:
+            rule = f"{folder.name} with masks must hold patients of its test list ({min(folder.test_patients)} ...)"
+            found = ", ".join(sorted(patients)) or "none"
+            raise volume_error(settings.data_dir, f"{rule} and others", found, "copy the whole data set")
+        return folder.test_patients & patients
+    if wanted >= len(patients):
+        rule = f"validation_patients must be below the {len(patients)} patients with masks"
+        raise ConfigError(f"{settings.data_dir}: {rule}, got {wanted}")
+    return frozenset(split_patients(scans, (len(patients) - wanted, wanted), seed=settings.split_seed)[1])
 
 
 def _case(scan: Scan) -> Case:

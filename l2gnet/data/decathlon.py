@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from l2gnet.data.scan import Scan, ScanFolder
+from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder
 from l2gnet.data.volume import volume_error
 from l2gnet.errors import ConfigError, VolumeError
 
@@ -69,7 +69,7 @@ def find_scans(data_dir: str | Path, channel: str = "") -> ScanFolder:
         scans=tuple(scans[name] for name in sorted(scans)),
         problems=tuple(problems),
         citation=reference if isinstance(reference, str) and reference else "as the owner of the data asks",
-        ct=channels[number].casefold() == "ct",
+        window=ABDOMEN_HU if channels[number].casefold() == "ct" else None,
     )
 
 

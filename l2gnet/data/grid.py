@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from l2gnet.data.volume import Volume
+from l2gnet.errors import VolumeError
 from l2gnet.shapes import Float, Float32, UInt8
 
 _AT_ONCE = 8  # slices
@@ -66,6 +67,11 @@ class Grid:
     def _resampled_size(self, scan: Volume) -> tuple[int, int]:
         if self.spacing_mm == 0:
             return self.size_px, self.size_px
+        if not scan.has_mm:
+            raise VolumeError(
+                f"a scan of unknown voxel size cannot be resampled to spacing_mm = {self.spacing_mm}; "
+                "set spacing_mm to 0, which fits its whole slices"
+            )
         _, height, width = scan.shape
         _, row_mm, column_mm = scan.spacing_mm
         return max(1, round(height * row_mm / self.spacing_mm)), max(1, round(width * column_mm / self.spacing_mm))

@@ -9,6 +9,8 @@ import numpy as np
 from l2gnet.data.volume import Volume, read_labels, read_volume, require_same_grid, volume_error
 from l2gnet.errors import ConfigError, VolumeError
 
+ABDOMEN_HU = (-125.0, 275.0)  # the window of soft tissue that TransUNet and its successors use, arXiv 2102.04306
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -54,7 +56,7 @@ class Scan:
     def read(self) -> tuple[Volume, Volume]:
         """The scan and its label map; raises VolumeError also where the two do not lie on one grid."""
         image, labels = self.read_image(), self.read_labels()
-        require_same_grid(image, labels, *self.files)
+        require_same_grid(image, labels, self.image, self.label or self.image)
         return image, labels
 
 
@@ -62,8 +64,8 @@ class Scan:
 class ScanFolder:
     """What a data folder holds, before any voxel is read; each of `problems` keeps a scan out of `scans`.
 
-    `ct` says that grey values are Hounsfield units. `test_patients` are those that the data set's own split holds
-    out; empty where it has none.
+    `window` is the intensity range to look at, where grey values have a unit, as in CT. `test_patients` are those
+    that the data set's own split holds out; empty where it has none.
     """
 
     name: str
@@ -71,7 +73,7 @@ class ScanFolder:
     scans: tuple[Scan, ...]
     problems: tuple[VolumeError, ...]
     citation: str
-    ct: bool = False
+    window: tuple[float, float] | None = None
     test_patients: frozenset[str] = frozenset()
 
 

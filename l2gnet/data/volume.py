@@ -25,7 +25,7 @@ from l2gnet.shapes import Float, Num, UInt8
 
 Plane = Literal["axial", "coronal", "sagittal", "acquired"]
 PLANES = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}  # world directions of (D, H, W)
-_MAX_BYTES = 2 * 2**30  # of one volume, as stored and as float32
+MAX_BYTES = 2 * 2**30  # of one volume, as stored and as float32
 _DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib, technical details)
 _QFORM = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 _GEOMETRY = (*_QFORM, "sform_code", "srow_x", "srow_y", "srow_z", "xyzt_units")
@@ -36,12 +36,14 @@ class Volume:
     """A scan or label map (D H W) in display order, with the affine from voxel index (d, h, w, 1) to world RAS in mm.
 
     `stored` holds the geometry fields (and nothing else) of the header the volume was read with, so that
-    `write_labels` can put labels back on that file's axes; None for a volume that was never a file.
+    `write_labels` can put labels back on that file's axes; None for a volume that was never a file. `has_mm` is False
+    where nobody knows the voxel size: affine and spacing are then in voxels.
     """
 
     array: Num[np.ndarray, "D H W"]
     affine: Float[np.ndarray, "4 4"]
     stored: nib.Nifti1Header | None = None
+    has_mm: bool = True
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -64,7 +66,7 @@ class Volume:
         """The same voxels with (D, H, W) along other world directions, as in "SPL": no longer in a file's order."""
         transform = ornt_transform(_nearest_axes(self.affine), axcodes2ornt(axes))
         array = np.ascontiguousarray(apply_orientation(self.array, transform))
-        return Volume(array, self.affine @ inv_ornt_aff(transform, self.array.shape))
+        return replace(self, array=array, affine=self.affine @ inv_ornt_aff(transform, self.array.shape), stored=None)
 
     def like(self, array: Num[np.ndarray, "..."]) -> "Volume":
         """Return another array on this grid; raises VolumeError where the shapes differ."""
@@ -98,7 +100,7 @@ def read_labels(path: str | Path) -> Volume:
     """
     path = Path(path)
     voxels, affine, geometry = _load(path)
-    return displayed(_exact_labels(path, voxels[..., 0]), affine, geometry)
+    return displayed(exact_labels(path, voxels[..., 0]), affine, geometry)
 
 
 def write_labels(path: str | Path, labels: Volume, *later: Volume) -> None:
@@ -108,13 +110,13 @@ def write_labels(path: str | Path, labels: Volume, *later: Volume) -> None:
     of it is written. Raises VolumeError for another suffix, labels outside 0..255 or a file that cannot be written.
     """
     path = _nifti_path(path)
-    array = np.stack([_exact_labels(path, frame.array) for frame in (labels, *later)], axis=3)
+    array = np.stack([exact_labels(path, frame.array) for frame in (labels, *later)], axis=3)
     array = array if later else array[..., 0]
     if labels.stored is None:
         header = nib.Nifti1Header()
         header.set_qform(labels.affine, code="unknown")  # sets the voxel sizes
         header.set_sform(labels.affine, code="scanner")
-        header.set_xyzt_units("mm")
+        header.set_xyzt_units("mm" if labels.has_mm else "unknown")
         array_stored = array
     else:
         header = labels.stored.copy()
@@ -187,14 +189,14 @@ def _load(
             if end > (size * _DEFLATE_RATIO if zipped else size):
                 value = f"{size} bytes{' compressed' if zipped else ''} for {shape} voxels of {dtype.name}"
                 raise volume_error(path, "the file must hold what its header claims", value, "copy or export it again")
-            if max(end, 4 * count) > _MAX_BYTES:
-                rule = f"a volume may take {_MAX_BYTES // 2**30} GiB as float32"
+            if max(end, 4 * count) > MAX_BYTES:
+                rule = f"a volume may take {MAX_BYTES // 2**30} GiB as float32"
                 raise volume_error(path, rule, f"{shape} voxels of {dtype.name}", "crop or resample it first")
             geometry = _geometry(header)
             affine = _world_affine(path, geometry)
             stream.seek(offset)
             data = stream.read(count * dtype.itemsize)
-            while stream.tell() < _MAX_BYTES and stream.read(2**20):
+            while stream.tell() < MAX_BYTES and stream.read(2**20):
                 pass  # on to the end of the file, where gzip compares its checksum
     except (OSError, EOFError, zlib.error) as error:
         raise volume_error(path, "the file must be readable to its end", error, "copy or export it again") from error
@@ -312,7 +314,8 @@ def _nearest_axes(affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 2"]:
     return io_orientation(tilt @ affine)
 
 
-def _exact_labels(path: Path, values: Num[np.ndarray, "_ _ _"]) -> UInt8[np.ndarray, "_ _ _"]:
+def exact_labels(path: Path, values: Num[np.ndarray, "_ _ _"]) -> UInt8[np.ndarray, "_ _ _"]:
+    """The values of a label map as uint8; raises VolumeError, naming the file, unless all are integers in 0..255."""
     with np.errstate(invalid="ignore"):
         wrong = ~((values >= 0) & (values <= 255) & (values == np.floor(values)))
     if wrong.any():

@@ -96,7 +96,8 @@ def first_value(scan):
 
 def test_a_decathlon_folder_gives_its_training_cases(decathlon):
     folder = find_scans(decathlon)
-    assert (folder.name, folder.classes, folder.ct) == ("Spleen", ("background", "spleen", "tumour"), True)
+    assert (folder.name, folder.classes) == ("Spleen", ("background", "spleen", "tumour"))
+    assert folder.window == (-125.0, 275.0)
     assert folder.citation == "Memorial Sloan Kettering Cancer Center"
     assert not folder.problems
     assert [scan.name for scan in folder.scans] == list(CASES)
@@ -111,7 +112,7 @@ def test_a_decathlon_folder_gives_its_training_cases(decathlon):
 @pytest.mark.parametrize(("channel", "values"), [("T2", [0, 1, 2]), ("ADC", [10, 11, 12]), ("1", [10, 11, 12])])
 def test_an_nnunet_folder_gives_the_channel_asked_for(nnunet, channel, values):
     folder = find_scans(nnunet, channel)
-    assert (folder.name, folder.ct) == ("decathlon", False)
+    assert (folder.name, folder.window) == ("decathlon", None)
     assert [first_value(scan) for scan in folder.scans] == values
 
 
