@@ -1,6 +1,7 @@
 """Augmentation of a whole batch, on the device that holds it, by kornia."""
 
 import kornia.augmentation as K
+import kornia.geometry.transform as G
 import torch
 from torch import nn
 
@@ -37,3 +38,30 @@ class Augmentation(nn.Module):
         """Augment images and labels alike; labels keep whole class numbers."""
         images, masks = self.geometry(images, labels[:, None].float())
         return self.intensity(images), masks[:, 0].round().long()
+
+
+class TurnOrMirror(nn.Module):
+    """What TransUNet's recipe does to square slices: half of them are turned by 0 to 3 quarters and mirrored up-down
+    or left-right, a quarter rotated by -20 to 19 whole degrees with the nearest pixel, the rest left alone.
+
+    `RandomGenerator` in the code of Chen et al. 2021, arXiv 2102.04306; there before the slice is resized, here after.
+    """
+
+    @torch.no_grad()
+    def forward(
+        self, images: Float32[torch.Tensor, "B C H W"], labels: Int64[torch.Tensor, "B H W"]
+    ) -> tuple[Float32[torch.Tensor, "B C H W"], Int64[torch.Tensor, "B H W"]]:
+        """Augment images and labels alike; what a rotation brings in is black background."""
+        both = torch.cat([images, labels[:, None].to(images)], dim=1)
+        both = torch.stack([self._changed(slice_) for slice_ in both])
+        return both[:, :-1], both[:, -1].long()
+
+    def _changed(self, slice_: Float32[torch.Tensor, "C H W"]) -> Float32[torch.Tensor, "C H W"]:
+        choice = torch.rand(()).item()
+        if choice < 0.5:
+            quarters, axis = int(torch.randint(4, ())), int(torch.randint(1, 3, ()))
+            return slice_.rot90(quarters, (1, 2)).flip(axis)
+        if choice < 0.75:
+            degrees = torch.randint(-20, 20, (1,)).to(slice_)
+            return G.rotate(slice_[None], degrees, mode="nearest")[0]
+        return slice_

@@ -43,9 +43,12 @@ class TrainSettings:
     )
     epochs: int = 10  # passes over the training slices
     batch_size: int = 16  # slices a step
-    learning_rate: float = 0.005  # peak of the one-cycle schedule (AdamW)
-    weight_decay: float = 0.01  # of AdamW
-    flips: bool = False  # mirror training slices left to right and top to bottom
+    recipe: Literal["onecycle", "transunet"] = (
+        "onecycle"  # onecycle (AdamW) or transunet (SGD, polynomial decay, its loss and augmentation)
+    )
+    learning_rate: float = 0.005  # peak of the one-cycle schedule, start of the polynomial one
+    weight_decay: float = 0.01  # of the optimiser
+    flips: bool = False  # mirror training slices left to right and top to bottom (onecycle)
     convention: Literal["strict", "transunet"] = (
         "strict"  # scores: strict (missed is infinitely far) or transunet (its edge cases, in voxels)
     )

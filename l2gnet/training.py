@@ -1,7 +1,7 @@
 """Training: one recipe for every model, on Lightning.
 
-Loss: 0.5 cross-entropy + 0.5 Dice + the bottleneck's own loss; AdamW with a one-cycle schedule. Every random
-draw of a step is decided by the seed and the step, so that a run does not depend on how it was interrupted.
+The loss of the recipe (`recipes.py`) plus the bottleneck's own. Every random draw of a step is decided by the seed
+and the step, so that a run does not depend on how it was interrupted.
 """
 
 import importlib.util
@@ -19,11 +19,9 @@ import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from monai.losses import DiceCELoss
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from l2gnet.augmentation import Augmentation
 from l2gnet.checkpoint import ModelCard, save_checkpoint
 from l2gnet.codebook import codebook_usage
 from l2gnet.data.dataset import DataSet, open_dataset
@@ -35,6 +33,7 @@ from l2gnet.history import History
 from l2gnet.inference import network_input
 from l2gnet.models import build_model
 from l2gnet.models.backbone import SegmentationUNet, Trace
+from l2gnet.recipes import build_augmentation, build_loss, build_optimiser
 from l2gnet.settings import TrainSettings
 from l2gnet.shapes import Float, Int64
 
@@ -125,8 +124,8 @@ class SegmentationTask(pl.LightningModule):
         super().__init__()
         self.settings, self.classes, self.validation_cases = settings, classes, validation_cases
         self.model = build_model(settings.model, **settings.model_settings(len(classes)))
-        self.augmentation = Augmentation(flips=settings.flips)
-        self.segmentation_loss = DiceCELoss(softmax=True, to_onehot_y=True, lambda_dice=0.5, lambda_ce=0.5)
+        self.augmentation = build_augmentation(settings)
+        self.segmentation_loss = build_loss(settings)
         self._codes: list[Tensor] = []
         self._overlap: Tensor
 
@@ -177,14 +176,10 @@ class SegmentationTask(pl.LightningModule):
             self._codes = []
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW with a one-cycle schedule over all steps."""
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        """The recipe's optimiser, and its schedule over all steps."""
+        return build_optimiser(
+            self.settings, self.model.parameters(), steps=int(self.trainer.estimated_stepping_batches)
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.settings.learning_rate, total_steps=int(self.trainer.estimated_stepping_batches)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _log_latent(self, trace: Trace) -> None:
         if trace.latent.codes is not None:

@@ -26,7 +26,10 @@ TINY = {
 }
 FORMS = {
     "synapse": (folders.write_raw_synapse, {}),
-    "synapse prepared": (folders.write_prepared_synapse, {"spacing_mm": 0.0}),
+    "synapse prepared": (
+        folders.write_prepared_synapse,
+        {"spacing_mm": 0.0, "recipe": "transunet", "learning_rate": 0.01, "weight_decay": 1e-4},
+    ),
     "decathlon": (folders.write_decathlon, {}),
     "decathlon nnunet": (folders.write_nnunet, {"channel": "T2", "spacing_mm": 0.0, "convention": "transunet"}),
 }
