@@ -1,4 +1,4 @@
-"""What the README shows works: its Python is run, its commands too, on a data set in ACDC's format."""
+"""What the README shows works: its Python is run, its commands too, on data sets in the formats it names."""
 
 import json
 import re
@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import folders
 import nibabel as nib
 import numpy as np
 import pytest
 
 from l2gnet.data.phantom import make_heart
+from l2gnet.data.synapse import CLASSES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -59,7 +61,17 @@ def test_every_command_shown_is_tested():
     made = {line.removeprefix("make ") for line in COMMANDS if line.startswith("make ")}
     assert made == {"demo", "lab", "test"}
     assert re.search(r"^\.PHONY: demo test lab", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    tested = ("data check", "data prepare", "run notebooks/01_train.ipynb", "train --help", "train --model", "info")
+    tested = (
+        "data check path/to/acdc",
+        "data check path/to/task",
+        "data prepare",
+        "run notebooks/01_train.ipynb --profile acdc-cpu",
+        "run notebooks/01_train.ipynb -p data decathlon",
+        "run notebooks/01_train.ipynb --profile synapse-transunet",
+        "train --help",
+        "train --model",
+        "info",
+    )
     for start in tested:
         command(f"l2gnet {start}")
     assert len(COMMANDS) == len(made) + len(tested)
@@ -80,7 +92,7 @@ def test_every_file_shown_exists():
 
 
 def test_data_check(desk):
-    assert "3 patients" in run(desk, command("l2gnet data check"))
+    assert "3 patients" in run(desk, command("l2gnet data check path/to/acdc"))
 
 
 def test_data_prepare(desk):
@@ -92,7 +104,7 @@ def test_data_prepare(desk):
 @pytest.mark.slow
 def test_the_main_job_on_files_in_acdcs_format(desk):
     parameters = [word for name, value in TINY.items() for word in ("-p", name, value)]
-    out = run(desk, command("l2gnet run"), *parameters)
+    out = run(desk, command("l2gnet run notebooks/01_train.ipynb --profile acdc-cpu"), *parameters)
     run_dir = desk / re.search(r"run folder: (\S+)", out).group(1)
     names = {file.name for file in run_dir.iterdir()}
     table = re.search(r"\| file \| what it is \|\n(.*?)\n\n", README, re.DOTALL).group(1)
@@ -105,6 +117,41 @@ def test_the_main_job_on_files_in_acdcs_format(desk):
     assert metrics["data"] == "acdc"
     assert {"all", "ED", "ES"} <= metrics.keys()
     assert metrics["all"]["cases"] == 2
+
+
+@pytest.mark.slow
+def test_ones_own_data_in_the_folder_described(desk):
+    task = desk / "path/to/task"
+    task.mkdir()
+    description = re.search(r"```json\n(.*?)```", README, re.DOTALL).group(1)
+    (task / "dataset.json").write_text(description)
+    classes = json.loads(description)["labels"]
+    for number in (1, 2, 3):
+        image, label = folders.abdomen(number)
+        labels = np.zeros_like(label)
+        for organ in set(classes) - {"background"}:
+            labels[label == CLASSES.index(organ)] = classes[organ]
+        folders.save(task / "imagesTr" / f"case{number}_0000.nii.gz", image.astype(np.int16))
+        folders.save(task / "labelsTr" / f"case{number}.nii.gz", labels)
+    checked = run(desk, command("l2gnet data check path/to/task"))
+    assert "3 patients" in checked
+    assert f"classes: {', '.join(classes)}" in checked
+    parameters = [word for name, value in {**TINY, "size_px": 48}.items() for word in ("-p", name, value)]
+    out = run(desk, command("l2gnet run notebooks/01_train.ipynb -p data decathlon"), *parameters)
+    metrics = json.loads((desk / re.search(r"run folder: (\S+)", out).group(1) / "metrics.json").read_text())
+    assert list(metrics["all"]["structures"]) == ["liver", "gallbladder"]
+
+
+@pytest.mark.slow
+def test_synapse_by_transunets_recipe(desk):
+    folders.write_prepared_synapse(desk / "path/to/synapse")
+    tiny = {"size_px": 48, "width": 4, "epochs": 1, "accelerator": "cpu"}
+    parameters = [word for name, value in tiny.items() for word in ("-p", name, value)]
+    out = run(desk, command("l2gnet run notebooks/01_train.ipynb --profile synapse-transunet"), *parameters)
+    metrics = json.loads((desk / re.search(r"run folder: (\S+)", out).group(1) / "metrics.json").read_text())
+    assert metrics["convention"] == "transunet"
+    assert metrics["all"]["overall"]["hd95_voxels"]["count"] == 8
+    assert metrics["all"]["overall"]["hd95_mm"]["count"] == 0
 
 
 @pytest.mark.slow
