@@ -1,0 +1,240 @@
+"""Compare finished runs as a reviewer would: spread over seeds, paired tests over patients, and plain words.
+
+The patient is the unit: a patient's volumes (phases) and the seeds of a model are averaged before anything is
+tested, since they do not vary independently. Tests are Wilcoxon's signed-rank with Holm's correction (Scandinavian
+Journal of Statistics 6, 1979) over all of a table; the effect is the matched-pairs rank-biserial correlation
+(Kerby 2014, doi:10.2466/11.IT.3.1), its interval and that of the difference from a bootstrap over patients.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from l2gnet.errors import ConfigError
+from l2gnet.files import read_json
+from l2gnet.shapes import Float
+
+_FREE = ("seed", "resume", "data_dir", "cache_dir")  # settings in which comparable runs may differ
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of `scores.csv`: its name in print, which way is better, and how differences are averaged.
+
+    Distances may be infinite (a missed structure), and then have no mean difference, but a median one.
+    """
+
+    label: str
+    better: Literal["higher", "lower"]
+    centre: Literal["mean", "median"]
+
+
+METRICS = {
+    "dice": Metric("Dice", "higher", "mean"),
+    "hd95_mm": Metric("HD95 (mm)", "lower", "median"),
+    "false_negative_rate": Metric("false-negative rate", "lower", "mean"),
+}
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run folder that was read: its settings, and the score of every structure of every volume."""
+
+    folder: Path
+    settings: dict[str, Any]
+    scores: pd.DataFrame
+
+
+def read_runs(*folders: str | Path) -> list[FinishedRun]:
+    """Every finished run in these folders and below them, by name.
+
+    Raises:
+        ConfigError: there is none, or one was written by an older version.
+    """
+    found = sorted({path.parent for folder in folders for path in Path(folder).rglob("scores.csv")})
+    runs = []
+    for folder in found:
+        scores = pd.read_csv(folder / "scores.csv")
+        if "patient" not in scores:
+            raise ConfigError(f"{folder}/scores.csv must name the patient of each row; run it again")
+        runs.append(FinishedRun(folder, read_json(folder / "config.json"), scores))
+    if not runs:
+        raise ConfigError(
+            f"{', '.join(map(str, folders))}: there must be a finished run, found none; see `l2gnet sweep`"
+        )
+    return runs
+
+
+def score_frame(runs: Sequence[FinishedRun], by: str = "model") -> pd.DataFrame:
+    """All scores of runs that differ in the setting `by` and in their seed only, with columns `by`, `seed`, `run`.
+
+    Raises:
+        ConfigError: the runs differ in something else, so that a comparison would mean nothing; or one was run twice.
+    """
+    first, *others = runs
+    for run in others:
+        names = sorted((first.settings.keys() | run.settings.keys()) - {by, *_FREE})
+        changed = [name for name in names if first.settings.get(name) != run.settings.get(name)]
+        if changed:
+            what = ", ".join(f"{name} {first.settings.get(name)!r} and {run.settings.get(name)!r}" for name in changed)
+            raise ConfigError(
+                f"runs must differ in {by} and seed only, but {first.folder} and {run.folder} have {what}"
+            )
+    keys = [(run.settings[by], run.settings["seed"]) for run in runs]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ConfigError(f"each {by} and seed must be there once, got {twice} several times; leave older runs out")
+    parts = [
+        run.scores.assign(**{by: run.settings[by], "seed": run.settings["seed"], "run": str(run.folder)})
+        for run in runs
+    ]
+    frame = pd.concat(parts, ignore_index=True)
+    patients = frame.groupby([by, "seed"])["patient"].agg(lambda names: tuple(sorted(set(names))))
+    if patients.nunique() > 1:
+        raise ConfigError("runs must score the same patients, but these do not; give them one split_seed")
+    return frame
+
+
+def seed_spread(frame: pd.DataFrame, metric: str, by: str = "model") -> pd.DataFrame:
+    """Each seed's mean over all volumes, then its mean, standard deviation and range over seeds.
+
+    A row a structure and one for all, for each value of `by`. Infinite distances are left out of the means and
+    counted in the column `infinite`, out of `count`.
+    """
+    rows = []
+    for structure, part in [*frame.groupby("structure", sort=False), ("all structures", frame)]:
+        for value, runs in part.groupby(by, sort=False):
+            finite = runs[np.isfinite(runs[metric])]
+            seeds = finite.groupby("seed")[metric].mean()
+            rows.append(
+                {
+                    "structure": structure,
+                    by: value,
+                    "seeds": runs["seed"].nunique(),
+                    "mean": seeds.mean(),
+                    "std": seeds.std(),  # of the sample: nan for one seed
+                    "lowest": seeds.min(),
+                    "highest": seeds.max(),
+                    "infinite": int(np.isinf(runs[metric]).sum()),
+                    "count": int(runs[metric].notna().sum()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def patient_means(frame: pd.DataFrame, metric: str, by: str = "model") -> pd.DataFrame:
+    """One row a patient, one column for each value of `by`: the mean over seeds, volumes and structures.
+
+    A patient with an infinite distance anywhere has an infinite mean; structures that a volume lacks do not count.
+    """
+    with np.errstate(invalid="ignore"):
+        means = frame.dropna(subset=[metric]).groupby(["patient", by], sort=False)[metric].mean()
+    return means.unstack(by).dropna()
+
+
+def compare(
+    frame: pd.DataFrame,
+    reference: str,
+    metrics: Sequence[str] = tuple(METRICS),
+    *,
+    by: str = "model",
+    level: float = 0.05,
+    resamples: int = 2000,
+) -> pd.DataFrame:
+    """Test `reference` against every other value of `by`, for each metric, over the same patients.
+
+    Returns a row a test: the difference (reference minus other) and its 95 % interval, the effect (1: the reference
+    is better in every patient, -1: worse in every one) and its interval, p, Holm's p, and the verdict in words.
+
+    Raises:
+        ConfigError: there is no such reference, or nothing to compare it with.
+    """
+    values = list(dict.fromkeys(frame[by]))
+    if reference not in values or len(values) < 2:
+        raise ConfigError(f"reference must be one of at least two values of {by}, got {reference!r} of {values}")
+    rows = []
+    for name, other in itertools.product(metrics, (value for value in values if value != reference)):
+        metric, means = METRICS[name], patient_means(frame, name, by)
+        differences = _differences(means[reference].to_numpy(), means[other].to_numpy())
+        gains = differences if metric.better == "higher" else -differences
+        centre = np.mean if metric.centre == "mean" else np.median
+        low, high = _interval(differences, centre, resamples)
+        effect_low, effect_high = _interval(gains, rank_biserial, resamples)
+        rows.append(
+            {
+                "metric": metric.label,
+                "against": other,
+                "patients": len(differences),
+                "difference": float(centre(differences)),
+                "low": low,
+                "high": high,
+                "effect": rank_biserial(gains),
+                "effect_low": effect_low,
+                "effect_high": effect_high,
+                "p": signed_rank_p(differences),
+            }
+        )
+    table = pd.DataFrame(rows)
+    table["p_holm"] = holm(table["p"].to_numpy())
+    table["verdict"] = [_verdict(row, reference, level, len(table)) for _, row in table.iterrows()]
+    return table
+
+
+def holm(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
+    """P values corrected for their number: step down, smallest first (Holm 1979)."""
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
+    corrected = np.empty_like(stepped)
+    corrected[order] = stepped
+    return corrected
+
+
+def signed_rank_p(differences: Float[np.ndarray, " patients"]) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test; differences may be infinite, and zeros are left out."""
+    ranked = _ranks_only(differences)
+    return float(stats.wilcoxon(ranked).pvalue) if len(ranked) else 1.0
+
+
+def rank_biserial(gains: Float[np.ndarray, " patients"]) -> float:
+    """Rank sum of the gains less that of the losses, as a share of both: -1 to 1, and 0 if nothing differs."""
+    ranked = _ranks_only(gains)
+    ranks = stats.rankdata(np.abs(ranked))
+    return float((np.sign(ranked) * ranks).sum() / ranks.sum()) if len(ranked) else 0.0
+
+
+def _differences(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Paired differences; two infinite distances are equally bad."""
+    with np.errstate(invalid="ignore"):
+        return np.where(a == b, 0.0, a - b)
+
+
+def _ranks_only(differences: Float[np.ndarray, " n"]) -> Float[np.ndarray, " kept"]:
+    """Differences that are not zero, infinite ones put beyond all finite ones: enough for anything that ranks."""
+    kept = differences[differences != 0]
+    finite = np.abs(kept[np.isfinite(kept)])
+    beyond = 2 * finite.max(initial=1.0)
+    return kept.clip(-beyond, beyond)
+
+
+def _interval(values: Float[np.ndarray, " n"], statistic: Any, resamples: int) -> tuple[float, float]:
+    """The middle 95 % of the statistic over patients drawn with replacement."""
+    rng = np.random.default_rng(0)
+    drawn = values[rng.integers(0, len(values), (resamples, len(values)))]
+    with np.errstate(invalid="ignore"):
+        found = np.array([statistic(row) for row in drawn])
+    low, high = np.quantile(found, (0.025, 0.975), method="inverted_cdf")
+    return float(low), float(high)
+
+
+def _verdict(row: pd.Series, reference: str, level: float, tests: int) -> str:
+    if row["p_holm"] <= level:
+        return f"{reference} {'better' if row['effect'] > 0 else 'worse'}"
+    if tests * 2.0 ** (1 - row["patients"]) > level:
+        return "too few patients to tell"
+    return "no significant difference"
