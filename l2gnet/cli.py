@@ -77,6 +77,37 @@ def run(
 
 
 @app.command
+def report(run_dir: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Make one page of a run, report.html, without code and with all pictures inside.
+
+    Args:
+        run_dir: A run folder with an executed notebook.
+    """
+    from l2gnet.report import write_report
+
+    print(write_report(run_dir))
+
+
+@app.command
+def seeds(
+    runs: Annotated[list[Path], tyro.conf.Positional],
+    by: str = "model",
+) -> None:
+    """Say how far the scores of a model spread over its seeds, so that nobody mistakes luck for progress.
+
+    Args:
+        runs: Run folders, or folders that hold them, of runs that differ in model and seed only.
+        by: The setting to compare, if it is another than the model.
+    """
+    from l2gnet.comparison import METRICS, read_runs, score_frame, seed_spread
+
+    frame = score_frame(read_runs(*runs), by)
+    for name, metric in METRICS.items():
+        table = seed_spread(frame, name, by).rename(columns={"structure": metric.label})
+        print(text_table([dict(row) for row in table.round(4).astype(str).to_dict("records")]), end="\n\n")
+
+
+@app.command
 def predict(
     model: Annotated[Path, tyro.conf.Positional],
     scans: Annotated[list[Path], tyro.conf.Positional],

@@ -82,6 +82,8 @@ def test_info_refuses_what_is_no_checkpoint(checkpoint, tmp_path):
         (["train", "--data", "acdc", "--data-dir", "nowhere"], "data_dir must be the folder of the acdc data"),
         (["data", "check", "nowhere"], "nowhere: the data must be a folder"),
         (["run", "nowhere.ipynb"], "nowhere.ipynb: there is no such notebook"),
+        (["report", "nowhere"], "nowhere must hold one executed notebook, found 0"),
+        (["seeds", "nowhere"], "there must be a finished run, found none"),
     ],
 )
 def test_a_mistake_ends_in_one_error_and_leaves_nothing(words, message, tmp_path):
