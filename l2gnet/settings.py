@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ class TrainSettings:
     cache_dir: str = "cache"  # prepared slices of real data are kept here
     patients: int = 40  # phantom patients to make; real data sets bring their own
     validation_patients: int = 8  # patients held out, equally from each diagnosis group; synapse has its own 12
+    train_on: str = ""  # train on a part only, as "phase=ED" or "group=NOR"; all held-out patients are still evaluated
     spacing_mm: float = 2.0  # in-plane pixel size that the model sees, in mm; 0 fits the whole slice into size_px
     size_px: int = 96  # height and width that the model sees, in pixels, around the middle of the scan
     width: int = 8  # channels at full resolution; they double at each level
@@ -76,6 +78,8 @@ class TrainSettings:
             _require(0 < getattr(self, name) < float("inf"), name, "above 0 and finite", getattr(self, name))
         for name in ("spacing_mm", "weight_decay", "patience", "split_seed", "seed"):
             _require(0 <= getattr(self, name) < float("inf"), name, "0 or more, and finite", getattr(self, name))
+        rule = 'empty, or like "phase=ED" or "group=NOR"'
+        _require(re.fullmatch("((phase|group)=.+)?", self.train_on) is not None, "train_on", rule, self.train_on)
         smallest = 2 ** (self.depth + 1)
         _require(self.size_px >= smallest, "size_px", f"at least {smallest} at depth {self.depth}", self.size_px)
         _require(self.code_dim % self.heads == 0, "heads", f"a divisor of code_dim = {self.code_dim}", self.heads)

@@ -1,7 +1,7 @@
 """A data set as the rest of the library sees it: classes, and cases for training and for validation."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -49,12 +49,24 @@ class DataSet:
 
 
 def open_dataset(settings: TrainSettings) -> DataSet:
-    """Find the cases that the settings name and split them by patient.
+    """Find the cases that the settings name, split them by patient, and train on those that `train_on` selects.
 
     Raises:
         VolumeError: the data folder is not what it should be.
-        ConfigError: more patients are held out than there are, or a data set has no such channel.
+        ConfigError: more patients are held out than there are, a data set has no such channel, or no case to train on.
     """
+    dataset = _open(settings)
+    if not settings.train_on:
+        return dataset
+    column, _, value = settings.train_on.partition("=")
+    selected = tuple(case for case in dataset.training if getattr(case, column) == value)
+    if not selected:
+        known = ", ".join(sorted({getattr(case, column) for case in dataset.training}))
+        raise ConfigError(f"train_on must select cases, but {settings.train_on!r} has none; {column} is one of {known}")
+    return replace(dataset, training=selected)
+
+
+def _open(settings: TrainSettings) -> DataSet:
     match settings.data:
         case "acdc":
             return _from_folder(settings, acdc.find_scans(settings.data_dir))

@@ -278,3 +278,23 @@ def test_holding_out_every_acdc_patient_is_refused(folder, held_out):
 def test_a_folder_that_is_not_acdc_is_refused(tmp_path):
     with pytest.raises(VolumeError, match="must hold patientNNN folders"):
         open_acdc(tmp_path)
+
+
+def test_a_part_of_the_cases_can_be_trained_on_while_all_are_evaluated(folder):
+    for whole, part in (
+        (open_acdc(folder), open_acdc(folder, train_on="phase=ED")),
+        (open_phantom(), open_phantom(train_on="phase=ED")),
+    ):
+        assert names(part.validation) == names(whole.validation)
+        assert names(part.training) == [case.name for case in whole.training if case.phase == "ED"]
+
+
+def test_a_group_can_be_trained_on(folder):
+    assert {case.group for case in open_acdc(folder, train_on="group=DCM").training} == {"DCM"}
+
+
+def test_a_part_that_is_empty_is_refused(folder):
+    with pytest.raises(ConfigError, match="'group=ILL' has none; group is one of DCM, HCM, MINF, NOR, RV"):
+        open_acdc(folder, train_on="group=ILL")
+    with pytest.raises(ConfigError, match="train_on must be empty, or like"):
+        open_acdc(folder, train_on="name=patient001")
