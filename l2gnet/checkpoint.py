@@ -13,7 +13,7 @@ from l2gnet.data.volume import Plane
 from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.files import atomic_path
 from l2gnet.models import build_model
-from l2gnet.models.backbone import SegmentationUNet
+from l2gnet.models.backbone import SegmentationModel
 
 _FORMAT = "l2gnet-1"
 
@@ -33,7 +33,7 @@ class ModelCard:
     plane: Plane = "acquired"
 
 
-def save_checkpoint(path: str | Path, model: SegmentationUNet, card: ModelCard) -> None:
+def save_checkpoint(path: str | Path, model: SegmentationModel, card: ModelCard) -> None:
     """Write weights and card to one safetensors file, atomically."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     header = {"format": _FORMAT, "card": json.dumps(asdict(card))}
@@ -69,7 +69,7 @@ def read_card(path: str | Path) -> ModelCard:
         raise CheckpointError(f"{path}: the model card is damaged ({error!r}); train it again") from error
 
 
-def load_checkpoint(path: str | Path, *, expect: str | None = None) -> tuple[SegmentationUNet, ModelCard]:
+def load_checkpoint(path: str | Path, *, expect: str | None = None) -> tuple[SegmentationModel, ModelCard]:
     """Rebuild the model of a checkpoint, in evaluation mode, with its card.
 
     Raises:

@@ -14,13 +14,13 @@ from l2gnet.data.grid import Grid
 from l2gnet.files import write_json, write_text
 from l2gnet.inference import predict_volume
 from l2gnet.metrics import Convention, StructureScore, score_case, summarise
-from l2gnet.models.backbone import SegmentationUNet
+from l2gnet.models.backbone import SegmentationModel
 
 Scores = Mapping[str, Sequence[StructureScore]]
 
 
 def evaluate_cases(
-    model: SegmentationUNet,
+    model: SegmentationModel,
     cases: Sequence[Case],
     grid: Grid,
     classes: Sequence[str],

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from l2gnet.codebook import Codebook
 from l2gnet.mapper import L2GMapper
-from l2gnet.models.backbone import SegmentationUNet
+from l2gnet.models.backbone import SegmentationModel
 from l2gnet.relation import rows_of_codes, unit_cost
 from l2gnet.shapes import Float, Float32, Int64
 from l2gnet.transport import ConvergenceWarning, TransportPlan, solve_transport
@@ -67,7 +67,7 @@ class ImageTransport:
 
     @classmethod
     def of_model(
-        cls, model: SegmentationUNet, image: Float32[torch.Tensor, "1 1 H W"], *, head: int = 0
+        cls, model: SegmentationModel, image: Float32[torch.Tensor, "1 1 H W"], *, head: int = 0
     ) -> "ImageTransport":
         """The problem that a model's mapper solves for an image, with a row for each code that the image uses.
 

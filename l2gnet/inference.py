@@ -9,7 +9,7 @@ from torch import Tensor
 
 from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
-from l2gnet.models.backbone import SegmentationUNet
+from l2gnet.models.backbone import SegmentationModel
 from l2gnet.shapes import Float, Int64, UInt8
 
 
@@ -21,14 +21,14 @@ class Segmented:
     confidence: Float[np.ndarray, " D"]
 
 
-def predict_volume(model: SegmentationUNet, scan: Volume, grid: Grid, *, batch_size: int = 16) -> Volume:
+def predict_volume(model: SegmentationModel, scan: Volume, grid: Grid, *, batch_size: int = 16) -> Volume:
     """Segment a scan slice by slice; the labels (D, H, W) lie on the scan's own grid."""
     return segment([model], scan, grid, batch_size=batch_size).labels
 
 
 @torch.inference_mode()
 def segment(
-    models: Sequence[SegmentationUNet],
+    models: Sequence[SegmentationModel],
     scan: Volume,
     grid: Grid,
     *,
@@ -61,7 +61,7 @@ def slice_confidence(probabilities: Float[Tensor, "B L h w"]) -> Float[Tensor, "
 
 @torch.inference_mode()
 def trace_codes(
-    model: SegmentationUNet, scan: Volume, grid: Grid, *, batch_size: int = 16
+    model: SegmentationModel, scan: Volume, grid: Grid, *, batch_size: int = 16
 ) -> Int64[torch.Tensor, "D h w"]:
     """The code of every bottleneck pixel of a scan, for models with a codebook.
 
@@ -83,7 +83,7 @@ def network_input(slices: UInt8[np.ndarray, "B H W"] | UInt8[torch.Tensor, "B H 
 
 
 def _batches(
-    models: Sequence[SegmentationUNet], scan: Volume, grid: Grid, batch_size: int
+    models: Sequence[SegmentationModel], scan: Volume, grid: Grid, batch_size: int
 ) -> Iterator[Float[torch.Tensor, "B 1 H W"]]:
     for model in models:
         model.eval()

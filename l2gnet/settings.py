@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from l2gnet.errors import ConfigError
-from l2gnet.models import ModelName, model_options
+from l2gnet.models import ModelName, Variant, model_options
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class TrainSettings:
     """What decides a training run. The defaults are a demonstration on the phantom, done in under a minute."""
 
     model: ModelName = "l2gnet"  # unet, attn_unet, vq_unet, transunet, synergynet or l2gnet
+    variant: Variant = "matched"  # matched (one backbone for all models) or published (sizes of the model's source)
+    pretrained: str = ""  # file of ImageNet weights to start from, .npz or .safetensors (published transunet)
     data: Literal["phantom", "phantom-abdomen", "acdc", "synapse", "decathlon"] = (
         "phantom"  # phantom (hearts), phantom-abdomen, acdc, synapse, or decathlon (any MSD or nnU-Net folder)
     )
@@ -29,7 +31,7 @@ class TrainSettings:
     train_on: str = ""  # train on a part only, as "phase=ED" or "group=NOR"; all held-out patients are still evaluated
     spacing_mm: float = 2.0  # in-plane pixel size that the model sees, in mm; 0 fits the whole slice into size_px
     size_px: int = 96  # height and width that the model sees, in pixels, around the middle of the scan
-    width: int = 8  # channels at full resolution; they double at each level
+    width: int = 8  # channels at full resolution; they double at each level (published models have their own sizes)
     depth: int = 4  # halvings of the resolution between image and bottleneck
     deep_supervision: bool = False  # also train the coarser decoder levels
     codes: int = 128  # K, vectors in the codebook (vq_unet, synergynet, l2gnet)
@@ -68,6 +70,10 @@ class TrainSettings:
             choices = get_args(field.type)
             value = getattr(self, field.name)
             _require(not choices or value in choices, field.name, f"one of {', '.join(map(str, choices))}", value)
+        if self.pretrained:
+            fits = (self.model, self.variant) == ("transunet", "published")
+            _require(fits, "pretrained", "empty for any model but published transunet", self.pretrained)
+            _require(Path(self.pretrained).is_file(), "pretrained", "a file of weights", self.pretrained)
         if not self.data.startswith("phantom"):
             rule = f"the folder of the {self.data} data"
             _require(self.data_dir != "" and Path(self.data_dir).is_dir(), "data_dir", rule, self.data_dir)
@@ -123,7 +129,8 @@ class TrainSettings:
     def model_settings(self, classes: int) -> dict[str, Any]:
         """The part of these settings that builds the model, for `build_model(settings.model, ...)`."""
         own = dataclasses.asdict(self)
-        return {"classes": classes} | {name: own[name] for name in model_options(self.model) if name in own}
+        names = ["variant", *(name for name in model_options(self.model, self.variant) if name in own)]
+        return {"classes": classes} | {name: own[name] for name in names}
 
 
 def _require(holds: bool, name: str, rule: str, value: Any) -> None:

@@ -32,19 +32,22 @@ from l2gnet.files import read_json, write_json
 from l2gnet.history import History
 from l2gnet.inference import network_input
 from l2gnet.models import build_model
-from l2gnet.models.backbone import SegmentationUNet, Trace
+from l2gnet.models.backbone import SegmentationModel, Trace
+from l2gnet.models.pretrained import load_imagenet_weights
+from l2gnet.models.transunet import TransUNet
 from l2gnet.recipes import build_augmentation, build_loss, build_optimiser
 from l2gnet.settings import TrainSettings
 from l2gnet.shapes import Float, Int64
 
 RESUME_FILE = "last.ckpt"
+_LOCAL = ("data_dir", "cache_dir", "pretrained")  # settings that are paths of this machine
 
 
 @dataclass(frozen=True)
 class TrainedRun:
     """A trained model in evaluation mode, with what it was trained on and where its files lie."""
 
-    model: SegmentationUNet
+    model: SegmentationModel
     dataset: DataSet
     grid: Grid
     run_dir: Path
@@ -75,6 +78,9 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
     pl.seed_everything(settings.seed, verbose=False)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advertisements in the log
     task = SegmentationTask(settings, dataset.classes, len(dataset.validation))
+    if settings.pretrained:
+        assert isinstance(task.model, TransUNet)  # the settings see to it
+        load_imagenet_weights(task.model, settings.pretrained)
     best = ModelCheckpoint(run_dir, filename="best", monitor="val_dice", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(run_dir, filename=Path(RESUME_FILE).stem, enable_version_counter=False)
     trainer = pl.Trainer(
@@ -103,7 +109,12 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
         settings.model_settings(len(dataset.classes)),
         dataset.classes,
         grid,
-        {"settings": _shareable(settings), "data": dataset.name, "epochs": trainer.current_epoch},
+        {
+            "settings": _shareable(settings),
+            "pretrained": Path(settings.pretrained).name,
+            "data": dataset.name,
+            "epochs": trainer.current_epoch,
+        },
     )
     save_checkpoint(run_dir / "model.safetensors", task.model, card)
     _save_best(Path(best.best_model_path), run_dir / "best.safetensors", task, card)
@@ -168,8 +179,8 @@ class SegmentationTask(pl.LightningModule):
         dice = torch.where(truth + predicted > 0, 2 * both / (truth + predicted), torch.nan).nanmean(0)
         self.log_dict({f"val_dice_{name.replace(' ', '_')}": d for name, d in zip(self.classes[1:], dice, strict=True)})
         self.log("val_dice", dice.nanmean())
-        if self._codes:  # of the training epoch that ends with this validation
-            usage = codebook_usage(self._codes, self.settings.codes)
+        if self._codes and self.model.codebook:  # of the training epoch that ends with this validation
+            usage = codebook_usage(self._codes, len(self.model.codebook.vectors))
             self.log("codes_used", float(usage.used))
             self.log("codes_perplexity", usage.perplexity)
             self.log("codes_per_image", usage.codes_per_image)
@@ -243,16 +254,17 @@ class _ShuffledBatches(Sampler[list[int]]):
 def _require_same_run(run_dir: Path, settings: TrainSettings) -> None:
     if not settings.resume:
         raise ConfigError(f"run_dir must be free, but {run_dir} holds a run; choose another, or set resume")
-    before, now = read_json(run_dir / "config.json"), _shareable(settings)
-    changed = sorted(name for name in now if name != "resume" and before.get(name) != now[name])
+    # A setting that is younger than the run had its default.
+    before, now = asdict(TrainSettings()) | read_json(run_dir / "config.json"), _shareable(settings)
+    changed = sorted(name for name in now if name != "resume" and before[name] != now[name])
     if changed:
-        what = ", ".join(f"{name} {before.get(name)!r} -> {now[name]!r}" for name in changed)
+        what = ", ".join(f"{name} {before[name]!r} -> {now[name]!r}" for name in changed)
         raise ConfigError(f"{run_dir}: a resumed run must keep its settings, got {what}; choose another folder")
 
 
 def _shareable(settings: TrainSettings) -> dict[str, Any]:
-    """The settings without paths of this machine: checkpoints are passed on."""
-    return {name: value for name, value in asdict(settings).items() if name not in ("data_dir", "cache_dir")}
+    """What of the settings goes into a checkpoint, which may be passed on."""
+    return {name: value for name, value in asdict(settings).items() if name not in _LOCAL}
 
 
 def _loader(slices: SliceSet, batches: Sampler | list) -> DataLoader:

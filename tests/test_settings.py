@@ -1,9 +1,10 @@
 import dataclasses
+from typing import get_args
 
 import pytest
 
 from l2gnet.errors import ConfigError
-from l2gnet.models import MODELS, build_model
+from l2gnet.models import MODELS, Variant, build_model
 from l2gnet.settings import TrainSettings
 
 
@@ -25,7 +26,12 @@ from l2gnet.settings import TrainSettings
         ({"size_px": 16}, "size_px must be at least 32 at depth 4, got 16"),
         ({"heads": 3}, "heads must be a divisor of code_dim = 32, got 3"),
         ({"validation_patients": 40}, "validation_patients must be below patients = 40, got 40"),
-        ({"epoch": 3}, "unknown setting epoch; the settings are model, data"),
+        ({"pretrained": "w.npz"}, "pretrained must be empty for any model but published transunet, got 'w.npz'"),
+        (
+            {"model": "transunet", "variant": "published", "pretrained": "w.npz"},
+            "pretrained must be a file of weights, got 'w.npz'",
+        ),
+        ({"epoch": 3}, "unknown setting epoch; the settings are model, variant"),
         ({"epochs": 2.0}, "epochs must be of type int, got 2.0 of type float"),
         ({"flips": 1}, "flips must be of type bool, got 1 of type int"),
         ({"epochs": True}, "epochs must be of type int, got True of type bool"),
@@ -51,7 +57,8 @@ def test_settings_survive_the_trip_through_a_mapping():
     assert TrainSettings.from_mapping(dataclasses.asdict(settings)) == settings
 
 
+@pytest.mark.parametrize("variant", get_args(Variant))
 @pytest.mark.parametrize("model", MODELS)
-def test_model_settings_build_the_model(model):
-    settings = TrainSettings(model=model)
+def test_model_settings_build_the_model(model, variant):
+    settings = TrainSettings(model=model, variant=variant)
     build_model(model, **settings.model_settings(classes=4))

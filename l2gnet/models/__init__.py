@@ -1,44 +1,51 @@
 """Segmentation models: one backbone, one bottleneck a method, one registry.
 
-Each model is a module of this package named after it, with a function `build`.
+Each model is a module of this package named after it, with two functions: `build` makes it on the backbone that all
+models share, where only what distinguishes the method differs; `build_published` in the sizes of its source.
 """
 
 import importlib
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from l2gnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from l2gnet.models.backbone import SegmentationUNet
+    from l2gnet.models.backbone import SegmentationModel
 
 ModelName = Literal["unet", "attn_unet", "vq_unet", "transunet", "synergynet", "l2gnet"]
+Variant = Literal["matched", "published"]
 MODELS: tuple[str, ...] = get_args(ModelName)
 
 
-def model_options(name: str) -> list[str]:
-    """Names of the settings that model `name` takes.
+def model_options(name: str, variant: str = "matched") -> list[str]:
+    """Names of the settings that model `name` takes in this variant.
 
     Raises:
-        ConfigError: there is no such model.
+        ConfigError: there is no such model or variant.
     """
-    return list(inspect.signature(_model_module(name).build).parameters)
+    return list(inspect.signature(_builder(name, variant)).parameters)
 
 
-def build_model(name: str, **settings: Any) -> "SegmentationUNet":
+def build_model(name: str, *, variant: str = "matched", **settings: Any) -> "SegmentationModel":
     """Build a model that maps images (B, C, H, W) to logits (B, L, H, W).
 
     Raises:
-        ConfigError: the model is unknown, or does not take one of the settings.
+        ConfigError: the model or variant is unknown, or does not take one of the settings.
     """
-    options = model_options(name)
+    options = model_options(name, variant)
     unknown = sorted(set(settings) - set(options))
     if unknown:
-        raise ConfigError(f"model {name!r} takes no setting {', '.join(unknown)}; it takes {', '.join(options)}")
-    return _model_module(name).build(**settings)
+        model = repr(name) if variant == "matched" else f"{name!r} ({variant})"
+        raise ConfigError(f"model {model} takes no setting {', '.join(unknown)}; it takes {', '.join(options)}")
+    return _builder(name, variant)(**settings)
 
 
-def _model_module(name: str) -> Any:
+def _builder(name: str, variant: str) -> Callable[..., "SegmentationModel"]:
     if name not in MODELS:
         raise ConfigError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
-    return importlib.import_module(f"l2gnet.models.{name}")  # on demand: MONAI takes seconds to import
+    if variant not in get_args(Variant):
+        raise ConfigError(f"unknown variant {variant!r}; choose one of {', '.join(get_args(Variant))}")
+    module = importlib.import_module(f"l2gnet.models.{name}")  # on demand: MONAI takes seconds to import
+    return module.build if variant == "matched" else module.build_published

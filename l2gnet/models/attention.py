@@ -56,20 +56,19 @@ class TransformerBlock(nn.Module):
     Args:
         dim: d, dimension of the tokens.
         heads: attention heads; must divide `dim`.
-        dropout: share of what each of the two adds that is dropped while training.
+        dropout: share that the perceptron drops while training; attention drops nothing, as in TransUNet.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float = 0.1):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dim, eps=1e-6), nn.LayerNorm(dim, eps=1e-6)
         self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
         self.mlp = MLPBlock(dim, 4 * dim, dropout)
 
     def forward(self, tokens: Float[Tensor, "B N d"]) -> tuple[Float[Tensor, "B N d"], AttentionMap]:
         """Tokens that have seen each other, and where they looked."""
         normed = self.norm1(tokens)
-        tokens = tokens + self.dropout(self.attention(normed, normed, normed, need_weights=False)[0])
+        tokens = tokens + self.attention(normed, normed, normed, need_weights=False)[0]
         return tokens + self.mlp(self.norm2(tokens)), AttentionMap(self.attention, normed, normed)
 
 

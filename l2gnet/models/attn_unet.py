@@ -7,7 +7,7 @@ compares the skip with the upsampled coarser features, at the skip's own resolut
 from monai.networks.nets.attentionunet import AttentionBlock
 from torch import Tensor
 
-from l2gnet.models.backbone import Identity, SegmentationUNet
+from l2gnet.models.backbone import Identity, SegmentationUNet, upsampled_convolution
 from l2gnet.shapes import Float
 
 
@@ -38,4 +38,18 @@ def build(
         depth=depth,
         deep_supervision=deep_supervision,
         gate=AttentionGate,
+    )
+
+
+def build_published(*, channels: int = 1, classes: int = 4) -> SegmentationUNet:
+    """Build the well-known 2-D Attention U-Net: 64 to 1024 channels, upsampled by repetition and a convolution."""
+    return SegmentationUNet(
+        Identity(),
+        channels=channels,
+        classes=classes,
+        width=64,
+        depth=4,
+        deep_supervision=False,
+        gate=AttentionGate,
+        upsample=upsampled_convolution,
     )

@@ -1,18 +1,20 @@
-"""The one backbone of every model: a U-Net built from MONAI's blocks, with a place for a bottleneck.
+"""What every model is, and the one backbone of all: a U-Net built from MONAI's blocks, with a place for a bottleneck.
 
 Ronneberger et al. 2015, arXiv 1505.04597.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from monai.networks.blocks import UpSample
+from monai.networks.blocks import Convolution, UpSample
 from monai.networks.nets.basic_unet import Down, TwoConv
 from torch import Tensor, nn
 
+from l2gnet.codebook import Codebook
 from l2gnet.models.attention import AttentionMap
 from l2gnet.shapes import Float, Int64
 from l2gnet.transport import TransportPlan
@@ -60,18 +62,73 @@ class Identity(nn.Module):
         return Latent(features)
 
 
+class SegmentationModel(nn.Module):
+    """Images (B, C, H, W) to logits (B, L, H, W), with a `Trace` of how: what every model is.
+
+    A model sets `bottleneck`, which gives a `Latent`, and defines `_trace`.
+
+    Args:
+        channels: C, image channels.
+        smallest_px: sides of the smallest image that the model takes.
+    """
+
+    bottleneck: nn.Module
+
+    def __init__(self, channels: int, smallest_px: int):
+        super().__init__()
+        self.channels, self.smallest_px = channels, smallest_px
+
+    @property
+    def codebook(self) -> Codebook | None:
+        """The codebook, where the model has one."""
+        return getattr(self.bottleneck, "codebook", None)
+
+    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B L H W"]:
+        """Logits only."""
+        return self.trace(images).logits
+
+    def trace(self, images: Float[Tensor, "B C H W"]) -> Trace:
+        """Logits with the latent space, and the side logits while training.
+
+        Raises:
+            ValueError: the image has other channels than the model, or is too small for it.
+        """
+        if images.shape[1] != self.channels:
+            raise ValueError(f"the model takes {self.channels} image channel(s), got {images.shape[1]}")
+        if min(images.shape[2:]) < self.smallest_px:
+            raise ValueError(
+                f"the model needs images of at least {self.smallest_px} x {self.smallest_px} pixels, "
+                f"got {images.shape[2]} x {images.shape[3]}; pad the image"
+            )
+        return self._trace(images)
+
+    def _trace(self, images: Float[Tensor, "B C H W"]) -> Trace:
+        raise NotImplementedError
+
+
+def deconvolution(coarse: int, fine: int) -> nn.Module:
+    """Double the resolution by a transposed convolution of two by two pixels."""
+    return UpSample(2, coarse, fine, 2, mode="deconv")
+
+
+def upsampled_convolution(coarse: int, fine: int) -> nn.Module:
+    """Double the resolution by repeating pixels, then convolve three by three of them."""
+    return nn.Sequential(nn.Upsample(scale_factor=2), Convolution(2, coarse, fine, **_BLOCK))
+
+
 class Up(nn.Module):
     """Double the resolution, join the skip to it, and convolve twice.
 
     Args:
         coarse: channels of the features.
         fine: channels of the skip and of the result.
+        upsample: doubles the resolution of the features, and gives them `fine` channels.
         gate: maps upsampled features and skip, both (B, fine, H, W), to the share of the skip to let through.
     """
 
-    def __init__(self, coarse: int, fine: int, gate: nn.Module | None = None):
+    def __init__(self, coarse: int, fine: int, *, upsample: nn.Module, gate: nn.Module | None):
         super().__init__()
-        self.upsample = UpSample(2, coarse, fine, 2, mode="deconv")
+        self.upsample = upsample
         self.convs = TwoConv(2, 2 * fine, fine, **_BLOCK)
         self.gate = gate
 
@@ -89,8 +146,8 @@ class Up(nn.Module):
         return self.convs(torch.cat([skip, raised], dim=1)), let_through
 
 
-class SegmentationUNet(nn.Module):
-    """Images (B, C, H, W) to logits (B, L, H, W), by way of `bottleneck` at 1 / 2^depth of the resolution.
+class SegmentationUNet(SegmentationModel):
+    """A U-Net with `bottleneck` at 1 / 2^depth of the resolution.
 
     Args:
         bottleneck: maps features (B, width * 2^depth, h, w) to a `Latent` of the same shape.
@@ -101,6 +158,7 @@ class SegmentationUNet(nn.Module):
         deep_supervision: give `side_logits` at each coarser decoder level while training.
         gate: makes, for skips of so many channels, a module that maps upsampled features and skip to a factor
             (B, 1, h, w) for the skip; none leaves the skips as they are.
+        upsample: makes, for so many channels before and after, the module that doubles the resolution.
     """
 
     def __init__(
@@ -113,39 +171,23 @@ class SegmentationUNet(nn.Module):
         depth: int,
         deep_supervision: bool,
         gate: Callable[[int], nn.Module] | None = None,
+        upsample: Callable[[int, int], nn.Module] = deconvolution,
     ):
-        super().__init__()
-        self.channels, self.depth = channels, depth
+        super().__init__(channels, smallest_px=2**depth)
         sizes = [width * 2**level for level in range(depth + 1)]
         self.stem = TwoConv(2, channels, width, **_BLOCK)
         self.encoder = nn.ModuleList(Down(2, sizes[i], sizes[i + 1], **_BLOCK) for i in range(depth))
         self.bottleneck = bottleneck
         self.decoder = nn.ModuleList(
-            Up(sizes[i + 1], sizes[i], gate(sizes[i]) if gate else None) for i in reversed(range(depth))
+            Up(coarse, fine, upsample=upsample(coarse, fine), gate=gate(fine) if gate else None)
+            for fine, coarse in reversed(list(pairwise(sizes)))
         )
         self.head = nn.Conv2d(width, classes, kernel_size=1)
         side_sizes = sizes[depth - 1 : 0 : -1] if deep_supervision else []
         self.side_heads = nn.ModuleList(nn.Conv2d(size, classes, kernel_size=1) for size in side_sizes)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPU and GPU
 
-    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B L H W"]:
-        """Logits only."""
-        return self.trace(images).logits
-
-    def trace(self, images: Float[Tensor, "B C H W"]) -> Trace:
-        """Logits with the latent space, and the side logits while training.
-
-        Raises:
-            ValueError: the image has other channels than the model, or is too small for its depth.
-        """
-        smallest = 2**self.depth
-        if images.shape[1] != self.channels:
-            raise ValueError(f"the model takes {self.channels} image channel(s), got {images.shape[1]}")
-        if min(images.shape[2:]) < smallest:
-            raise ValueError(
-                f"a depth of {self.depth} needs images of at least {smallest} x {smallest} pixels, "
-                f"got {images.shape[2]} x {images.shape[3]}; pad the image or choose a smaller depth"
-            )
+    def _trace(self, images: Float[Tensor, "B C H W"]) -> Trace:
         skips = [self.stem(images.contiguous(memory_format=torch.channels_last))]
         for down in self.encoder:
             skips.append(down(skips[-1]))

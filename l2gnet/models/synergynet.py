@@ -72,3 +72,8 @@ def build(
     return SegmentationUNet(
         bottleneck, channels=channels, classes=classes, width=width, depth=depth, deep_supervision=deep_supervision
     )
+
+
+def build_published(*, channels: int = 1, classes: int = 4) -> SegmentationUNet:
+    """Build SynergyNet at the sizes of published VQ-UNet; those of its own paper were not available: our reading."""
+    return build(channels=channels, classes=classes, width=64, depth=4, codes=1024, code_dim=256)

@@ -1,48 +1,20 @@
 """TransUNet: a vision transformer over the bottleneck's tokens (Chen et al. 2021, arXiv 2102.04306)."""
 
+from itertools import zip_longest
+
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from monai.networks.blocks import Convolution
+from monai.networks.nets.basic_unet import TwoConv
 from torch import Tensor, nn
 
-from l2gnet.models.attention import TransformerBlock, heads_for
-from l2gnet.models.backbone import Latent, SegmentationUNet
+from l2gnet.models.attention import heads_for
+from l2gnet.models.backbone import SegmentationModel, SegmentationUNet, Trace
+from l2gnet.models.resnet import ResNetEncoder
+from l2gnet.models.transformer import TransformerBottleneck
 from l2gnet.shapes import Float
 
-
-class TransformerBottleneck(nn.Module):
-    """Features become tokens with a learnt position, and see each other in `layers` blocks of self-attention.
-
-    Args:
-        features: C, channels of the features, and dimension of the tokens.
-        heads: attention heads.
-        layers: transformer blocks.
-        side: of the square grid of learnt positions; for a grid of another size they are interpolated.
-    """
-
-    def __init__(self, features: int, *, heads: int, layers: int, side: int):
-        super().__init__()
-        self.position = nn.Parameter(0.02 * torch.randn(1, features, side, side))
-        self.dropout = nn.Dropout(0.1)
-        self.layers = nn.ModuleList(TransformerBlock(features, heads) for _ in range(layers))
-        self.norm = nn.LayerNorm(features, eps=1e-6)
-
-    def forward(self, features: Float[Tensor, "B C h w"]) -> Latent:
-        """Relate all pixels to all others."""
-        placed = features + self.positions(*features.shape[2:])
-        tokens = self.dropout(rearrange(placed, "B C h w -> B (h w) C"))
-        attention = []
-        for layer in self.layers:
-            tokens, seen = layer(tokens)
-            attention.append(seen)
-        related = rearrange(self.norm(tokens), "B (h w) C -> B C h w", h=features.shape[2])
-        return Latent(related.to(features.dtype), attention=tuple(attention))
-
-    def positions(self, height: int, width: int) -> Float[Tensor, "1 C {height} {width}"]:
-        """The learnt positions, interpolated where they were learnt for a grid of another size."""
-        if self.position.shape[2:] == (height, width):
-            return self.position
-        return F.interpolate(self.position, (height, width), mode="bilinear", antialias=True)
+_STRIDE = 16  # of the published encoder
 
 
 def build(
@@ -57,9 +29,52 @@ def build(
 ) -> SegmentationUNet:
     """Build a TransUNet on the shared backbone, with positions for images of `size_px`; others interpolate them."""
     features = width * 2**depth
-    bottleneck = TransformerBottleneck(
-        features, heads=heads_for(features), layers=layers, side=max(size_px // 2**depth, 1)
-    )
+    side = max(size_px // 2**depth, 1)
+    bottleneck = TransformerBottleneck(features, heads=heads_for(features), layers=layers, side=side)
     return SegmentationUNet(
         bottleneck, channels=channels, classes=classes, width=width, depth=depth, deep_supervision=deep_supervision
     )
+
+
+def build_published(*, channels: int = 1, classes: int = 4, size_px: int = 224) -> "TransUNet":
+    """Build the TransUNet of the paper, R50-ViT-B/16 with a cascaded upsampler, with positions for `size_px`."""
+    return TransUNet(channels=channels, classes=classes, size_px=size_px)
+
+
+class TransUNet(SegmentationModel):
+    """The published model: ResNet-50 stages, 12 transformer layers over 768 channels, a cascade of upsamplings.
+
+    Images of one channel are repeated to the three that ImageNet's weights want; sides that are no multiple of 16
+    are padded to one, and the logits cropped.
+
+    Args:
+        channels: C, image channels.
+        classes: L, with background.
+        size_px: height and width that positions are learnt for; for other sizes they are interpolated.
+    """
+
+    bottleneck: TransformerBottleneck
+
+    def __init__(self, *, channels: int, classes: int, size_px: int):
+        super().__init__(channels, smallest_px=2 * _STRIDE)
+        self.encoder = ResNetEncoder(3 if channels == 1 else channels)
+        self.embedding = nn.Conv2d(1024, 768, kernel_size=1)
+        self.bottleneck = TransformerBottleneck(768, heads=12, layers=12, side=-(-size_px // _STRIDE))
+        self.neck = Convolution(2, 768, 512, act="relu", norm="batch", bias=False)
+        sizes = [(512 + 512, 256), (256 + 256, 128), (128 + 64, 64), (64, 16)]  # with the skip, and after
+        self.decoder = nn.ModuleList(TwoConv(2, *size, act="relu", norm="batch", bias=False) for size in sizes)
+        self.head = nn.Conv2d(16, classes, kernel_size=3, padding=1)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _trace(self, images: Float[Tensor, "B C H W"]) -> Trace:
+        height, width = images.shape[2:]
+        if self.channels == 1:
+            images = images.expand(-1, 3, -1, -1)
+        padded = F.pad(images, [0, -width % _STRIDE, 0, -height % _STRIDE], mode="replicate")
+        deepest, skips = self.encoder(padded.contiguous(memory_format=torch.channels_last))
+        latent = self.bottleneck(self.embedding(deepest))
+        features = self.neck(latent.features)
+        for convs, skip in zip_longest(self.decoder, skips):
+            features = F.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=True)
+            features = convs(features if skip is None else torch.cat([features, skip], dim=1))
+        return Trace(self.head(features)[:, :, :height, :width], latent)

@@ -10,3 +10,8 @@ def build(
     return SegmentationUNet(
         Identity(), channels=channels, classes=classes, width=width, depth=depth, deep_supervision=deep_supervision
     )
+
+
+def build_published(*, channels: int = 1, classes: int = 4) -> SegmentationUNet:
+    """Build a U-Net of the published sizes, 64 to 1024 channels."""
+    return build(channels=channels, classes=classes, width=64, depth=4)

@@ -59,3 +59,8 @@ def build(
     return SegmentationUNet(
         bottleneck, channels=channels, classes=classes, width=width, depth=depth, deep_supervision=deep_supervision
     )
+
+
+def build_published(*, channels: int = 1, classes: int = 4) -> SegmentationUNet:
+    """Build a VQ-UNet of the published sizes: 64 to 1024 channels, 1024 codes of dimension 256."""
+    return build(channels=channels, classes=classes, width=64, depth=4, codes=1024, code_dim=256)

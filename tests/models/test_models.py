@@ -62,17 +62,53 @@ def test_all_models_share_the_backbone():
     assert all(backbone == backbones[0] for backbone in backbones)
 
 
+def count(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "parameters"),
+    [
+        ("unet", {"channels": 3, "classes": 1}, 31_037_633),  # with batch normalisation, as it is usually written
+        # The well-known code has a bias, without effect, before each normalisation: of two convolutions at each of
+        # the levels 64 to 1024, of two and one that follows an upsampling at 512 to 64.
+        ("attn_unet", {"channels": 3, "classes": 1}, 34_878_573 - (2 * 1984 + 3 * 960)),
+        ("transunet", {"classes": 9}, 105_277_081),
+    ],
+)
+def test_published_models_have_the_size_of_their_source(name, options, parameters):
+    assert count(build_model(name, variant="published", **options)) == parameters
+
+
+def test_published_models_with_codes_have_the_backbone_of_published_unet():
+    unet = build_model("unet", variant="published").state_dict()
+    for name in ("vq_unet", "synergynet", "l2gnet"):
+        model = build_model(name, variant="published")
+        assert model.codebook.vectors.shape == (1024, 256)
+        assert unet.keys() <= model.state_dict().keys()
+
+
+def test_l2gnet_is_hardly_larger_than_unet():
+    assert count(build_model("l2gnet")) < 1.05 * count(build_model("unet"))
+    published = [count(build_model(name, variant="published")) for name in ("l2gnet", "unet")]
+    assert published[0] < 1.05 * published[1]
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ConfigError, match="unknown model 'vnet'; choose one of unet"):
         build_model("vnet")
     with pytest.raises(ConfigError, match="model 'unet' takes no setting codes; it takes channels"):
         build_model("unet", codes=3)
+    with pytest.raises(ConfigError, match=r"model 'l2gnet' \(published\) takes no setting width; it takes channels"):
+        build_model("l2gnet", variant="published", width=8)
+    with pytest.raises(ConfigError, match="unknown variant 'big'; choose one of matched, published"):
+        build_model("unet", variant="big")
     assert "codes" in model_options("l2gnet")
 
 
 def test_an_image_that_does_not_fit_is_refused():
     model = build_model("unet", **SMALL).eval()
-    with pytest.raises(ValueError, match="at least 8 x 8 pixels, got 4 x 32"):
+    with pytest.raises(ValueError, match="at least 8 x 8 pixels, got 4 x 32; pad the image"):
         model(torch.randn(1, 1, 4, 32))
     with pytest.raises(ValueError, match="takes 1 image channel"):
         model(torch.randn(1, 3, 32, 32))
