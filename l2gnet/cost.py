@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch.distributed._tools.mem_tracker import MemTracker
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from l2gnet.models.backbone import SegmentationUNet
+from l2gnet.models.backbone import SegmentationModel
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Cost:
 
 @torch.no_grad()
 def measure_costs(
-    models: Mapping[str, SegmentationUNet], size_px: int, *, batch_size: int = 16, turns: int = 11
+    models: Mapping[str, SegmentationModel], size_px: int, *, batch_size: int = 16, turns: int = 11
 ) -> dict[str, Cost]:
     """Measure models side by side, in turns, so that whatever else the machine does slows them all alike."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -49,7 +50,7 @@ def measure_costs(
     return costs
 
 
-def _seconds(model: SegmentationUNet, images: torch.Tensor) -> float:
+def _seconds(model: SegmentationModel, images: torch.Tensor) -> float:
     _wait(images)
     start = time.perf_counter()
     model(images)
@@ -62,13 +63,14 @@ def _wait(images: torch.Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def _gflops(model: SegmentationUNet, image: torch.Tensor) -> float:
-    with FlopCounterMode(display=False) as counter:
+def _gflops(model: SegmentationModel, image: torch.Tensor) -> float:
+    # The counter does not know torch's fused attention: gradients on and the plain kernel make it matrix products.
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(image)
     return counter.get_total_flops() / 1e9
 
 
-def _peak_mb(model: SegmentationUNet, image: torch.Tensor) -> float:
+def _peak_mb(model: SegmentationModel, image: torch.Tensor) -> float:
     tracker = MemTracker()
     tracker.track_external(model, image)
     with tracker:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from l2gnet.models.backbone import SegmentationUNet
+from l2gnet.models.backbone import SegmentationModel
 from l2gnet.relation import rows_of_codes
 from l2gnet.shapes import Float
 
@@ -52,7 +52,7 @@ def redundancy(relation: Float[Tensor, "B N N"]) -> Redundancy:
 
 
 @torch.no_grad()
-def relations(model: SegmentationUNet, images: Float[Tensor, "B C H W"]) -> dict[str, Float[Tensor, "_ N N"]]:
+def relations(model: SegmentationModel, images: Float[Tensor, "B C H W"]) -> dict[str, Float[Tensor, "_ N N"]]:
     """The relations between bottleneck tokens that a model makes: "plan", or "layer 1", "layer 2" and so on.
 
     Heads are matrices of their own. A model that relates no tokens has none.

@@ -1,15 +1,17 @@
+import pytest
 import torch
 from torch import nn
 
 from l2gnet.cost import measure_costs
-from l2gnet.models.backbone import SegmentationUNet
+from l2gnet.models import build_model
+from l2gnet.models.backbone import SegmentationModel
 
 
-class Pixelwise(SegmentationUNet):
+class Pixelwise(SegmentationModel):
     """One 1x1 convolution from 1 to 8 channels: everything about it can be counted by hand."""
 
     def __init__(self):
-        nn.Module.__init__(self)
+        super().__init__(channels=1, smallest_px=1)
         self.layer = nn.Conv2d(1, 8, kernel_size=1)
 
     def forward(self, images):
@@ -30,6 +32,14 @@ def test_a_cost_that_can_be_counted_by_hand():
     assert cost.peak_memory_mb == 4 * (16 + 32 * 32 + 8 * 32 * 32) / 1e6  # weights, picture, result
     assert cost.latency_ms > 0
     assert cost.slices_per_s > 0
+
+
+def test_the_products_of_attention_are_counted():
+    shape = {"width": 4, "depth": 3, "size_px": 32}
+    few, more = (measure_costs({"a": build_model("transunet", layers=n, **shape)}, 32, turns=1)["a"] for n in (1, 2))
+    N, d = 4 * 4, 32
+    products = N * d * 4 * d + 2 * N * N * d + N * d * 8 * d  # projections, attention, perceptron
+    assert more.gflops - few.gflops == pytest.approx(2 * products / 1e9)
 
 
 def test_the_slower_model_is_seen_to_be_slower():

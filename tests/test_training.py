@@ -1,5 +1,7 @@
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -7,7 +9,7 @@ from torch.utils.data import DataLoader
 from l2gnet.checkpoint import load_checkpoint, read_card
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
-from l2gnet.errors import ConfigError
+from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.history import read_history
 from l2gnet.inference import network_input
 from l2gnet.models import MODELS
@@ -92,6 +94,24 @@ def test_a_resumed_run_must_keep_its_settings(trained):
     changed = TrainSettings(model=settings.model, **TINY | {"learning_rate": 0.1, "resume": True})
     with pytest.raises(ConfigError, match=r"must keep its settings, got learning_rate 0\.005 -> 0\.1"):
         train(changed, run.run_dir)
+
+
+def test_a_setting_younger_than_a_run_had_its_default_there(trained):
+    settings, run = trained
+    config = json.loads((run.run_dir / "config.json").read_text())
+    del config["variant"]
+    (run.run_dir / "config.json").write_text(json.dumps(config))
+    changed = TrainSettings(model=settings.model, variant="published", **TINY | {"resume": True})
+    with pytest.raises(ConfigError, match=r"must keep its settings, got variant 'matched' -> 'published'"):
+        train(changed, run.run_dir)
+
+
+def test_published_transunet_starts_from_the_weights_of_a_file(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, mystery=np.zeros(3))
+    settings = TrainSettings(model="transunet", variant="published", pretrained=str(path), **TINY)
+    with pytest.raises(CheckpointError, match="left over: mystery"):
+        train(settings, tmp_path / "run")
 
 
 @pytest.mark.parametrize("model", MODELS)
