@@ -6,6 +6,7 @@ trait only when the kernel has dealt with the move before, so that moves are coa
 
 import base64
 import io
+import re
 import traceback
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 
 _FILES = Path(__file__).parent / "js"
 _TYPES = ("uint8", "int16", "uint16", "int32", "float32")  # what the browser has typed arrays for
-_IMPORT = 'from "./viewer.js";'
+_IMPORT = re.compile(r'import .* from "\./(\w+)\.js";')
 
 
 class Viewer(anywidget.AnyWidget):
@@ -38,14 +39,12 @@ class Viewer(anywidget.AnyWidget):
 
     selection = traitlets.Dict().tag(sync=True)
     error = traitlets.Unicode().tag(sync=True)
-    arrays = traitlets.Dict().tag(sync=True)  # of each published array: version, dtype, shape
+    arrays = traitlets.Dict().tag(sync=True)  # of each published array: version, dtype, shape, focus
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Join the shared script and style sheet with the viewer's own: an anywidget is one module."""
+        """Read the viewer's script and style sheets."""
         if "script" in cls.__dict__:
-            own = (_FILES / f"{cls.script}.js").read_text(encoding="utf-8").splitlines()
-            shared = (_FILES / "viewer.js").read_text(encoding="utf-8").replace("\nexport ", "\n")
-            cls._esm = shared + "\n".join(line for line in own if not line.endswith(_IMPORT))
+            cls._esm = _joined(cls.script, set())
             styles = (_FILES / f"{name}.css" for name in ("viewer", cls.script))
             cls._css = "\n".join(style.read_text(encoding="utf-8") for style in styles if style.exists())
         super().__init_subclass__(**kwargs)
@@ -63,8 +62,10 @@ class Viewer(anywidget.AnyWidget):
         """The picture as PNG, without a browser."""
         return self._picture("png")
 
-    def publish(self, name: str, array: np.ndarray) -> None:
+    def publish(self, name: str, array: np.ndarray, *, focus: int = 0) -> None:
         """Offer an array to the browser, which fetches it once, in parts along its first axis; anew when it changes.
+
+        The parts around row `focus` come first.
 
         Raises:
             ValueError: its type is none that the browser knows.
@@ -76,7 +77,7 @@ class Viewer(anywidget.AnyWidget):
             )
         self._published[name] = np.ascontiguousarray(array)
         version = self.arrays.get(name, {"version": 0})["version"] + 1
-        offer = {"version": version, "dtype": array.dtype.name, "shape": list(array.shape)}
+        offer = {"version": version, "dtype": array.dtype.name, "shape": list(array.shape), "focus": focus}
         self.arrays = {**self.arrays, name: offer}
 
     def link(self, *others: "Viewer") -> None:
@@ -141,3 +142,16 @@ class Viewer(anywidget.AnyWidget):
         if bundle is not None:  # for a saved notebook: scans are noise, and as PNG they would fill it
             bundle[0]["image/jpeg"] = base64.b64encode(self._picture("jpeg", quality=80)).decode("ascii")
         return bundle
+
+
+def _joined(script: str, seen: set[str]) -> str:
+    """A script with the files it imports put in the place of their import: an anywidget is one module."""
+    lines = []
+    for line in (_FILES / f"{script}.js").read_text(encoding="utf-8").splitlines():
+        imported = _IMPORT.fullmatch(line)
+        if imported is None:
+            lines.append(line)
+        elif imported[1] not in seen:
+            seen.add(imported[1])
+            lines.append(re.sub("^export ", "", _joined(imported[1], seen), flags=re.MULTILINE))
+    return "\n".join(lines)

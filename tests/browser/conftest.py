@@ -48,8 +48,8 @@ class OpenNotebook:
     def run_all(self) -> None:
         """Run every cell, from top to bottom, and fail where one fails."""
         self.command("notebook:run-all-cells")
-        wrong = self.page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']")
-        assert self.page.locator(".jp-RenderedText pre:has-text('Traceback')").count() == 0, wrong.all_inner_texts()
+        wrong = self.page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
+        assert wrong.all_inner_texts() == []
 
     def command(self, name: str, **arguments: object) -> None:
         """Run one of JupyterLab's commands, and wait until it is done."""
@@ -130,15 +130,16 @@ def open_notebook(lab, browser):
             nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
         page = browser.new_page(viewport={"width": width, "height": height})
         page.set_default_timeout(30_000)
-        opened.append(OpenNotebook(page))
-        page.on("pageerror", lambda error: opened[-1].errors.append(str(error)))
-        page.on("console", lambda line: opened[-1].errors.append(line.text) if line.type == "error" else None)
+        made = OpenNotebook(page)
+        opened.append(made)
+        page.on("pageerror", lambda error: made.errors.append(f"{error}\n{error.stack}"))
+        page.on("console", lambda line: made.errors.append(line.text) if line.type == "error" else None)
         page.goto(f"{lab.url}doc/tree/{path.name}?token={lab.token}&reset")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         page.wait_for_function(
             "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status=='idle'"
         )
-        return opened[-1]
+        return made
 
     yield open_
     for notebook in opened:

@@ -1,4 +1,4 @@
-// What all viewers share. Python joins this file with the viewer's own (widgets/viewer.py).
+// What all viewers share. Python puts this file in the place of its import (widgets/viewer.py).
 //
 // A viewer's file ends with
 //
@@ -48,6 +48,7 @@ class View {
     this.dismiss = element("button", { className: "l2g-dismiss", title: "Dismiss" }, "×");
     this.errorLine = element("div", { className: "l2g-error", role: "alert", hidden: true }, this.errorText, this.dismiss);
     el.classList.add("l2g-viewer");
+    el.setAttribute("data-lm-suppress-shortcuts", "true"); // keys are the viewer's, not the notebook's
     el.append(this.body, this.statusLine, this.errorLine);
     this.watch(["error"], () => this.showError(model.get("error")));
     this.showError(model.get("error"));
@@ -71,7 +72,7 @@ class View {
 
   /** Listen to an element. */
   on(target, type, handler, options = {}) {
-    target.addEventListener(type, this.guard(handler), { ...options, signal: this.signal });
+    target.addEventListener(type, this.guard(handler), { signal: this.signal, ...options });
   }
 
   /** Listen to traits. */
@@ -139,7 +140,7 @@ class Arrays {
   constructor(model) {
     this.model = model;
     this.held = new Map();
-    this.focus = {}; // of an array's name: the row that is looked at
+    this.focus = {}; // of an array's name: the row that is looked at now
     this.listeners = new Set();
     this.fetching = null;
     this.onOffer = () => this.fetch();
@@ -180,12 +181,12 @@ class Arrays {
   }
 
   /** The part to fetch next: rows that lie together, around the missing row nearest to the focus. */
-  missing(name, { version, dtype, shape }) {
+  missing(name, { version, dtype, shape, focus: first }) {
     const [D] = shape;
     const held = this.held.get(name);
     const known = held?.version === version ? held.known : new Uint8Array(D);
     if (D === 0 || (held?.version === version && held.rows === D)) return null;
-    const focus = Math.min(Math.max(this.focus[name] ?? D >> 1, 0), D - 1);
+    const focus = Math.min(Math.max(this.focus[name] ?? first, 0), D - 1);
     let away = 0;
     while (known[focus + away] !== 0 && known[focus - away] !== 0) away += 1;
     const rowBytes = size(shape.slice(1)) * TYPED[dtype].BYTES_PER_ELEMENT;

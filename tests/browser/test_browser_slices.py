@@ -1,0 +1,111 @@
+"""The slice viewer in a real browser: keys, mouse and what the picture shows."""
+
+import numpy as np
+import pytest
+
+HEART = """
+import numpy as np
+from l2gnet.data.phantom import HEART_CLASSES, make_heart
+from widgets.slice_viewer import SliceViewer
+
+heart = make_heart(3)
+maps = {"truth": heart.label, "shifted": np.roll(heart.label, 4, axis=2)}
+codes = np.arange(10 * 8 * 8).reshape(10, 8, 8) % 7
+viewer = SliceViewer(
+    heart.image, maps, spacing_mm=heart.spacing_mm, orientation="SPL", classes=HEART_CLASSES, codes=codes
+)
+viewer
+"""
+
+
+ORANGE, BLUE, GREEN = (230, 159, 0), (86, 180, 233), (0, 158, 115)
+
+
+@pytest.fixture
+def heart(open_notebook):
+    notebook = open_notebook([HEART, "print(viewer.selection, viewer.window, viewer.error)"])
+    notebook.run_all()
+    viewer = notebook.page.locator(".l2g-viewer")
+    viewer.get_by_text("code 0").wait_for()  # the last array that is fetched
+    return notebook, viewer
+
+
+def pixels_of(picture, colour, tolerance=12):
+    return int((np.abs(picture.astype(int) - colour).max(2) <= tolerance).sum())
+
+
+def test_keys_wheel_and_slider_change_the_picture(heart):
+    notebook, viewer = heart
+    canvas, keys = viewer.locator("canvas").first, notebook.page.keyboard
+    assert viewer.get_by_text("axial · 1 of 10").is_visible()
+    base = notebook.screenshot("slices-base", canvas)
+    assert all(pixels_of(base, colour) > 100 for colour in (ORANGE, BLUE, GREEN))
+    canvas.focus()
+    for key, slice_number in [("ArrowUp", 2), ("PageUp", 10), ("ArrowDown", 9), ("Home", 1), ("End", 10)]:
+        keys.press(key)
+        assert viewer.get_by_text(f"axial · {slice_number} of 10").is_visible()
+    apex = notebook.screenshot("slices-apex", canvas)
+    assert all(pixels_of(apex, colour) == 0 for colour in (ORANGE, BLUE, GREEN))  # no heart here
+    canvas.hover()
+    notebook.page.mouse.wheel(0, 100)
+    viewer.get_by_text("axial · 9 of 10").wait_for()
+    viewer.get_by_label("slice", exact=True).focus()
+    keys.press("ArrowLeft")
+    assert viewer.get_by_text("axial · 8 of 10").is_visible()
+    viewer.get_by_label("slice", exact=True).press("End")
+    viewer.get_by_role("button", name="worst").click()
+    viewer.get_by_text("axial · 8 of 10").wait_for()
+    viewer.get_by_role("button", name="largest").click()
+    viewer.get_by_text("axial · 1 of 10").wait_for()
+    assert (notebook.screenshot("slices-base-again", canvas) == base).all()
+
+
+def test_clicks_point_and_drags_change_the_window(heart):
+    notebook, viewer = heart
+    canvas, mouse = viewer.locator("canvas").first, notebook.page.mouse
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] * 70.5 / 128, "y": box["height"] * 60.5 / 128})
+    viewer.get_by_text("voxel 0, 60, 70").wait_for()
+    before = notebook.screenshot("slices-code", canvas)
+    assert (before == 255).all(2).sum() > 500  # the tokens of the code have a white frame
+    mouse.move(box["x"] + 200, box["y"] + 100)
+    mouse.down()
+    mouse.move(box["x"] + 200, box["y"] + 300, steps=5)
+    mouse.up()
+    viewer.get_by_label("slice", exact=True).hover()
+    assert viewer.get_by_text("voxel 0, 60, 70").is_visible()  # the drag pointed at nothing
+    assert viewer.get_by_label("window").input_value() == "by hand"
+    assert notebook.screenshot("slices-window-dark", canvas).mean() < 0.7 * before.mean()
+    viewer.get_by_label("window").select_option("automatic")
+    assert (notebook.screenshot("slices-window-automatic", canvas) == before).all()
+    notebook.command("notebook:run-cell")  # the last one, which prints what Python knows
+    notebook.page.get_by_text("'voxel': [0, 60, 70], 'code': 0} [5.0, 782.0]").wait_for()
+
+
+def test_structures_maps_errors_and_planes(heart):
+    notebook, viewer = heart
+    first = viewer.locator("canvas").first
+    viewer.get_by_role("button", name="right ventricle").click()
+    hidden = notebook.screenshot("slices-hidden", first)
+    assert pixels_of(hidden, ORANGE) == 0
+    assert pixels_of(hidden, BLUE) > 100
+    viewer.get_by_role("button", name="right ventricle").click()
+    notebook.screenshot("slices-light", viewer)
+    notebook.theme("dark")
+    viewer.get_by_role("button", name="three planes").click()
+    viewer.get_by_role("button", name="fill").click()
+    assert viewer.locator(".l2g-pane canvas").count() == 3
+    assert viewer.get_by_text("sagittal · ").is_visible()
+    notebook.screenshot("slices-three-dark", viewer)
+    viewer.get_by_role("button", name="one plane").click()
+    viewer.get_by_role("button", name="side by side").click()
+    viewer.get_by_role("button", name="errors").click()
+    assert viewer.locator(".l2g-pane canvas").count() == 2
+    first.focus()
+    notebook.page.keyboard.press("PageUp")
+    assert viewer.get_by_text("truth · 10 of 10").is_visible()
+    assert viewer.get_by_text("shifted · 10 of 10").is_visible()
+    viewer.get_by_role("button", name="worst").click()
+    viewer.get_by_text("truth · 8 of 10").wait_for()
+    first.click(position={"x": 100, "y": 200})
+    notebook.screenshot("slices-errors-dark", viewer)

@@ -1,0 +1,27 @@
+import numpy as np
+
+from widgets.agreement import agreement, slice_areas, slice_dice
+
+
+def test_dice_and_areas_of_each_slice():
+    rng = np.random.default_rng(0)
+    one, two = rng.integers(0, 4, (2, 5, 6, 7)).astype(np.uint8)
+    two[3] = one[3]
+    one[4] = two[4] = 1
+    dice = slice_dice(one, two, 4)
+    for d in range(5):
+        for label in range(4):
+            a, b = one[d] == label, two[d] == label
+            expected = 2 * (a & b).sum() / (a.sum() + b.sum()) if (a | b).any() else np.nan
+            np.testing.assert_allclose(dice[d, label], expected, rtol=1e-6)
+            assert slice_areas(one, 4)[d, label] == a.sum()
+
+
+def test_256_labels_do_not_overflow():
+    labels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    assert (slice_dice(labels, labels, 256) == 1).all()
+
+
+def test_agreement_of_pixels():
+    truth, predicted = np.array([[0, 1, 0, 1, 1]], np.uint8), np.array([[0, 1, 2, 0, 2]], np.uint8)
+    assert agreement(truth, predicted).tolist() == [[0, 1, 2, 3, 4]]

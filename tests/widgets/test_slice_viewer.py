@@ -1,0 +1,156 @@
+import gc
+import io
+import weakref
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from l2gnet.data.volume import read_labels, read_volume
+from widgets import SliceViewer
+from widgets.pictures import COLOURS
+
+SHAPE = (4, 12, 16)
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 1000, SHAPE).astype(np.float32)
+
+
+@pytest.fixture
+def truth():
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1, 2:4, 2:6], labels[2, 2:10, 2:10], labels[3, 4:6, 4:6] = 1, 1, 3
+    return labels
+
+
+@pytest.fixture
+def maps(truth):
+    late = truth.copy()
+    late[1] = 0
+    return {"truth": truth, "late": late}
+
+
+def test_it_opens_where_the_structures_are_largest(front_end, image, maps):
+    viewer = SliceViewer(image, maps, spacing_mm=(5, 2, 1), classes=("background", "heart"))
+    assert viewer.selection == {"voxel": [2, 6, 6]}
+    assert [s["name"] for s in viewer.about["structures"]] == ["heart", "3"]
+    assert [s["colour"] for s in viewer.about["structures"]] == [COLOURS[0], COLOURS[2]]
+    assert set(viewer.arrays) == {"volume", "labels of truth", "labels of late", "areas", "dice of late"}
+    assert viewer.arrays["volume"] == {"version": 1, "dtype": "int16", "shape": list(SHAPE), "focus": 2}
+    assert repr(viewer) == "SliceViewer(4 x 12 x 16, truth, late)"
+
+
+def test_it_jumps_to_the_worst_slice_of_what_is_visible(front_end, image, maps):
+    viewer = SliceViewer(image, maps)
+    front_end.event(viewer, "jump", to="worst")
+    assert viewer.index == 1
+    viewer.visible = [3]
+    viewer.jump("largest")
+    assert viewer.selection == {"voxel": [3, 4, 4]}
+    front_end.event(viewer, "jump", to="worst")
+    assert (viewer.index, viewer.error) == (3, "")
+    viewer.visible = []
+    front_end.event(viewer, "jump", to="largest")
+    assert viewer.error.startswith("ValueError: jump to the largest slice needs a visible structure")
+
+
+def test_it_moves_with_linked_viewers(front_end, image, truth):
+    one, two = SliceViewer(image), SliceViewer(image, {"truth": truth})
+    one.link(two)
+    front_end.change(two, selection={"voxel": [3, 0, 0], "code": 5})
+    assert (one.index, one.selection["code"]) == (3, 5)
+    one.index = 0
+    assert two.selection == {"voxel": [0, 0, 0], "code": 5}
+    with pytest.raises(ValueError, match=r"index must be a slice in 0\.\.3; got 4"):
+        one.index = 4
+
+
+@pytest.mark.parametrize("kind", ["tensor", "file", "volume"])
+def test_it_takes_tensors_files_and_volumes(front_end, tmp_path, image, truth, kind):
+    if kind == "tensor":
+        viewer = SliceViewer(
+            torch.from_numpy(image).half(), {"truth": torch.from_numpy(truth).long()}, orientation="SPL"
+        )
+    else:
+        affine = np.diag([-1.0, -2.0, 5.0, 1.0])  # stored W, H, D; D to superior, H to posterior, W to left
+        paths = [tmp_path / "image.nii.gz", tmp_path / "labels.nii.gz"]
+        for path, array in zip(paths, (image, truth), strict=True):
+            nib.Nifti1Image(array.T, affine).to_filename(path)
+        scan, labels = paths if kind == "file" else (read_volume(paths[0]), read_labels(paths[1]))
+        viewer = SliceViewer(scan, {"truth": labels})
+        assert viewer.about["spacing_mm"] == (5.0, 2.0, 1.0)
+    assert viewer.planes[0].letters == ("A", "P", "R", "L")
+    assert viewer.selection == {"voxel": [2, 6, 6]}
+    assert np.array_equal(viewer.maps["truth"], truth)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"volume": np.zeros((2, 2))}, "the scan must be numbers with the axes"),
+        ({"volume": np.full(SHAPE, np.nan)}, "every voxel must be finite"),
+        ({"spacing_mm": (1, 1)}, "spacing_mm must be three positive lengths"),
+        ({"labels": {"a": np.zeros((4, 12, 15), int)}}, "the label map 'a' must have the scan's shape"),
+        ({"labels": {"a": np.full(SHAPE, 0.5)}}, "must hold integers in 0..255"),
+        ({"orientation": "SPP"}, "orientation must name"),
+        ({"codes": np.zeros((3, 2, 2), int)}, "codes must be integers"),
+    ],
+)
+def test_wrong_input_is_refused(front_end, as_a_user, image, change, rule):
+    with pytest.raises(ValueError, match=rule):
+        SliceViewer(**({"volume": image} | change))
+
+
+def test_a_file_knows_its_spacing(front_end, tmp_path, image):
+    nib.Nifti1Image(image, np.eye(4)).to_filename(tmp_path / "a.nii")
+    with pytest.raises(ValueError, match="spacing_mm must be left out"):
+        SliceViewer(tmp_path / "a.nii", spacing_mm=(1, 1, 1))
+
+
+def drawn(viewer):
+    return np.asarray(Image.open(io.BytesIO(viewer.snapshot())).convert("RGB")).astype(int)
+
+
+def share_of(picture, colour):
+    rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return (np.abs(picture - rgb).max(2) < 8).mean()
+
+
+def test_the_snapshot_shows_what_the_browser_shows(front_end, image, maps):
+    viewer = SliceViewer(image, maps, spacing_mm=(5, 2, 1))
+    assert share_of(drawn(viewer), COLOURS[0]) > 0
+    viewer.overlay, viewer.opacity = "fill", 1.0
+    filled = share_of(drawn(viewer), COLOURS[0])
+    assert filled > 0.15
+    viewer.visible = [3]
+    assert share_of(drawn(viewer), COLOURS[0]) == 0
+    viewer.visible, viewer.mode, viewer.side_by_side, viewer.index = [1, 3], "errors", True, 1
+    picture = drawn(viewer)
+    assert share_of(picture, viewer.about["agreement"]["false negative"]) > 0.01
+    viewer.three_planes = True
+    assert drawn(viewer).shape[0] > picture.shape[0]
+
+
+def test_a_large_volume_is_not_copied_and_only_sent_in_parts(front_end):
+    volume = np.zeros((300, 512, 512), np.int16)
+    volume[:, 100:200, 100:200] = 500
+    volume[0, 0, 0] = -1000
+    labels = np.zeros((300, 512, 512), np.uint8)
+    labels[140:170, 120:180, 120:180] = 1
+    viewer = SliceViewer(volume, {"truth": labels})
+    assert "CT lung" in viewer.presets
+    assert sum(len(buffer) for *_, buffers in front_end.sent for buffer in buffers or []) == 0
+    assert np.shares_memory(viewer._published["volume"], volume)
+    assert np.shares_memory(viewer._published["labels of truth"], labels)
+    front_end.event(viewer, "fetch", array="volume", version=1, start=150, stop=158)
+    assert front_end.fetched(viewer)[0][1] == volume[150:158].tobytes()
+    viewer.close()
+    references = [weakref.ref(volume), weakref.ref(labels)]
+    del volume, labels
+    front_end.sent.clear()
+    gc.collect()
+    assert all(reference() is None for reference in references)  # although `viewer` is still here

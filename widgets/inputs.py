@@ -1,0 +1,116 @@
+"""What viewers accept as a scan or a label map, and how it is stored for the browser."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from l2gnet.data.volume import Volume, read_labels, read_volume, require_same_grid
+from l2gnet.shapes import Integer, Num, UInt8
+
+Input = np.ndarray | torch.Tensor | Volume | str | Path
+
+
+def open_scan(scan: Input, spacing_mm: Sequence[float] | None) -> tuple[Volume, bool]:
+    """A scan from an array or tensor (D H W), a NIfTI file or a Volume, and whether its place in the world is known.
+
+    Arrays lie at the origin with `spacing_mm` (D, H, W), by default 1 mm.
+
+    Raises:
+        ValueError: the scan has not three axes, or a voxel that is not finite; or a spacing is not positive, or given
+            for a file or Volume, which have their own.
+        VolumeError: the file is not what it should be.
+    """
+    if isinstance(scan, str | Path | Volume):
+        if spacing_mm is not None:
+            raise ValueError(f"spacing_mm must be left out for a file or Volume, which knows its own; got {spacing_mm}")
+        return (scan if isinstance(scan, Volume) else read_volume(scan)), True
+    array = _three_axes("the scan", scan)
+    spacing = np.ones(3) if spacing_mm is None else np.asarray(spacing_mm, dtype=np.float64)
+    if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all():
+        raise ValueError(f"spacing_mm must be three positive lengths, along D, H and W; got {spacing_mm!r}")
+    return Volume(array, np.diag([*spacing, 1.0])), False
+
+
+def open_labels(name: str, labels: Input, scan: Volume, scan_input: Input) -> UInt8[np.ndarray, "D H W"]:
+    """A label map on the grid of its scan, from whatever `open_scan` takes; booleans become 0 and 1.
+
+    Raises:
+        ValueError: it lies on another grid, or a label is no integer in 0..255.
+        VolumeError: the file is not what it should be.
+    """
+    what = f"the label map {name!r}"
+    if isinstance(labels, str | Path | Volume):
+        volume = labels if isinstance(labels, Volume) else read_labels(labels)
+        if isinstance(scan_input, str | Path | Volume):
+            places = [value if isinstance(value, str | Path) else "the Volume" for value in (scan_input, labels)]
+            require_same_grid(scan, volume, *places)
+        array = volume.array
+    else:
+        array = _three_axes(what, labels)
+    if array.shape != scan.shape:
+        raise ValueError(f"{what} must have the scan's shape {scan.shape}; got {array.shape}; resample it first")
+    if array.dtype == np.uint8:
+        return array
+    with np.errstate(invalid="ignore"):
+        exact = array.astype(np.uint8)
+    if not (exact == array).all():
+        wrong = np.unique(array[exact != array])[:3].tolist()
+        raise ValueError(f"{what} must hold integers in 0..255; got {wrong}; give labels, not probabilities")
+    return exact
+
+
+def open_codes(codes: np.ndarray | torch.Tensor, scan: Volume) -> Integer[np.ndarray, "D h w"]:
+    """The code of every token of a scan, from an array or tensor.
+
+    Raises:
+        ValueError: there is not a row of tokens a slice, or a code is not an integer.
+    """
+    array = _three_axes("codes", codes)
+    if array.shape[0] != scan.shape[0] or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"codes must be integers (D, h, w) for the scan's {scan.shape[0]} slices; got shape {array.shape} of "
+            f"{array.dtype}; trace the same scan"
+        )
+    return array.astype(np.int32)
+
+
+def compact(array: Num[np.ndarray, "D H W"]) -> tuple[Integer[np.ndarray, "D H W"], tuple[float, float]]:
+    """Intensities in 8 or 16 bits, with the slope and the intercept that lead back to them.
+
+    Whole numbers that fit stay as they are, as those of any CT do. Others are rounded to 65536 levels between the
+    lowest and the highest.
+
+    Raises:
+        ValueError: an intensity is not finite.
+    """
+    if array.dtype in (np.bool_, np.uint8):
+        return array.astype(np.uint8, copy=False), (1.0, 0.0)
+    low, high = (float(value) for value in (array.min(), array.max()))
+    if not np.isfinite([low, high]).all():
+        raise ValueError(
+            f"every voxel must be finite; got values from {low} to {high}; replace them (numpy.nan_to_num)"
+        )
+    for kind in (np.int16, np.uint16):
+        limits = np.iinfo(kind)
+        if limits.min <= low and high <= limits.max:
+            whole = array.astype(kind, copy=False)
+            if array.dtype.kind in "iu" or (whole == array).all():
+                return whole, (1.0, 0.0)
+    slope = max((high - low) / 65535, 1e-30)  # not 0 in float32, for a volume that is flat
+    return np.round((array - low) / slope).astype(np.uint16), (slope, low)
+
+
+def _three_axes(what: str, value: Any) -> np.ndarray:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        value = value.float() if value.is_floating_point() else value  # NumPy has no bfloat16
+    array = np.asarray(value)
+    if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "buif":
+        raise ValueError(
+            f"{what} must be numbers with the axes (D, H, W); got shape {array.shape} of {array.dtype}; "
+            "give one image without batch or channel (a single slice as slice[None])"
+        )
+    return array

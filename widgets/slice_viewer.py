@@ -1,0 +1,231 @@
+"""A scan and its label maps, slice by slice, drawn in the browser."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+import traitlets
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from l2gnet.shapes import Float, Num, UInt8
+from widgets.agreement import agreement, slice_areas, slice_dice
+from widgets.inputs import Input, compact, open_codes, open_labels, open_scan
+from widgets.pictures import COLOURS, draw_outlines
+from widgets.planes import Plane, planes_of
+from widgets.viewer import Viewer
+
+AGREEMENT = {"correct": COLOURS[2], "false positive": COLOURS[6], "false negative": COLOURS[1], "confused": COLOURS[4]}
+CT_WINDOWS = {  # HU, low and high
+    "CT soft tissue": (-160, 240),
+    "CT abdomen": (-125, 275),
+    "CT liver": (-20, 130),
+    "CT lung": (-1350, 150),
+    "CT bone": (-450, 1050),
+    "CT brain": (0, 80),
+}
+_LINES = ("solid", "dashed", "dotted", "dashdot")
+
+
+class SliceViewer(Viewer):
+    """A volume with any number of label maps; every map is compared with the first.
+
+    What it shows follows its attributes: `index` (the slice along D), `window` (lowest and highest intensity),
+    `three_planes`, `side_by_side` (a picture a map), `overlay` ("outline" or "fill"), `opacity`, `mode` ("labels", or
+    "errors" against the first map), `visible` (labels) and `shown` (names of maps).
+
+    Args:
+        volume: intensities (D, H, W): an array, a tensor, a NIfTI file, or a `Volume`.
+        labels: label maps on the same grid by name, of the same kinds.
+        spacing_mm: of an array, along (D, H, W); files know their own.
+        orientation: where D, H and W of an array lead, for example "SPL"; files know their own.
+        classes: names of the labels, from 0 (background) on.
+        codes: the code of every token, (D, h, w): a token covers H/h x W/w pixels.
+
+    Raises:
+        ValueError: an array has the wrong shape or values.
+        VolumeError: a file is not what it should be.
+    """
+
+    script = "slice_viewer"
+
+    about = traitlets.Dict().tag(sync=True)  # what never changes: geometry, names, colours, presets
+    window = traitlets.List(traitlets.Float(), minlen=2, maxlen=2).tag(sync=True)
+    three_planes = traitlets.Bool().tag(sync=True)
+    side_by_side = traitlets.Bool().tag(sync=True)
+    overlay = traitlets.Enum(("outline", "fill"), "outline").tag(sync=True)
+    mode = traitlets.Enum(("labels", "errors"), "labels").tag(sync=True)
+    opacity = traitlets.Float(0.4, min=0, max=1).tag(sync=True)
+    visible = traitlets.List(traitlets.Int()).tag(sync=True)
+    shown = traitlets.List(traitlets.Unicode()).tag(sync=True)
+
+    def __init__(
+        self,
+        volume: Input,
+        labels: Mapping[str, Input] | None = None,
+        *,
+        spacing_mm: Sequence[float] | None = None,
+        orientation: str | None = None,
+        classes: Sequence[str] = (),
+        codes: Any = None,
+    ):
+        self.scan, placed = open_scan(volume, spacing_mm)
+        self.planes = planes_of("".join(nib.aff2axcodes(self.scan.affine)) if placed else orientation)
+        self.maps = {name: open_labels(name, value, self.scan, volume) for name, value in (labels or {}).items()}
+        count = 1 + max((int(array.max()) for array in self.maps.values()), default=0)
+        self.classes = [*classes, *map(str, range(len(classes), count))]
+        areas = {name: slice_areas(array, len(self.classes)) for name, array in self.maps.items()}
+        present = [label for label in range(1, count) if any(area[:, label].any() for area in areas.values())]
+        self._areas = next(iter(areas.values()), np.zeros((self.scan.shape[0], 1)))
+        compared = list(self.maps.items())[1:]
+        self._dice = {name: slice_dice(self.reference, array, len(self.classes)) for name, array in compared}
+        stored, scale = compact(self.scan.array)
+        self.presets = _presets(self.scan.array)
+        super().__init__(
+            window=list(self.presets["automatic"]),
+            visible=present,
+            shown=list(self.maps),
+            about={
+                "shape": self.scan.shape,
+                "spacing_mm": self.scan.spacing_mm,
+                "affine": self.scan.affine.tolist() if placed else None,
+                "planes": [plane.to_browser() for plane in self.planes],
+                "scale": scale,
+                "presets": self.presets,
+                "maps": list(self.maps),
+                "structures": [{"label": n, "name": self.classes[n], "colour": _colour(n)} for n in present],
+                "agreement": AGREEMENT,
+            },
+        )
+        self.selection = {"voxel": [n // 2 for n in self.scan.shape]}
+        if present:
+            self.jump("largest")
+        self.publish("volume", stored, focus=self.index)
+        for name, array in self.maps.items():
+            self.publish(f"labels of {name}", array, focus=self.index)
+        if self.maps:
+            self.publish("areas", self._areas)
+        for name, dice in self._dice.items():
+            self.publish(f"dice of {name}", dice)
+        if codes is not None:
+            self.publish("codes", open_codes(codes, self.scan), focus=self.index)
+
+    @property
+    def reference(self) -> UInt8[np.ndarray, "D H W"]:
+        """The first label map: the others are compared with it."""
+        return next(iter(self.maps.values()))
+
+    @property
+    def index(self) -> int:
+        """The slice that is looked at, along D."""
+        return self.selection["voxel"][0]
+
+    @index.setter
+    def index(self, index: int) -> None:
+        D = self.scan.shape[0]
+        if not 0 <= index < D:
+            raise ValueError(f"index must be a slice in 0..{D - 1}; got {index}")
+        self.selection = {**self.selection, "voxel": [int(index), *self.selection["voxel"][1:]]}
+
+    def jump(self, to: Literal["largest", "worst"]) -> None:
+        """Go to the slice where the visible structures are largest, or where their mean Dice is lowest.
+
+        The first map tells the size; the first other map that is shown is the one that does worst.
+
+        Raises:
+            ValueError: nothing is there to go to.
+        """
+        compared = [name for name in self.shown if name in self._dice]
+        if not self.visible or (to == "worst" and not compared):
+            raise ValueError(f"jump to the {to} slice needs a visible structure, and for worst a second map; show one")
+        if to == "largest":
+            rank = self._areas[:, self.visible].sum(1).astype(float)
+        else:
+            dice = self._dice[compared[0]][:, self.visible]
+            rank = -np.where(np.isnan(dice).all(1), np.inf, np.nansum(dice, 1) / np.isfinite(dice).sum(1).clip(1))
+        d = int(rank.argmax())
+        places = np.argwhere(np.isin(self.reference[d], self.visible))
+        h, w = places.mean(0).round().astype(int).tolist() if len(places) else self.selection["voxel"][1:]
+        self.selection = {**self.selection, "voxel": [d, h, w]}
+
+    def draw(self) -> Figure:
+        """The picture of what the viewer shows now, drawn in Python."""
+        groups = [[name] for name in self.shown] if self.side_by_side and self.shown else [self.shown]
+        rows = [[(self.planes[0], group) for group in groups]]
+        if self.three_planes:
+            rows = [[(plane, group) for plane in self.planes] for group in groups]
+        lengths_mm = np.multiply(self.scan.spacing_mm, self.scan.shape)
+        widths_mm = [lengths_mm[plane.across] for plane, _ in rows[0]]
+        height_mm = max(lengths_mm[plane.down] for plane, _ in rows[0])
+        inches = min(9.5 / sum(widths_mm), 4.2 / height_mm)  # a millimetre
+        figure = Figure((inches * sum(widths_mm), len(rows) * (inches * height_mm + 0.25) + 0.3), layout="constrained")
+        grid = figure.subplots(len(rows), len(widths_mm), squeeze=False, width_ratios=widths_mm)
+        for axes, (plane, names) in zip(grid.ravel(), chain.from_iterable(rows), strict=True):
+            self._draw_pane(axes, plane, names)
+        key = AGREEMENT if self.mode == "errors" else {self.classes[n]: _colour(n) for n in self.visible}
+        if key and self.shown:
+            handles = [Patch(color=colour, label=name) for name, colour in key.items()]
+            figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+        return figure
+
+    def _draw_pane(self, axes: Axes, plane: Plane, names: Sequence[str]) -> None:
+        index, spacing_mm = self.selection["voxel"][plane.axis], self.scan.spacing_mm
+        aspect = spacing_mm[plane.down] / spacing_mm[plane.across]
+        low, high = self.window
+        axes.imshow(plane.slice(self.scan.array, index), cmap="gray", vmin=low, vmax=high, aspect=aspect)
+        compared = [name for name in names if name in self._dice]
+        if self.mode == "errors" and compared:
+            truth, predicted = self._visible(self.reference, plane), self._visible(self.maps[compared[0]], plane)
+            shades = _shades(AGREEMENT.values(), max(self.opacity, 0.3))
+            axes.imshow(shades[agreement(truth, predicted)], aspect=aspect)
+            draw_outlines(axes, truth)
+        else:
+            for position, name in enumerate(names):
+                labels = self._visible(self.maps[name], plane)
+                if self.overlay == "fill" and position == 0:
+                    axes.imshow(_shades(map(_colour, range(1, 256)), self.opacity)[labels], aspect=aspect)
+                else:
+                    draw_outlines(axes, labels, style=_LINES[list(self.maps).index(name) % len(_LINES)])
+        what = ", ".join(names) if self.side_by_side else plane.name
+        axes.set_title(f"{what}, {index + 1} of {self.scan.shape[plane.axis]}", fontsize=9)
+        for letter, x, y in zip(plane.letters, (0.5, 0.5, 0.03, 0.97), (0.96, 0.04, 0.5, 0.5), strict=True):
+            axes.text(x, y, letter, color="white", fontsize=9, ha="center", va="center", transform=axes.transAxes)
+        axes.set_axis_off()
+
+    def _visible(self, labels: UInt8[np.ndarray, "D H W"], plane: Plane) -> UInt8[np.ndarray, "rows columns"]:
+        shown = plane.slice(labels, self.selection["voxel"][plane.axis])
+        return np.where(np.isin(shown, self.visible), shown, 0).astype(np.uint8)
+
+    def close(self) -> None:
+        """Leave the browser, and free all memory that is held here and there."""
+        super().close()
+        for name in ("scan", "maps"):
+            self.__dict__.pop(name, None)
+
+    def _on_jump(self, to: Literal["largest", "worst"]) -> None:
+        self.jump(to)
+
+    def __repr__(self) -> str:
+        D, H, W = self.about["shape"]
+        return f"SliceViewer({D} x {H} x {W}, {', '.join(self.about['maps']) or 'no labels'})"
+
+
+def _colour(label: int) -> str:
+    return COLOURS[(label - 1) % len(COLOURS)]
+
+
+def _shades(colours: Iterable[str], opacity: float) -> Float[np.ndarray, "L 4"]:
+    """The RGBA of every label; what is 0 can be seen through."""
+    return np.array([(0, 0, 0, 0), *(to_rgba(colour, opacity) for colour in colours)])
+
+
+def _presets(array: Num[np.ndarray, "D H W"]) -> dict[str, tuple[float, float]]:
+    """Windows to choose from; percentiles are those of at most about a million voxels."""
+    sample = array.reshape(-1)[:: max(1, array.size // 2**20)]
+    low, high = float(array.min()), float(array.max())
+    presets = {"automatic": tuple(np.percentile(sample, (0.5, 99.5)).tolist()), "full range": (low, high)}
+    return presets | (CT_WINDOWS if low < -200 else {})  # only CT knows air, far below zero
