@@ -51,6 +51,12 @@ class OpenNotebook:
         wrong = self.page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
         assert wrong.all_inner_texts() == []
 
+    def run_cell(self, index: int) -> str:
+        """Run one cell, and return what it prints."""
+        self.page.evaluate(f"window.jupyterapp.shell.currentWidget.content.activeCellIndex = {index}")
+        self.command("notebook:run-cell")
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index).locator(".jp-OutputArea").inner_text()
+
     def command(self, name: str, **arguments: object) -> None:
         """Run one of JupyterLab's commands, and wait until it is done."""
         self.page.evaluate("([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, arguments])
