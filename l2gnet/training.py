@@ -22,11 +22,11 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from l2gnet.checkpoint import ModelCard, save_checkpoint
+from l2gnet.checkpoint import ModelCard, require_resumable, save_checkpoint
 from l2gnet.codebook import codebook_usage
 from l2gnet.data.dataset import DataSet, open_dataset
 from l2gnet.data.grid import Grid
-from l2gnet.data.slices import SliceSet, cached_slices, prepare_slices
+from l2gnet.data.slices import SliceSet, cache_key, cached_slices, prepare_slices
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json, write_json
 from l2gnet.history import History
@@ -38,6 +38,7 @@ from l2gnet.models.transunet import TransUNet
 from l2gnet.recipes import build_augmentation, build_loss, build_optimiser
 from l2gnet.settings import TrainSettings
 from l2gnet.shapes import Float, Int64
+from l2gnet.version import code_version
 
 RESUME_FILE = "last.ckpt"
 _LOCAL = ("data_dir", "cache_dir", "pretrained")  # settings that are paths of this machine
@@ -64,6 +65,7 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
         ConfigError: the folder holds a run already, and `settings.resume` is off or its settings were others; or
             there is no such accelerator here.
         VolumeError: the data folder is not what it should be.
+        CheckpointError: the checkpoint to resume from is damaged, or of another model.
     """
     run_dir = Path(run_dir or f"runs/{settings.data}-{settings.model}-{time.strftime('%Y%m%d-%H%M%S')}")
     resume_file = run_dir / RESUME_FILE
@@ -81,6 +83,8 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
     if settings.pretrained:
         assert isinstance(task.model, TransUNet)  # the settings see to it
         load_imagenet_weights(task.model, settings.pretrained)
+    if resume_file.exists():
+        require_resumable(resume_file, task.model)
     best = ModelCheckpoint(run_dir, filename="best", monitor="val_dice", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(run_dir, filename=Path(RESUME_FILE).stem, enable_version_counter=False)
     trainer = pl.Trainer(
@@ -113,6 +117,8 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
             "settings": _shareable(settings),
             "pretrained": Path(settings.pretrained).name,
             "data": dataset.name,
+            "data_fingerprint": cache_key(dataset.cases, grid, len(dataset.classes)),
+            "code": code_version(),
             "epochs": trainer.current_epoch,
         },
     )

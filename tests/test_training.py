@@ -1,5 +1,8 @@
+import dataclasses
 import json
 import math
+import os
+import re
 
 import numpy as np
 import pytest
@@ -10,11 +13,13 @@ from l2gnet.checkpoint import load_checkpoint, read_card
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.errors import CheckpointError, ConfigError
+from l2gnet.files import write_json
 from l2gnet.history import read_history
 from l2gnet.inference import network_input
 from l2gnet.models import MODELS
 from l2gnet.settings import TrainSettings
 from l2gnet.training import SegmentationTask, SliceData, load_slices, train
+from l2gnet.version import code_version
 
 TINY = {
     "patients": 5,
@@ -56,6 +61,8 @@ def test_a_run_leaves_everything_in_its_folder(trained):
     assert card.classes == run.dataset.classes
     assert card.grid == run.grid == Grid(4.0, 48)
     assert "data_dir" not in card.training["settings"]  # paths of this machine stay on it
+    assert card.training["code"] == code_version()
+    assert re.fullmatch("[0-9a-f]{16}", card.training["data_fingerprint"])
 
 
 def test_the_model_returned_is_the_model_saved(trained):
@@ -112,6 +119,19 @@ def test_published_transunet_starts_from_the_weights_of_a_file(tmp_path):
     settings = TrainSettings(model="transunet", variant="published", pretrained=str(path), **TINY)
     with pytest.raises(CheckpointError, match="left over: mystery"):
         train(settings, tmp_path / "run")
+
+
+def test_a_hostile_checkpoint_is_not_resumed_from(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    settings = TrainSettings(**TINY | {"resume": True})
+    write_json(tmp_path / "run" / "config.json", dataclasses.asdict(settings))
+    torch.save({"state_dict": {}, "callbacks": Hostile()}, tmp_path / "run" / "last.ckpt")
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: .* a pickle that holds more than numbers"):
+        train(settings, tmp_path / "run")
+    assert not (tmp_path / "owned").exists()
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -7,7 +7,7 @@ models share, where only what distinguishes the method differs; `build_published
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from l2gnet.errors import ConfigError
 
@@ -26,6 +26,16 @@ def model_options(name: str, variant: str = "matched") -> list[str]:
         ConfigError: there is no such model or variant.
     """
     return list(inspect.signature(_builder(name, variant)).parameters)
+
+
+def model_types(name: str, variant: str = "matched") -> dict[str, Any]:
+    """The type of each setting that model `name` takes: int, float, bool, or a Literal of names.
+
+    Raises:
+        ConfigError: there is no such model or variant.
+    """
+    types = get_type_hints(_builder(name, variant))
+    return {option: types[option] for option in model_options(name, variant)}
 
 
 def build_model(name: str, *, variant: str = "matched", **settings: Any) -> "SegmentationModel":
