@@ -74,9 +74,7 @@ class ImageTransport:
         Raises:
             ValueError: the model has no mapper, or not so many heads.
         """
-        mapper, codebook = (getattr(model.bottleneck, name, None) for name in ("mapper", "codebook"))
-        if not isinstance(mapper, L2GMapper) or not isinstance(codebook, Codebook):
-            raise ValueError("this model has no transport plan; use one that has, as l2gnet")
+        codebook, mapper = codebook_and_mapper(model)
         heads, _, size = mapper.references.shape
         if not 0 <= head < heads:
             raise ValueError(f"head must lie in 0..{heads - 1}, the heads of the mapper, got {head}")
@@ -163,3 +161,15 @@ class ImageTransport:
     def _by_pixel(self, plan: Float[np.ndarray, "K R"]) -> Float[np.ndarray, "K R"]:
         """The part of a row that one of its pixels holds."""
         return plan / np.bincount(self._rows.ravel(), minlength=len(plan)).clip(1)[:, None]
+
+
+def codebook_and_mapper(model: SegmentationModel) -> tuple[Codebook, L2GMapper]:
+    """The two parts of a model that decide its plans.
+
+    Raises:
+        ValueError: the model does not have both.
+    """
+    codebook, mapper = (getattr(getattr(model, "bottleneck", None), name, None) for name in ("codebook", "mapper"))
+    if not isinstance(codebook, Codebook) or not isinstance(mapper, L2GMapper):
+        raise ValueError("this model has no transport plan; use one that has, as l2gnet")
+    return codebook, mapper

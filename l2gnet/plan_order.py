@@ -6,18 +6,18 @@ import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import pdist
 
-from l2gnet.shapes import Float, Int64
+from l2gnet.shapes import Float, Int64, Num
 
 Order = Literal["usage", "label", "clustering"]
 
 
 def plan_order(
-    plan: Float[np.ndarray, "K R"], by: Order, labels: Float[np.ndarray, "K L"] | None = None
+    plan: Float[np.ndarray, "K R"], by: Order, labels: Num[np.ndarray, "K L"] | None = None
 ) -> tuple[Int64[np.ndarray, " K"], Int64[np.ndarray, " R"]]:
     """The order of rows and of columns, each a permutation of indices.
 
     - `usage`: rows by their mass, the largest first; each column stands where the row that gives it most does.
-    - `label`: the same within each label, by the share `labels` that each label has of a row.
+    - `label`: the same within each label, by `labels`, how much of each label lies under a row.
     - `clustering`: rows that go to the same columns lie together, and columns that receive from the same rows
       (average linkage on Euclidean distances, leaves in their optimal order; Bar-Joseph et al. 2001).
 

@@ -1,5 +1,17 @@
 """Pictures and viewers for notebooks; they may use `l2gnet`, never the other way round."""
 
-from widgets.slice_viewer import SliceViewer
+import importlib
+from typing import Any
 
-__all__ = ["SliceViewer"]
+_HOME = {
+    "SliceViewer": "widgets.slice_viewer",
+    "TransportExplorer": "widgets.transport_explorer",
+}
+__all__ = ["SliceViewer", "TransportExplorer"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a viewer on first use, so that a picture need not wait for what the viewers need (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'widgets' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
@@ -12,6 +13,10 @@ from l2gnet.shapes import Bool, Float, Num, UInt8
 
 # Okabe and Ito's palette, safe for colour blindness.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#999999")
+# Heat over an image: nothing at 0, then orange to yellow.
+HEAT = LinearSegmentedColormap.from_list(
+    "heat", [(0.9, 0.39, 0, 0), (0.93, 0.47, 0, 0.55), (0.97, 0.66, 0.08, 0.75), (1, 0.89, 0.35, 0.88)]
+)
 
 
 def compact_figures() -> None:
@@ -113,10 +118,50 @@ def draw_plan(axes: Axes, plan: Float[np.ndarray, "K R"], *, title: str = "") ->
     """Draw a transport plan as a heatmap, with its row sums at the left and its column sums on top."""
     axes.imshow(plan, cmap="viridis", aspect="auto", vmin=0)
     axes.set(xlabel="reference", xticks=[], yticks=[])
-    axes.set_ylabel("code", labelpad=26)
+    axes.text(-0.2, 0.5, "code", transform=axes.transAxes, rotation=90, ha="right", va="center")
     axes.set_title(title, fontsize=9, y=1.2)
     top, left = axes.inset_axes((0, 1.02, 1, 0.16), sharex=axes), axes.inset_axes((-0.18, 0, 0.16, 1), sharey=axes)
     top.bar(range(plan.shape[1]), plan.sum(0), color=COLOURS[5], width=0.8)
     left.barh(range(plan.shape[0]), -plan.sum(1), color=COLOURS[6], height=0.8)
     for panel in (top, left):
         panel.set_axis_off()
+
+
+def draw_heat(
+    axes: Axes,
+    image: Num[np.ndarray, "H W"],
+    heat: Float[np.ndarray, "h w"] | None,
+    *,
+    top: float | None = None,
+    unit: str = "",
+    aspect: float = 1.0,
+    title: str = "",
+) -> None:
+    """Draw a value for each bottleneck pixel over the image, transparent at 0, with a colour bar up to `top`."""
+    H, W = image.shape
+    axes.imshow(image, cmap="gray", aspect=aspect, extent=(0, W, H, 0))
+    if heat is not None:
+        over = axes.imshow(heat, cmap=HEAT, aspect=aspect, extent=(0, W, H, 0), vmin=0, vmax=top or heat.max() or 1)
+        bar = axes.figure.colorbar(over, cax=axes.inset_axes((0, -0.06, 1, 0.04)), orientation="horizontal")
+        bar.set_label(unit, fontsize=8)
+        bar.ax.tick_params(labelsize=8)
+    axes.set_title(title, fontsize=9)
+    axes.set_axis_off()
+
+
+def draw_convergence(
+    axes: Axes,
+    iterations: Num[np.ndarray, " steps"],
+    errors: Float[np.ndarray, " steps"],
+    *,
+    tolerance: float,
+    title: str = "",
+) -> None:
+    """Draw the marginal error by iteration, red where it stays above the tolerance."""
+    colour = "#2e7d32" if errors[-1] <= tolerance else "#d32f2f"
+    axes.semilogy(iterations, errors.clip(1e-17), color=colour)
+    axes.semilogy(iterations[-1], errors[-1].clip(1e-17), "o", color=colour, markersize=4)
+    axes.axhline(tolerance, color="#777777", linestyle="--", linewidth=1)
+    axes.set(xlabel="iteration", ylim=(tolerance / 10, 2))
+    axes.set_title(title, fontsize=9, color=colour)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -31,8 +31,8 @@ class Viewer(anywidget.AnyWidget):
     arrays, keeps its state in synced traits, and draws its picture in `draw`. An event `{event: "name", ...}` from
     its script calls its method `_on_name(...)`.
 
-    `selection` is what the user points at: any of `voxel` [d, h, w], `token`, `code` and `reference`. Linked viewers
-    share it whole: each reads the keys it knows and keeps the others.
+    `selection` is what the user points at: any of `voxel` [d, h, w], `code` and `reference`, and `by`, the name of the
+    one that was clicked last. Linked viewers share it whole: each reads the keys it knows and keeps the others.
     """
 
     script: ClassVar[str]
@@ -42,10 +42,11 @@ class Viewer(anywidget.AnyWidget):
     arrays = traitlets.Dict().tag(sync=True)  # of each published array: version, dtype, shape, focus
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Read the viewer's script and style sheets."""
+        """Read the viewer's script and style sheet, with those of all that it imports."""
         if "script" in cls.__dict__:
-            cls._esm = _joined(cls.script, set())
-            styles = (_FILES / f"{name}.css" for name in ("viewer", cls.script))
+            imported: list[str] = []
+            cls._esm = _joined(cls.script, imported)
+            styles = (_FILES / f"{name}.css" for name in (*imported, cls.script))
             cls._css = "\n".join(style.read_text(encoding="utf-8") for style in styles if style.exists())
         super().__init_subclass__(**kwargs)
 
@@ -144,7 +145,7 @@ class Viewer(anywidget.AnyWidget):
         return bundle
 
 
-def _joined(script: str, seen: set[str]) -> str:
+def _joined(script: str, seen: list[str]) -> str:
     """A script with the files it imports put in the place of their import: an anywidget is one module."""
     lines = []
     for line in (_FILES / f"{script}.js").read_text(encoding="utf-8").splitlines():
@@ -152,6 +153,6 @@ def _joined(script: str, seen: set[str]) -> str:
         if imported is None:
             lines.append(line)
         elif imported[1] not in seen:
-            seen.add(imported[1])
+            seen.append(imported[1])
             lines.append(re.sub("^export ", "", _joined(imported[1], seen), flags=re.MULTILINE))
     return "\n".join(lines)

@@ -116,7 +116,7 @@ export default viewer((view) => {
     listen("pointerup", (event) => {
       if (press && !press.dragged) {
         const voxel = voxelAt(event);
-        view.select({ voxel, ...(arrays.get("codes") ? { code: codeAt(voxel) } : {}) });
+        view.select({ voxel, by: "voxel", ...(arrays.get("codes") ? { code: codeAt(voxel) } : {}) });
       }
       press = null;
     });

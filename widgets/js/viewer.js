@@ -48,8 +48,9 @@ class View {
     this.dismiss = element("button", { className: "l2g-dismiss", title: "Dismiss" }, "×");
     this.errorLine = element("div", { className: "l2g-error", role: "alert", hidden: true }, this.errorText, this.dismiss);
     el.classList.add("l2g-viewer");
-    el.setAttribute("data-lm-suppress-shortcuts", "true"); // keys are the viewer's, not the notebook's
     el.append(this.body, this.statusLine, this.errorLine);
+    // Keys are the viewer's, not the notebook's, which would take the arrows even from a slider.
+    this.on(el, "keydown", (event) => event.ctrlKey || event.metaKey || event.stopPropagation());
     this.watch(["error"], () => this.showError(model.get("error")));
     this.showError(model.get("error"));
     this.on(this.dismiss, "click", () => {
@@ -98,6 +99,19 @@ class View {
     size.observe(target);
     theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
     this.signal.addEventListener("abort", () => (size.disconnect(), theme.disconnect()));
+  }
+
+  /** A function that calls `draw` at the next frame, however often it is called until then. */
+  eachFrame(draw) {
+    const guarded = this.guard(draw);
+    let waiting = 0;
+    this.signal.addEventListener("abort", () => cancelAnimationFrame(waiting));
+    return () => {
+      waiting ||= requestAnimationFrame(() => {
+        waiting = 0;
+        guarded();
+      });
+    };
   }
 
   /** Set traits; while the kernel is busy only the last values wait for it. */

@@ -1,0 +1,189 @@
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from l2gnet.image_transport import ImageTransport
+from l2gnet.models import build_model
+from widgets import SliceViewer, TransportExplorer
+
+ROWS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]])
+LABELS = np.repeat(np.repeat(np.array([[0, 0], [0, 2]], np.uint8), 4, 0), 4, 1)
+
+
+def transport(seed=0):
+    random = np.random.default_rng(seed)
+    return ImageTransport(random.random((4, 3)), ROWS, names=np.array([7, 5, 3, 9]), tokens=random.normal(size=(4, 6)))
+
+
+@pytest.fixture
+def explorer(front_end):
+    image = np.random.default_rng(0).normal(size=(8, 8))
+    explorer = TransportExplorer(transport(), image, labels=LABELS, classes=("background", "a", "b"))
+    yield explorer
+    explorer.close()
+
+
+def floats(data, *shape):
+    return np.frombuffer(data, np.float32).reshape(shape)
+
+
+def test_the_browser_gets_the_plan_of_the_library(explorer):
+    solved = transport().solve(0.1)
+    np.testing.assert_allclose(floats(explorer.solved["plan"], 4, 3), solved.plan[0], rtol=1e-6)
+    assert explorer.solved["marginal_error"] == pytest.approx(float(solved.marginal_error[0]))
+    assert explorer.solved["iterations"] == int(solved.iterations[0])
+    assert explorer.solved["converged"]
+    assert explorer.solved["curve"][-1] == [int(solved.iterations[0]), float(solved.marginal_error[0])]
+    assert explorer.problem["labels"] == [0, 0, 0, 2]
+    assert explorer.problem["names"] == [7, 5, 3, 9]
+
+
+def test_epsilon_is_live_and_an_unsolved_plan_says_so(front_end, explorer):
+    front_end.change(explorer, epsilon=0.5)
+    np.testing.assert_allclose(explorer.plan, transport().solve(0.5).plan[0])
+    front_end.change(explorer, epsilon=1e-4)
+    assert not explorer.solved["converged"]
+    assert explorer.solved["marginal_error"] > 1e-4
+    assert explorer.solved["iterations"] == 1000
+    front_end.change(explorer, epsilon=-1.0)
+    assert explorer.error.startswith("ValueError: epsilon must be above 0, got -1.0")
+
+
+def test_the_exact_plan(front_end, explorer):
+    front_end.change(explorer, exact=True)
+    np.testing.assert_allclose(explorer.plan, transport().exact)
+    assert (explorer.solved["converged"], explorer.solved["iterations"]) == (True, 0)
+    assert explorer.solved["cost"] < float(transport().solve(0.1).cost[0])
+
+
+def test_a_click_on_a_pixel_lights_its_relation_beside_attention(front_end, explorer):
+    front_end.change(explorer, selection={"voxel": [0, 1, 6]})  # bottleneck pixel (0, 3), code 5, row 1
+    t = transport()
+    assert (explorer.lit["row"], explorer.lit["cell"]) == (1, [0, 3])
+    np.testing.assert_allclose(floats(explorer.lit["heat"], 4, 4), 16 * t.relation(explorer.plan, 1), rtol=1e-6)
+    np.testing.assert_allclose(floats(explorer.lit["attention"], 4, 4), 16 * t.attention(1), rtol=1e-6)
+    assert explorer.lit["text"].startswith("pixel (0, 3) has code 5; references ")
+    assert explorer.lit["top"] == pytest.approx(16 * max(t.relation(explorer.plan, 1).max(), t.attention(1).max()))
+
+
+def test_a_click_on_a_code_lights_its_pixels_and_names_its_references(front_end, explorer):
+    front_end.change(explorer, selection={"code": 3})
+    assert np.array_equal(floats(explorer.lit["heat"], 4, 4), ROWS == 2)
+    shares = explorer.plan[2] / explorer.plan[2].sum()
+    assert f"references {shares.argmax()} ({shares.max():.0%})" in explorer.lit["text"]
+    assert explorer.lit["attention"] is None
+    front_end.change(explorer, selection={"code": 8})
+    assert explorer.lit["text"] == "code 8 does not fire in this slice"
+    assert explorer.error == ""
+
+
+def test_a_click_on_a_reference_lights_every_pixel_that_it_covers(front_end, explorer):
+    front_end.change(explorer, selection={"reference": 2})
+    coverage = floats(explorer.lit["heat"], 4, 4)
+    assert coverage.mean() == pytest.approx(1, rel=1e-3)  # in units of an even share
+    np.testing.assert_allclose(coverage, 16 * transport().coverage(explorer.plan, 2), rtol=1e-6)
+    names = np.array([7, 5, 3, 9])
+    assert f"codes {names[explorer.plan[:, 2].argmax()]} (" in explorer.lit["text"]
+    front_end.change(explorer, selection={"reference": 3})
+    assert explorer.error.startswith("ValueError: reference must lie in 0..2, got 3")
+
+
+def test_orders_reach_the_browser(front_end, explorer):
+    for order in ("usage", "label", "clustering"):
+        front_end.change(explorer, order=order)
+        assert sorted(explorer.solved["rows"]) == [0, 1, 2, 3]
+        assert sorted(explorer.solved["columns"]) == [0, 1, 2]
+    front_end.change(explorer, order="label")
+    assert explorer.solved["rows"][-1] == 3  # the only row of label 2
+
+
+def test_what_changes_together_is_sent_together(front_end, explorer):
+    explorer.selection = {"voxel": [0, 1, 6]}
+    front_end.sent.clear()
+    front_end.change(explorer, epsilon=0.3)
+    states = [set(data["state"]) for _, kind, data, _ in front_end.sent if data and "state" in data]
+    assert [state for state in states if state & {"solved", "lit", "problem"}] == [{"solved", "lit"}]
+
+
+def test_export(front_end, explorer, tmp_path):
+    explorer.selection = {"voxel": [0, 1, 6]}
+    npz, words = explorer.export(tmp_path / "plan")
+    assert (npz.name, words.name) == ("plan.npz", "plan.json")
+    with np.load(npz) as arrays:
+        assert np.array_equal(arrays["plan"], explorer.plan)
+        assert np.array_equal(arrays["codes"], [7, 5, 3, 9])
+        assert np.array_equal(arrays["row_of_pixel"], ROWS)
+    told = json.loads(words.read_text())
+    assert told["epsilon"] == 0.1
+    assert told["marginal_error"] == explorer.solved["marginal_error"]
+    assert told["arrays"]["plan"] == [4, 3]
+    front_end.event(explorer, "export")
+    data, buffers = front_end.sent[-1][2], front_end.sent[-1][3]
+    assert data["content"] == {"files": ["transport.npz", "transport.json"]}
+    assert np.array_equal(np.load(io.BytesIO(bytes(buffers[0])))["plan"], explorer.plan)
+
+
+def test_raw_arrays_do_without_image_and_tokens(front_end):
+    cost = np.random.default_rng(0).random((5, 4))
+    plan_only = TransportExplorer(ImageTransport(cost, source=np.full(5, 0.2)))
+    front_end.change(plan_only, selection={"code": 1})
+    front_end.change(plan_only, selection={"reference": 1, "voxel": [0, 0, 0]})
+    assert (plan_only.lit["heat"], plan_only.error) == (None, "")
+    assert plan_only.snapshot().startswith(b"\x89PNG")
+    without_tokens = TransportExplorer(ImageTransport(cost, np.arange(4).reshape(2, 2)))
+    front_end.change(without_tokens, selection={"voxel": [0, 1, 1]})
+    assert without_tokens.lit["attention"] is None
+
+
+def test_a_model_and_a_volume(front_end):
+    torch.manual_seed(0)
+    model = build_model("l2gnet", width=4, depth=2, codes=12, code_dim=8, references=5, epsilon=0.2)
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16)).astype(np.uint8)
+    explorer, other = TransportExplorer.of_model(model, images), TransportExplorer.of_model(model, images)
+    assert (explorer.index, explorer.epsilon) == (1, 0.2)
+    explorer.link(other)
+    front_end.change(explorer, selection={"voxel": [2, 3, 3]})
+    for each in (explorer, other):  # both go to the slice of the voxel
+        assert each.index == 2
+        assert each.lit["cell"] == [0, 0]
+    trace = model.trace(torch.from_numpy(images[2:])[:, None].float() / 255)
+    codes = trace.latent.codes[0].numpy()
+    assert np.array_equal(other.transport.names[other.transport.rows], codes)
+    front_end.change(explorer, selection={"voxel": [2, 99, 3]})
+    assert explorer.error.startswith("ValueError: voxel must lie in the volume (3, 16, 16), got [2, 99, 3]")
+    explorer.close()
+    other.close()
+
+
+def test_it_shares_the_selection_of_a_slice_viewer(front_end, explorer):
+    slices = SliceViewer(np.zeros((1, 8, 8)), codes=np.array([7, 5, 3, 9])[ROWS][None])
+    slices.link(explorer)
+    front_end.change(slices, selection={"voxel": [0, 6, 1], "code": 3, "by": "voxel"})  # its click
+    assert (explorer.lit["cell"], explorer.lit["row"]) == ([3, 0], 2)
+    front_end.change(explorer, selection=explorer.selection | {"code": 9, "by": "code"})
+    assert np.array_equal(floats(explorer.lit["heat"], 4, 4), ROWS == 3)
+    assert slices.selection == {"voxel": [0, 6, 1], "code": 9, "by": "code"}
+    front_end.change(slices, selection=slices.selection | {"reference": 1, "by": "reference"})
+    assert explorer.lit["column"] == 1
+    front_end.change(explorer, selection=explorer.selection | {"code": 7, "by": "code"})  # the reference is left behind
+    assert (explorer.lit["row"], explorer.lit["column"]) == (0, -1)
+    slices.close()
+
+
+def test_arrays_that_do_not_belong_together_are_refused():
+    with pytest.raises(ValueError, match=r"labels must have the images' shape \(1, 8, 8\), got \(1, 4, 4\)"):
+        TransportExplorer(transport(), np.zeros((8, 8)), labels=LABELS[:4, :4])
+    with pytest.raises(ValueError, match=r"the axes \(H, W\) or \(D, H, W\), got 4 axes"):
+        TransportExplorer(transport(), np.zeros((1, 1, 8, 8)))
+    with pytest.raises(ValueError, match="this model has no transport plan"):
+        TransportExplorer.of_model(build_model("unet", width=4, depth=2), np.zeros((1, 16, 16), np.uint8))
+
+
+def test_the_static_picture_shows_image_attention_plan_and_convergence(explorer):
+    explorer.selection = {"voxel": [0, 1, 6]}
+    titles = [axes.get_title() for axes in explorer.draw().axes]
+    assert titles[:2] == ["pixel (0, 3) takes from", "softmax attention"]
+    assert titles[2:4] == ["plan, ε = 0.1", f"converged: error {explorer.solved['marginal_error']:.1e}"]

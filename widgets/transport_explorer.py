@@ -1,0 +1,265 @@
+"""The transport plan of an image, to explore: which code goes to which reference, and whom a pixel is related to."""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+import traitlets
+from matplotlib.figure import Figure
+
+from l2gnet.code_atlas import count_labels
+from l2gnet.files import atomic_path, write_text
+from l2gnet.image_transport import ImageTransport, codebook_and_mapper
+from l2gnet.inference import network_input
+from l2gnet.models.backbone import SegmentationModel
+from l2gnet.plan_order import Order, plan_order
+from l2gnet.shapes import Float, Num, UInt8
+from widgets.explorer import Explorer, volume_of
+from widgets.pictures import draw_convergence, draw_heat, draw_plan
+
+_TOLERANCE = 1e-4
+_MOST_ITERATIONS = 1000
+
+
+class TransportExplorer(Explorer):
+    """Explore how the codes of an image are transported to references.
+
+    Click a code (a bar at the left of the plan, or one of its pixels), a reference (a bar above it) or a pixel; move
+    epsilon.
+
+    Args:
+        transport: the problem of an image, or a function that gives that of a slice of `images`.
+        images: the image (H, W) or volume (D, H, W) that the bottleneck pixels lie over; by default plain grey.
+        labels: what each of its pixels is, for the order by label.
+        classes: names of the labels, background first.
+        spacing_mm: height and width of a pixel.
+        index: the slice to begin with, by default the middle one.
+        epsilon: weight of the entropy to begin with.
+
+    Raises:
+        ValueError: the arrays do not belong together.
+    """
+
+    script = "transport_explorer"
+
+    epsilon = traitlets.Float(0.1).tag(sync=True)
+    exact = traitlets.Bool().tag(sync=True)
+    order = traitlets.Enum(get_args(Order), "clustering").tag(sync=True)
+    # What the browser shows of the slice, of its plan, and of the selection: each is replaced as a whole.
+    problem = traitlets.Dict().tag(sync=True)
+    solved = traitlets.Dict().tag(sync=True)
+    lit = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        transport: ImageTransport | Callable[[int], ImageTransport],
+        images: Num[np.ndarray, "H W"] | Num[np.ndarray, "D H W"] | None = None,
+        *,
+        labels: UInt8[np.ndarray, "H W"] | UInt8[np.ndarray, "D H W"] | None = None,
+        classes: Sequence[str] = (),
+        spacing_mm: tuple[float, float] = (1.0, 1.0),
+        index: int | None = None,
+        epsilon: float = 0.1,
+    ):
+        self._transport_of = transport if callable(transport) else lambda index: transport
+        if images is None:  # one grey pixel for each of the bottleneck's
+            rows = self._transport_of(0).rows
+            images = np.zeros((1, 1) if rows is None else rows.shape, np.uint8)
+        images = volume_of(images)
+        self._labels = None if labels is None else volume_of(labels)
+        if self._labels is not None and self._labels.shape != images.shape:
+            raise ValueError(f"labels must have the images' shape {images.shape}, got {self._labels.shape}")
+        self._classes, self._aspect = list(classes), spacing_mm[0] / spacing_mm[1]
+        super().__init__(images, index, epsilon=epsilon)
+        self._take_slice()
+        self._when(["epsilon", "exact"], self._solve)
+        self._when("order", self._arrange)
+        self._when("selection", self._look)
+
+    @classmethod
+    def of_model(
+        cls, model: SegmentationModel, images: UInt8[np.ndarray, "D H W"], *, head: int = 0, **options: Any
+    ) -> "TransportExplorer":
+        """Explore the plans of a model with a mapper on slices of its grid (`Grid.image`), from its own epsilon on.
+
+        Raises:
+            ValueError: the model has no mapper, or not so many heads.
+        """
+        _, mapper = codebook_and_mapper(model)
+        device = mapper.references.device
+
+        @lru_cache(maxsize=64)
+        def transport_of(index: int) -> ImageTransport:
+            return ImageTransport.of_model(model, network_input(images[index : index + 1]).to(device), head=head)
+
+        return cls(transport_of, images, **{"epsilon": mapper.setting.epsilon} | options)
+
+    @property
+    def plan(self) -> Float[np.ndarray, "K R"]:
+        """The plan that is shown, with its rows as in `transport.names`."""
+        return self._plan
+
+    @property
+    def transport(self) -> ImageTransport:
+        """The problem of the slice that is shown."""
+        return self._transport
+
+    def export(self, path: str | Path) -> tuple[Path, Path]:
+        """Write what is shown to `path`.npz, and what it is to `path`.json; each is written atomically."""
+        arrays, words = self._contents()
+        npz, words_path = (Path(path).with_suffix(suffix) for suffix in (".npz", ".json"))
+        with atomic_path(npz) as temporary:
+            temporary.write_bytes(arrays)
+        write_text(words_path, words)
+        return npz, words_path
+
+    def draw(self) -> Figure:
+        """The picture of a saved notebook: the lit image, softmax attention, the plan and its convergence."""
+        figure = Figure(figsize=(10.5, 3.2), layout="constrained")
+        axes = figure.subplots(1, 4, width_ratios=(3, 3, 4, 3))
+        h, w = self.problem["cells"] or (1, 1)
+        image = self._images[self.index]
+        for panel, name, title in ((axes[0], "heat", self.lit["title"]), (axes[1], "attention", "softmax attention")):
+            values = self.lit[name]
+            heat = None if values is None else np.frombuffer(values, np.float32).reshape(h, w)
+            options = {"top": self.lit["top"], "unit": self.lit["unit"], "aspect": self._aspect}
+            draw_heat(panel, image, heat, title=title, **options)
+        rows, columns = self.solved["rows"], self.solved["columns"]
+        draw_plan(axes[2], self._plan[rows][:, columns], title=f"plan, ε = {self.epsilon:g}")
+        draw_convergence(axes[3], *np.array(self.solved["curve"]).T, tolerance=_TOLERANCE, title=self._verdict())
+        return figure
+
+    def _look(self) -> None:
+        if self._go():
+            self._take_slice()
+        else:
+            self._light()
+
+    def _take_slice(self) -> None:
+        self._transport = t = self._transport_of(self.index)
+        self._row_labels = None
+        if self._labels is not None and t.rows is not None:
+            self._row_labels = count_labels(t.rows[None], self._labels[self.index][None], len(t.names))
+        shares = self._row_labels
+        self.problem = {
+            "images": list(self._images.shape),
+            "index": self.index,
+            "aspect": self._aspect,
+            "cells": None if t.rows is None else list(t.rows.shape),
+            "rows": None if t.rows is None else t.rows.astype(np.int32).tobytes(),
+            "names": t.names.tolist(),
+            "source": t.source.astype(np.float32).tobytes(),
+            "tokens": t.tokens is not None,
+            "labels": None if shares is None else shares.argmax(axis=1).tolist(),
+            "classes": self._classes,
+        }
+        self._solve()
+
+    def _solve(self) -> None:
+        t = self._transport
+        solved = t.solve(self.epsilon, tolerance=_TOLERANCE, max_iterations=_MOST_ITERATIONS)
+        curve = t.convergence(self.epsilon, tolerance=_TOLERANCE, max_iterations=_MOST_ITERATIONS)
+        self._plan = t.exact if self.exact else solved.plan[0].numpy()
+        error = t.marginal_error(self._plan)
+        self._measured = {
+            "cost": float((self._plan * t.cost).sum()),
+            "marginal_error": error,
+            "iterations": 0 if self.exact else int(solved.iterations[0]),
+            "converged": bool(error <= _TOLERANCE),
+            "tolerance": _TOLERANCE,
+        }
+        self._curve = [[int(n), float(e)] for n, e in zip(*curve, strict=True)]
+        self._arrange()
+        self._light()
+
+    def _arrange(self) -> None:
+        rows, columns = plan_order(self._plan, cast(Order, self.order), self._row_labels)
+        self.solved = self._measured | {
+            "plan": self._plan.astype(np.float32).tobytes(),
+            "references": self._plan.shape[1],
+            "rows": rows.tolist(),
+            "columns": columns.tolist(),
+            "curve": self._curve,
+        }
+
+    def _light(self) -> None:
+        t, plan = self._transport, self._plan
+        lit: dict[str, Any] = {"row": -1, "column": -1, "cell": None, "title": "", "text": "", "unit": "", "top": 0.0}
+        heat = attention = None
+        code, reference = (self.selection.get(key) for key in ("code", "reference"))
+        if self.pointed == "voxel":
+            if t.rows is not None:
+                cell = self._cell(t.rows.shape)
+                row = lit["row"] = int(t.rows[cell])
+                heat = t.rows.size * t.relation(plan, row)
+                attention = None if t.tokens is None else t.rows.size * t.attention(row)
+                lit |= {"cell": list(cell), "title": f"pixel {cell} takes from", "unit": "× an even share"}
+                lit["text"] = f"pixel {cell} has code {t.names[row]}; {_names_of(plan[row], 'reference')}"
+        else:
+            lit["row"] = row = self._row_of(code)
+            if reference is not None and self.pointed == "reference":
+                if not 0 <= reference < plan.shape[1]:
+                    raise ValueError(f"reference must lie in 0..{plan.shape[1] - 1}, got {reference}")
+                lit["column"] = reference
+                heat = None if t.rows is None else t.rows.size * t.coverage(plan, reference)
+                lit |= {"title": f"reference {reference} receives from", "unit": "× an even share"}
+                lit["text"] = f"reference {reference}: {_names_of(plan[:, reference], 'code', t.names)}"
+            elif row < 0:
+                lit["text"] = f"code {code} does not fire in this slice"
+            else:
+                heat = None if t.rows is None else (t.rows == row).astype(float)
+                lit |= {"title": f"code {code} fires at", "unit": "(fires)"}
+                lit["text"] = f"code {code}, {t.source[row]:.1%} of the image: {_names_of(plan[row], 'reference')}"
+        shown = [values for values in (heat, attention) if values is not None]
+        lit["top"] = float(max((values.max() for values in shown), default=0.0))
+        for name, values in (("heat", heat), ("attention", attention)):
+            lit[name] = None if values is None else values.astype(np.float32).tobytes()
+        self.lit = lit
+
+    def _row_of(self, code: int | None) -> int:
+        """The row of a code in this slice's plan, -1 where it has none."""
+        found = np.flatnonzero(self._transport.names == code)
+        return int(found[0]) if len(found) else -1
+
+    def _verdict(self) -> str:
+        if self.exact:
+            return "exact: no iterations"
+        word = "converged" if self.solved["converged"] else "NOT converged"
+        return f"{word}: error {self.solved['marginal_error']:.1e}"
+
+    def _contents(self) -> tuple[bytes, str]:
+        """What is exported: an npz file with the arrays, and JSON that says what they are."""
+        t = self._transport
+        arrays = {"plan": self._plan, "cost": t.cost, "source": t.source, "target": t.target, "codes": t.names}
+        arrays |= {"image": self._images[self.index], "convergence": np.array(self._curve)}
+        arrays |= {f"{name}_order": np.array(self.solved[name]) for name in ("rows", "columns")}
+        if t.rows is not None:
+            arrays["row_of_pixel"] = t.rows
+        stream = io.BytesIO()
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+        words = {
+            "what": "transport plan (codes, references) of one image; plan[k, r] is a share of the image's mass",
+            "solver": "exact (POT emd)" if self.exact else "entropic (l2gnet.solve_transport)",
+            "epsilon": 0.0 if self.exact else self.epsilon,
+            "slice": self.index,
+            "order": self.order,
+            "selection": self.selection,
+            **self._measured,
+            "arrays": {name: list(array.shape) for name, array in arrays.items()},
+        }
+        return stream.getvalue(), json.dumps(words, indent=2, allow_nan=False) + "\n"
+
+    def _on_export(self) -> None:
+        arrays, words = self._contents()
+        self.send({"files": ["transport.npz", "transport.json"]}, [arrays, words.encode("utf-8")])
+
+
+def _names_of(masses: Float[np.ndarray, " n"], kind: str, names: np.ndarray | None = None) -> str:
+    """The three largest shares in words."""
+    largest = np.argsort(-masses, kind="stable")[:3]
+    shares = masses / max(masses.sum(), 1e-30)
+    return f"{kind}s " + ", ".join(f"{i if names is None else names[i]} ({shares[i]:.0%})" for i in largest)
