@@ -104,7 +104,8 @@ def seeds(
     frame = score_frame(read_runs(*runs), by)
     for name, metric in METRICS.items():
         table = seed_spread(frame, name, by).rename(columns={"structure": metric.label})
-        print(text_table([dict(row) for row in table.round(4).astype(str).to_dict("records")]), end="\n\n")
+        rows = table.round(4).to_dict("records")
+        print(text_table([{str(column): str(value) for column, value in row.items()} for row in rows]), end="\n\n")
 
 
 @app.command

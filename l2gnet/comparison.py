@@ -1,12 +1,16 @@
 """Compare finished runs as a reviewer would: spread over seeds, paired tests over patients, and plain words.
 
 The patient is the unit: a patient's volumes (phases) and the seeds of a model are averaged before anything is
-tested, since they do not vary independently. Tests are Wilcoxon's signed-rank with Holm's correction (Scandinavian
-Journal of Statistics 6, 1979) over all of a table; the effect is the matched-pairs rank-biserial correlation
-(Kerby 2014, doi:10.2466/11.IT.3.1), its interval and that of the difference from a bootstrap over patients.
+tested, since they do not vary independently. Such a test speaks of these trained networks, not of training them
+anew, so a difference must also stand out of what the seeds alone would make.
+
+Tests are Wilcoxon's signed-rank with Holm's correction (Scandinavian Journal of Statistics 6, 1979) over all of a
+table; the effect is the matched-pairs rank-biserial correlation (Kerby 2014, doi:10.2466/11.IT.3.1), its interval
+and that of the difference from a bootstrap over patients.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,8 +153,9 @@ def compare(
 ) -> pd.DataFrame:
     """Test `reference` against every other value of `by`, for each metric, over the same patients.
 
-    Returns a row a test: the difference (reference minus other) and its 95 % interval, the effect (1: the reference
-    is better in every patient, -1: worse in every one) and its interval, p, Holm's p, and the verdict in words.
+    Returns a row a test: the difference (reference minus other) and its 95 % interval, its standard error by the
+    spread over seeds (nan for one seed), the effect (1: the reference is better in every patient, -1: worse in every
+    one) and its interval, p, Holm's p, and the verdict in words.
 
     Raises:
         ConfigError: there is no such reference, or nothing to compare it with.
@@ -174,6 +179,7 @@ def compare(
                 "difference": float(centre(differences)),
                 "low": low,
                 "high": high,
+                "seed_error": _seed_error(frame, name, by, (reference, other)),
                 "effect": rank_biserial(gains),
                 "effect_low": effect_low,
                 "effect_high": effect_high,
@@ -232,8 +238,21 @@ def _interval(values: Float[np.ndarray, " n"], statistic: Any, resamples: int) -
     return float(low), float(high)
 
 
+def _seed_error(frame: pd.DataFrame, metric: str, by: str, pair: tuple[str, str]) -> float:
+    """Standard error of the difference of two values of `by`, from the spread of their seeds' means or medians."""
+    variance = 0.0
+    for value in pair:
+        of_seeds = [patient_means(part, metric, by)[value] for _, part in frame[frame[by] == value].groupby("seed")]
+        centres = np.array([getattr(patients, METRICS[metric].centre)() for patients in of_seeds])
+        finite = centres[np.isfinite(centres)]
+        variance += finite.var(ddof=1) / len(finite) if len(finite) > 1 else math.nan
+    return math.sqrt(variance)
+
+
 def _verdict(row: pd.Series, reference: str, level: float, tests: int) -> str:
     if row["p_holm"] <= level:
+        if abs(row["difference"]) < 2 * row["seed_error"]:
+            return "within the spread over seeds"
         return f"{reference} {'better' if row['effect'] > 0 else 'worse'}"
     if tests * 2.0 ** (1 - row["patients"]) > level:
         return "too few patients to tell"

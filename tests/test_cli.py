@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from test_comparison import write_run
 
 from l2gnet.checkpoint import ModelCard, save_checkpoint
 from l2gnet.data.grid import Grid
@@ -112,6 +113,16 @@ def test_data_check_says_in_words_what_is_wrong(tmp_path):
     assert result.returncode == 1
     assert "patient001_frame01.nii.gz: the ED frame that Info.cfg names must exist" in result.stdout
     assert "2 problems" in result.stdout
+
+
+def test_seeds_prints_a_table_for_each_metric(tmp_path):
+    for seed, gain in enumerate([0.0, 0.02]):
+        write_run(tmp_path / str(seed), "unet", seed=seed, gain=gain)
+    write_run(tmp_path / "one", "l2gnet")
+    words = command("seeds", tmp_path).stdout.split("\n\n")
+    assert [part.split()[0] for part in words[:3]] == ["Dice", "HD95", "false-negative"]
+    assert re.search(r"all structures +unet +2 +0\.8155 +0\.0141 +0\.8055 +0\.8255 +0 +96", words[0])
+    assert re.search(r"all structures +l2gnet +1 +0\.8055 +nan", words[0])
 
 
 @pytest.mark.slow

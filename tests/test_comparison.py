@@ -119,6 +119,16 @@ def test_no_difference_is_called_so(tmp_path):
     assert table["p"].tolist() == [1.0] * 3
 
 
+def test_a_difference_that_seeds_alone_could_make_is_called_so(tmp_path):
+    for seed, luck in enumerate([-0.04, 0.04]):
+        write_run(tmp_path / f"a{seed}", "l2gnet", seed=seed, gain=0.01 + luck)
+        write_run(tmp_path / f"b{seed}", "unet", seed=seed, gain=luck)
+    table = compare(score_frame(read_runs(tmp_path)), "l2gnet", ["dice"], resamples=200)
+    assert table.loc[0, "p_holm"] < 0.01
+    assert table.loc[0, "seed_error"] == pytest.approx(np.sqrt(2 * 0.0032 / 2))  # 0.0032: variance of -0.04 and 0.04
+    assert table.loc[0, "verdict"] == "within the spread over seeds"
+
+
 def test_too_few_patients_cannot_tell(tmp_path, monkeypatch):
     monkeypatch.setattr("test_comparison.PATIENTS", PATIENTS[:5])
     write_run(tmp_path / "a", "l2gnet", gain=0.1)

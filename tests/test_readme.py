@@ -12,9 +12,11 @@ import folders
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 
 from l2gnet.data.phantom import make_heart
 from l2gnet.data.synapse import CLASSES
+from l2gnet.models import MODELS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -71,6 +73,10 @@ def test_every_command_shown_is_tested():
         "train --help",
         "train --model",
         "info",
+        "sweep",
+        "run notebooks/05_compare_models.ipynb",
+        "seeds",
+        "report",
     )
     for start in tested:
         command(f"l2gnet {start}")
@@ -161,3 +167,17 @@ def test_train_and_info(desk):
     model = desk / re.search(r"run folder: (\S+)", out).group(1) / "model.safetensors"
     (desk / "path/to/model.safetensors").symlink_to(model)
     assert json.loads(run(desk, command("l2gnet info")))["model"] == "unet"
+
+
+@pytest.mark.slow
+def test_a_sweep_and_its_comparison(desk):
+    sweep = desk / "notebooks/jobs/compare-acdc.yaml"
+    whole = yaml.safe_load(sweep.read_text())
+    assert set(whole["grid"]["model"]) == set(MODELS)
+    sweep.write_text(yaml.safe_dump(whole | {"grid": {"model": ["l2gnet", "unet"], "seed": [0]}}))
+    parameters = [word for name, value in TINY.items() for word in ("-p", name, value)]
+    assert "2 runs: 2 finished" in run(desk, command("l2gnet sweep"), *parameters)
+    assert "too few patients to tell" in run(desk, command("l2gnet run notebooks/05_compare_models.ipynb"))
+    assert "left ventricle" in run(desk, command("l2gnet seeds"))
+    (desk / "path/to/run").symlink_to(next((desk / "runs/compare-acdc").iterdir()))
+    assert run(desk, command("l2gnet report")).strip() == "path/to/run/report.html"

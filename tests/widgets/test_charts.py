@@ -1,0 +1,60 @@
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PathCollection
+
+from l2gnet.cost import Cost
+from widgets.charts import plot_costs, plot_differences, plot_matrices, plot_scores
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def test_each_patient_and_each_seed_is_a_dot():
+    rows = [
+        {"model": model, "seed": seed, "patient": f"p{patient}", "structure": structure, "dice": 0.8 + patient / 100}
+        for model in ("a", "b")
+        for seed in (0, 1, 2)
+        for patient in range(5)
+        for structure in ("x", "y")
+    ]
+    panels = plot_scores(pd.DataFrame(rows), "dice").axes
+    assert [panel.get_title() for panel in panels] == ["x", "y"]
+    assert [len(dots.get_offsets()) for dots in panels[0].collections if len(dots.get_offsets()) > 1] == [5, 3, 5, 3]
+    assert [label.get_text() for label in panels[0].get_xticklabels()] == ["a", "b"]
+
+
+def test_only_differences_that_count_are_filled():
+    shared = {"metric": "HD95 (mm)", "low": -1.0, "high": 1.0, "effect": -0.5}
+    lines = [("b", 0.5, "a worse"), ("c", 0.5, "no significant difference"), ("d", math.inf, "a worse")]
+    table = pd.DataFrame([shared | {"against": b, "difference": d, "verdict": v} for b, d, v in lines])
+    (panel,) = plot_differences(table, "a").axes
+    dots = [dots for dots in panel.collections if isinstance(dots, PathCollection)]
+    filled = [not np.allclose(dot.get_facecolor()[0, :3], 1) for dot in dots]
+    assert filled == [True, False, True]
+    assert texts(panel) == ["∞"]
+    assert panel.get_xlabel() == "a better ←"
+
+
+def test_a_larger_model_has_a_larger_disc():
+    costs = {"small": Cost(10, 1, 5.0, 1, 1), "large": Cost(40, 1, 9.0, 1, 1)}
+    (axes,) = plot_costs(costs, {"small": 0.8, "large": 0.9}).axes
+    assert [disc.get_sizes()[0] for disc in axes.collections] == [225, 900]
+    assert [tuple(disc.get_offsets()[0]) for disc in axes.collections] == [(5.0, 0.8), (9.0, 0.9)]
+
+
+def test_every_number_of_a_matrix_is_written_in_its_cell():
+    matrix = pd.DataFrame([[0.1, 0.2], [0.3, math.nan]], index=["r", "s"], columns=["c", "d"])
+    panels = plot_matrices({"one": matrix, "two": 2 * matrix}, across="test", down="train", label="Dice").axes
+    assert texts(panels[0]) == ["0.100", "0.200", "0.300", "–"]
+    assert panels[0].images[0].get_clim() == panels[1].images[0].get_clim() == (0.1, 0.6)

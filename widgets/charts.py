@@ -1,0 +1,116 @@
+"""Charts of a comparison between runs: scores, differences, costs, and matrices of domains."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from l2gnet.comparison import METRICS, patient_means
+from l2gnet.cost import Cost
+from widgets.pictures import COLOURS
+
+_GREY = "#999999"
+
+
+def plot_scores(frame: pd.DataFrame, metric: str, by: str = "model") -> Figure:
+    """A panel a structure: each patient a grey dot, each seed's mean a coloured one, their mean a line."""
+    values, structures = list(dict.fromkeys(frame[by])), list(dict.fromkeys(frame["structure"]))
+    figure, panels = plt.subplots(
+        1, len(structures), figsize=(1.2 + 2.9 * len(structures), 3), layout="constrained", sharey=True, squeeze=False
+    )
+    for panel, structure in zip(panels[0], structures, strict=True):
+        part = frame[(frame["structure"] == structure) & np.isfinite(frame[metric])]
+        patients = patient_means(part, metric, by)
+        for column, value in enumerate(values):
+            colour = COLOURS[column % len(COLOURS)]
+            dots = np.sort(patients[value])
+            panel.scatter(column + np.linspace(-0.28, 0.28, len(dots)), dots, s=9, color=_GREY, alpha=0.6, lw=0)
+            means = part[part[by] == value].groupby("seed")[metric].mean()
+            panel.hlines(means.mean(), column - 0.34, column + 0.34, color=colour, lw=2)
+            panel.scatter([column] * len(means), means, s=34, color=colour, edgecolor="white", zorder=3)
+        panel.set_xticks(range(len(values)), values, rotation=30 if len(values) > 3 else 0)
+        panel.set_title(structure, fontsize=10)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0][0].set_ylabel(METRICS[metric].label)
+    return figure
+
+
+def plot_differences(table: pd.DataFrame, reference: str) -> Figure:
+    """A panel a metric: the difference of `reference` to each other model with its 95 % interval.
+
+    Filled where it is significant after correction; an interval that ends in infinity is drawn to the edge.
+    """
+    metrics = {metric.label: metric for metric in METRICS.values()}
+    shown = list(dict.fromkeys(table["metric"]))
+    figure, panels = plt.subplots(
+        1, len(shown), figsize=(10, 1.4 + 0.36 * table["against"].nunique()), layout="constrained", squeeze=False
+    )
+    for panel, name in zip(panels[0], shown, strict=True):
+        part = table[table["metric"] == name]
+        finite = part[["difference", "low", "high"]].to_numpy()
+        reach = 1.3 * np.abs(finite[np.isfinite(finite)]).max(initial=0) or 1.0
+        for row, line in enumerate(part.itertuples()):
+            significant = line.verdict.startswith(f"{reference} ")
+            colour = COLOURS[5] if line.effect > 0 else COLOURS[6]
+            low, middle, high = np.clip([line.low, line.difference, line.high], -0.9 * reach, 0.9 * reach)
+            if np.isinf(line.difference):
+                panel.annotate("∞", (middle, row), xytext=(0, 5), textcoords="offset points", ha="center")
+            panel.hlines(row, low, high, color=colour, lw=1.8)
+            panel.scatter(middle, row, s=42, color=colour if significant else "white", edgecolor=colour, zorder=3)
+        panel.axvline(0, color="#333333", lw=0.8)
+        panel.set(xlim=(-reach, reach), ylim=(len(part) - 0.5, -0.5), title=name)
+        panel.set_yticks(range(len(part)), part["against"] if panel is panels[0][0] else [""] * len(part))
+        panel.xaxis.set_major_locator(MaxNLocator(4, symmetric=True))
+        panel.tick_params(axis="y", length=0)
+        panel.set_xlabel(f"{reference} better {'→' if metrics[name].better == 'higher' else '←'}", fontsize=9)
+        panel.title.set_fontsize(10)
+        panel.spines[["top", "right", "left"]].set_visible(False)
+    return figure
+
+
+def plot_costs(costs: Mapping[str, Cost], dice: Mapping[str, float]) -> Figure:
+    """Mean Dice over latency, a disc a model, whose area is its number of parameters."""
+    figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
+    largest = max(cost.parameters for cost in costs.values())
+    for colour, (name, cost) in zip(COLOURS, costs.items(), strict=False):
+        axes.scatter(cost.latency_ms, dice[name], s=900 * cost.parameters / largest, color=colour, alpha=0.6, lw=0)
+        label = f"{name}, {cost.parameters / 1e6:.2f} M"
+        axes.annotate(
+            label, (cost.latency_ms, dice[name]), xytext=(0, 16), textcoords="offset points", ha="center", fontsize=8
+        )
+    axes.margins(0.3)
+    axes.set_xlim(0, 1.2 * max(cost.latency_ms for cost in costs.values()))
+    axes.set(xlabel="one slice (ms)", ylabel="mean Dice")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_matrices(matrices: Mapping[str, pd.DataFrame], *, across: str, down: str, label: str) -> Figure:
+    """Matrices with the same rows and columns side by side, each number written in its cell, on one colour scale."""
+    columns, rows = (max(m.shape[axis] for m in matrices.values()) for axis in (1, 0))
+    figure, panels = plt.subplots(
+        1,
+        len(matrices),
+        figsize=(1.4 + len(matrices) * (0.8 + 0.72 * columns), 1.3 + 0.42 * rows),
+        layout="constrained",
+        sharey=True,
+        squeeze=False,
+    )
+    every = np.concatenate([matrix.to_numpy().ravel() for matrix in matrices.values()])
+    low, high = np.nanmin(every), np.nanmax(every)
+    for panel, (title, matrix) in zip(panels[0], matrices.items(), strict=True):
+        picture = panel.imshow(matrix, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+        for (row, column), value in np.ndenumerate(matrix.to_numpy()):
+            dark = value < (low + high) / 2
+            text = "–" if np.isnan(value) else f"{value:.3f}"
+            panel.text(column, row, text, ha="center", va="center", color="w" if dark else "k", fontsize=8)
+        panel.set_xticks(range(matrix.shape[1]), matrix.columns, fontsize=8, rotation=30 if columns > 4 else 0)
+        panel.set_yticks(range(matrix.shape[0]), matrix.index, fontsize=8)
+        panel.set(title=title, xlabel=across)
+        panel.title.set_fontsize(10)
+    panels[0][0].set_ylabel(down)
+    figure.colorbar(picture, ax=panels[0].tolist(), label=label, shrink=0.9)
+    return figure
