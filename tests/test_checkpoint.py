@@ -48,6 +48,17 @@ def test_every_model_makes_the_trip(tmp_path, name):
         torch.testing.assert_close(again(image), model(image), rtol=0, atol=0)
 
 
+@pytest.mark.slow
+def test_a_published_model_makes_the_trip_as_such(tmp_path):
+    settings = {"classes": 4, "variant": "published", "size_px": 32}
+    model = build_model("transunet", **settings).eval()
+    save_checkpoint(tmp_path / "model.safetensors", model, replace(CARD, model="transunet", settings=settings))
+    again, _ = load_checkpoint(tmp_path / "model.safetensors")
+    image = torch.randn(1, 1, 32, 48)
+    with torch.inference_mode():
+        torch.testing.assert_close(again(image), model(image), rtol=0, atol=0)
+
+
 def test_only_one_file_is_left(saved):
     assert [file.name for file in saved[0].parent.iterdir()] == ["model.safetensors"]
 

@@ -49,8 +49,12 @@ def load_imagenet_weights(model: TransUNet, path: str | Path) -> None:
             f"{path}: must hold the weights of R50+ViT-B/16 and no others; "
             f"missing: {_some(missing)}; left over: {_some(left_over)}"
         )
-    new = {own: _joined([stored[name] for name in names], parameters[own], flax, path) for own, names in table}
-    new[_POSITIONS[0]] = _positions(stored[position], any(c in stored for c in ("cls", "cls_token")), model, path)
+    with_class = "cls" in stored or "cls_token" in stored
+    try:
+        new = {own: _joined(own, [stored[n] for n in names], parameters[own], flax) for own, names in table}
+        new[_POSITIONS[0]] = _grid(stored[position], with_class, model.bottleneck.position)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}; use the weights of R50+ViT-B/16") from error
     for name, value in new.items():
         parameters[name].copy_(value)
 
@@ -96,12 +100,12 @@ def _flax_parts(name: str) -> list[str]:
     return [name.replace("/query/", f"/{part}/") for part in ("query", "key", "value")] if "/query/" in name else [name]
 
 
-def _joined(parts: list[Tensor], target: Tensor, flax: bool, path: Path) -> Tensor:
+def _joined(own: str, parts: list[Tensor], target: Tensor, flax: bool) -> Tensor:
     shape = (len(target) // len(parts), *target.shape[1:])
     if flax:
         parts = [_from_flax(part, shape) for part in parts]
     if any(part.shape != shape for part in parts):
-        raise CheckpointError(f"{path}: a weight must have the shape {tuple(shape)}, got {tuple(parts[0].shape)}")
+        raise ValueError(f"{own} must be of shape {tuple(shape)}, got {[tuple(part.shape) for part in parts]}")
     return torch.cat(parts)
 
 
@@ -114,16 +118,12 @@ def _from_flax(array: Tensor, shape: tuple[int, ...]) -> Tensor:
     return array.reshape(shape[::-1]).T if len(shape) == 2 else array.reshape(shape)
 
 
-def _positions(stored: Tensor, with_class: bool, model: TransUNet, path: Path) -> Tensor:
-    """From tokens (1, N, C), the class token first, to the grid (1, C, side, side) of the model."""
-    tokens = stored[:, 1:] if with_class else stored
-    own = model.bottleneck.position
-    side = math.isqrt(tokens.shape[1])
-    if tokens.ndim != 3 or side**2 != tokens.shape[1] or tokens.shape[2] != own.shape[1]:
-        raise CheckpointError(
-            f"{path}: positions must be a square grid of {own.shape[1]} channels, got {tuple(stored.shape)}"
-        )
-    return resized_positions(tokens.mT.reshape(1, -1, side, side), *own.shape[2:])
+def _grid(stored: Tensor, with_class: bool, own: Tensor) -> Tensor:
+    """Positions from tokens (1, N, C), the class token first, to the size of our own grid (1, C, h, w)."""
+    side = math.isqrt(max(stored.numel() // own.shape[1] - with_class, 0))
+    if stored.shape != (1, side**2 + with_class, own.shape[1]):
+        raise ValueError(f"positions must be a square grid of {own.shape[1]} channels, got {tuple(stored.shape)}")
+    return resized_positions(stored[:, with_class:].mT.reshape(1, -1, side, side), *own.shape[2:])
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
@@ -133,7 +133,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
                 return {name: torch.from_numpy(file[name]).float() for name in file.files}
         if path.suffix == ".safetensors":
             return {name: tensor.float() for name, tensor in load_file(path).items()}
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile, SafetensorError) as error:
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, SafetensorError) as error:
         raise CheckpointError(f"{path}: ImageNet weights cannot be read: {error}; download them again") from error
     raise CheckpointError(f"{path}: ImageNet weights must be an .npz of the ViT repository or .safetensors of timm")
 

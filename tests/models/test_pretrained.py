@@ -201,7 +201,7 @@ def test_a_file_that_does_not_fit_changes_nothing(model, stored, what, request):
     change, message = {
         "missing": ({layer: None}, f"missing: {layer}; left over: nothing"),
         "left over": ({"mystery": np.zeros(3, np.float32)}, "missing: nothing; left over: mystery"),
-        "shape": ({layer: np.zeros(7, np.float32)}, r"must have the shape \(\d+,\), got \(7,\)"),
+        "shape": ({layer: np.zeros(7, np.float32)}, r"norm.bias must be of shape \(\d+,\), got \[\(7,\)\]"),
         "positions": ({position: np.zeros((1, 8, 768), np.float32)}, r"a square grid of 768 .*, got \(1, 8, 768\)"),
     }[what]
     path = stored(**change)
@@ -223,6 +223,7 @@ def test_a_pickle_never_runs(model, tmp_path):
     ("name", "content", "message"),
     [
         ("weights.npz", b"no zip", "cannot be read"),
+        ("weights.npz", b"", "cannot be read"),
         ("weights.safetensors", b"short", "cannot be read"),
         ("weights.pth", b"", "must be an .npz of the ViT repository or .safetensors of timm"),
     ],
