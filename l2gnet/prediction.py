@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from l2gnet.cardiac import CardiacFunction, cardiac_function
 from l2gnet.checkpoint import load_checkpoint
 from l2gnet.data.inputs import LABELS_END
 from l2gnet.data.volume import PLANES, Volume, write_labels
@@ -34,12 +36,17 @@ class Prediction:
         """The volume of each structure in each frame, in millilitres."""
         return [structure_volumes_ml(frame, self.classes) for frame in self.labels]
 
+    @property
+    def function(self) -> CardiacFunction | None:
+        """Cardiac function, for a cine of the heart."""
+        return cardiac_function(dict(enumerate(self.volumes_ml, start=1)))
+
     def __str__(self) -> str:
-        """One line: the volumes of the first frame, and the slice that the model is least sure of."""
-        volumes = ", ".join(f"{name} {volume:.1f} ml" for name, volume in self.volumes_ml[0].items())
-        _, least = np.unravel_index(self.confidence.argmin(), self.confidence.shape)
-        sure = f"confidence {self.confidence.mean():.2f}, lowest {self.confidence.min():.2f} in slice {least + 1}"
-        return f"{self.name}: {volumes}; {sure}"
+        """One line: volumes or function, and the slice that the model is least sure of."""
+        result = str(self.function or ", ".join(f"{name} {ml:.1f} ml" for name, ml in self.volumes_ml[0].items()))
+        frame, least = np.unravel_index(self.confidence.argmin(), self.confidence.shape)
+        where = f"slice {least + 1}" + f" of frame {frame + 1}" * (len(self.labels) > 1)
+        return f"{self.name}: {result}; confidence {self.confidence.mean():.2f}, {self.confidence.min():.2f} in {where}"
 
 
 class Segmenter:
@@ -104,12 +111,14 @@ def write_prediction(folder: str | Path, prediction: Prediction) -> Path:
     path = Path(folder) / f"{prediction.name}{LABELS_END}.nii.gz"
     write_labels(path, *prediction.labels)
     frames = zip(prediction.volumes_ml, prediction.confidence.tolist(), strict=True)
-    about = {
+    about: dict[str, Any] = {
         "labels": {name: label for label, name in enumerate(prediction.classes)},
         "frames": [
             {"volumes_ml": volumes_ml, "slice_confidence": [round(value, 4) for value in confidence]}
             for volumes_ml, confidence in frames
         ],
     }
+    if prediction.function:
+        about["cardiac_function"] = prediction.function.as_dict()
     write_json(path.with_name(f"{prediction.name}{LABELS_END}.json"), about)
     return path

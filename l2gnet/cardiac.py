@@ -1,0 +1,99 @@
+"""Cardiac function from the labels of a short-axis cine: volumes at both ends of the beat, ejection fraction, mass."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MYOCARDIUM_G_PER_ML = 1.05  # density of heart muscle (Schulz-Menger et al. 2020, doi:10.1186/s12968-020-00610-6)
+_STRUCTURES = {"left ventricle", "right ventricle", "myocardium"}
+_FRAME_NAME = re.compile(r"(?P<patient>.+)_frame(?P<frame>[0-9]+)")  # as ACDC names single frames
+
+
+@dataclass(frozen=True)
+class Ventricle:
+    """Volumes of one cavity, in ml: the largest of the beat (end-diastole, ED) and the smallest (end-systole, ES)."""
+
+    ed_ml: float
+    es_ml: float
+
+    @property
+    def stroke_ml(self) -> float:
+        """What a beat ejects."""
+        return self.ed_ml - self.es_ml
+
+    @property
+    def ejection_fraction(self) -> float:
+        """The share of the end-diastolic volume that a beat ejects, in percent; 0 for an empty ventricle."""
+        return 100 * self.stroke_ml / self.ed_ml if self.ed_ml else 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        """Everything, for JSON."""
+        return {
+            "ed_ml": self.ed_ml,
+            "es_ml": self.es_ml,
+            "stroke_ml": self.stroke_ml,
+            "ejection_fraction_percent": self.ejection_fraction,
+        }
+
+
+@dataclass(frozen=True)
+class CardiacFunction:
+    """What a cine of the heart is recorded for.
+
+    ED and ES are the frames (counted from 1) with the most and the least blood in the left ventricle, for both
+    ventricles; the mass is that of the left ventricle's muscle at ED.
+    """
+
+    ed_frame: int
+    es_frame: int
+    left: Ventricle
+    right: Ventricle
+    mass_g: float
+
+    def __str__(self) -> str:
+        """One line."""
+        left, right = (
+            f"{side.ed_ml:.0f} / {side.es_ml:.0f} ml (ED / ES), ejection fraction {side.ejection_fraction:.0f} %"
+            for side in (self.left, self.right)
+        )
+        frames = f"ED is frame {self.ed_frame}, ES frame {self.es_frame}"
+        return f"left ventricle {left}, mass {self.mass_g:.0f} g; right ventricle {right}; {frames}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return {
+            "ed_frame": self.ed_frame,
+            "es_frame": self.es_frame,
+            "left_ventricle": self.left.as_dict() | {"mass_g": self.mass_g},
+            "right_ventricle": self.right.as_dict(),
+        }
+
+
+def cardiac_function(volumes_ml: Mapping[int, Mapping[str, float]]) -> CardiacFunction | None:
+    """Function of the heart from the structures' volumes in each frame, by frame number.
+
+    None where there is no beat to measure: other structures than the heart's, fewer than two frames, or no blood.
+    """
+    if len(volumes_ml) < 2 or any(volumes.keys() != _STRUCTURES for volumes in volumes_ml.values()):
+        return None
+    blood_ml = {frame: volumes["left ventricle"] for frame, volumes in volumes_ml.items()}
+    ed, es = max(blood_ml, key=blood_ml.__getitem__), min(blood_ml, key=blood_ml.__getitem__)
+    if blood_ml[ed] == 0:
+        return None
+    left, right = (
+        Ventricle(volumes_ml[ed][name], volumes_ml[es][name]) for name in ("left ventricle", "right ventricle")
+    )
+    return CardiacFunction(ed, es, left, right, MYOCARDIUM_G_PER_ML * volumes_ml[ed]["myocardium"])
+
+
+def function_by_patient(volumes_ml: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, CardiacFunction]:
+    """Cardiac function of patients whose frames are scans of their own, named `PATIENT_frameNN` as in ACDC."""
+    frames: dict[str, dict[int, Mapping[str, float]]] = defaultdict(dict)
+    for name, volumes in volumes_ml.items():
+        matched = _FRAME_NAME.fullmatch(name)
+        if matched and len(volumes) == 1:
+            frames[matched["patient"]][int(matched["frame"])] = volumes[0]
+    functions = {patient: cardiac_function(by_frame) for patient, by_frame in frames.items()}
+    return {patient: function for patient, function in functions.items() if function}
