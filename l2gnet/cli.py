@@ -1,10 +1,10 @@
 """The `l2gnet` command: the same verbs as the notebooks."""
 
-import json
 import sys
 from dataclasses import asdict
+from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -125,10 +125,13 @@ def predict(
         ensemble: More checkpoints of the same task; all vote with their mean probability.
         batch_size: Slices that pass the network at once.
     """
+    from l2gnet.cardiac import function_by_patient
     from l2gnet.data.inputs import find_inputs
+    from l2gnet.files import write_json
     from l2gnet.prediction import Segmenter, write_prediction
 
     found = find_inputs(scans)
+    volumes_ml = {}
     segmenter = Segmenter(model, *ensemble, batch_size=batch_size)
     failed = 0
     for scan in found:
@@ -136,9 +139,13 @@ def predict(
             prediction = segmenter.predict(scan.read(), scan.name)
             write_prediction(out, prediction)
             print(prediction)
+            volumes_ml[scan.name] = prediction.volumes_ml
         except VolumeError as error:
             failed += 1
             print(f"l2gnet: error: {error}", file=sys.stderr)
+    for patient, function in function_by_patient(volumes_ml).items():
+        write_json(out / f"{patient}_function.json", function.as_dict())
+        print(f"{patient}: {function}")
     print(f"results: {out}")
     if failed:
         sys.exit(2)
@@ -171,16 +178,60 @@ def sweep(
 
 
 @app.command
-def info(model: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Say what a checkpoint holds.
+def info(model: Annotated[Path, tyro.conf.Positional], json: bool = False) -> None:
+    """Show the card of a model: data, settings, scores, limits, licence.
 
     Args:
         model: A checkpoint, such as model.safetensors of a run folder.
+        json: Show all that the checkpoint says, for programs.
     """
     from l2gnet.checkpoint import load_checkpoint
+    from l2gnet.model_card import card_text
 
     network, card = load_checkpoint(model)
-    print(json.dumps(asdict(card) | {"parameters": sum(p.numel() for p in network.parameters())}, indent=2))
+    parameters = sum(p.numel() for p in network.parameters())
+    print(dumps(asdict(card) | {"parameters": parameters}, indent=2) if json else card_text(card, parameters))
+
+
+@app.command
+def evaluate(
+    model: Annotated[Path, tyro.conf.Positional],
+    data_dir: Annotated[Path, tyro.conf.Positional],
+    data: Literal["acdc", "synapse", "decathlon"] = "acdc",
+    channel: str = "",
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    all_cases: bool = False,
+) -> None:
+    """Score a model on a data folder with masks, on the original grid of each scan.
+
+    Patients that the model was trained on are left out.
+
+    Args:
+        model: A checkpoint, such as model.safetensors of a run folder.
+        data_dir: The data folder.
+        data: What kind of folder it is; decathlon is any of MSD's or nnU-Net's form.
+        channel: Which image channel to use, where the data set has several.
+        out: Folder that gets metrics.json, per_structure.csv and scores.csv.
+        all_cases: Score all patients, also those that the model was trained on.
+    """
+    from l2gnet.checkpoint import load_checkpoint
+    from l2gnet.data.dataset import open_dataset
+    from l2gnet.evaluation import evaluate_cases, structure_table, write_scores
+    from l2gnet.model_card import unseen
+
+    network, card = load_checkpoint(model)
+    dataset = open_dataset(TrainSettings(data=data, data_dir=str(data_dir), channel=channel, validation_patients=1))
+    if dataset.classes != card.classes:
+        rule = f"{model} segments {', '.join(card.classes[1:])}, and the data set must hold the same"
+        raise ConfigError(f"{data_dir}: {rule}, got {', '.join(dataset.classes[1:])}; name a model of this task")
+    cases = dataset.cases if all_cases else unseen(card, dataset.cases)
+    if not cases:
+        raise ConfigError(f"{data_dir}: the model was trained on every patient; name other data, or add --all-cases")
+    scores = evaluate_cases(network, cases, card.grid, card.classes)
+    print(text_table(structure_table(scores)))
+    print(f"{len(cases)} volumes; {len(dataset.cases) - len(cases)} of patients that it was trained on left out")
+    if out is not None:
+        write_scores(out, scores, cases, {"model": card.model, "data": dataset.name})
 
 
 @data_app.command

@@ -19,12 +19,14 @@ class Quantised:
     """Tokens replaced by their nearest codes; gradients pass straight through to the tokens.
 
     `loss` is the commitment loss, `revived` the number of dead codes that this batch replaced: both 0 in evaluation.
+    `distances` are those of tokens from their codes, as a share of the token's length.
     """
 
     tokens: Float[Tensor, "B N d"]
     indices: Int64[Tensor, "B N"]
     loss: Float[Tensor, ""]
     revived: Int64[Tensor, ""]
+    distances: Float[Tensor, "B N"]
 
 
 class Codebook(nn.Module):
@@ -68,11 +70,17 @@ class Codebook(nn.Module):
                 quantised, indices, loss = self.quantiser(tokens)
                 book = self.quantiser._codebook
                 revived = (book.cluster_size == book.reset_cluster_size).sum()  # only revived codes have just that
-                return Quantised(quantised, indices, loss.squeeze(), revived)
+                return Quantised(quantised, indices, loss.squeeze(), revived, _distances(tokens, quantised))
             # The library would run its k-means start on evaluation data, hence this plain look-up.
             indices = torch.cdist(tokens, self.vectors).argmin(dim=2)
             quantised = tokens + (self.vectors[indices] - tokens).detach()
-            return Quantised(quantised, indices, tokens.new_zeros(()), indices.new_zeros(()))
+            distances = _distances(tokens, quantised)
+            return Quantised(quantised, indices, tokens.new_zeros(()), indices.new_zeros(()), distances)
+
+
+def _distances(tokens: Float[Tensor, "B N d"], codes: Float[Tensor, "B N d"]) -> Float[Tensor, "B N"]:
+    tokens, codes = tokens.detach(), codes.detach()
+    return (tokens - codes).norm(dim=2) / tokens.norm(dim=2).clamp_min(1e-12)
 
 
 @dataclass(frozen=True)

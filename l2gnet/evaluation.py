@@ -14,6 +14,7 @@ from l2gnet.data.grid import Grid
 from l2gnet.files import write_json, write_text
 from l2gnet.inference import predict_volume
 from l2gnet.metrics import Convention, StructureScore, score_case, summarise
+from l2gnet.model_card import record_metrics
 from l2gnet.models.backbone import SegmentationModel
 
 Scores = Mapping[str, Sequence[StructureScore]]
@@ -73,7 +74,10 @@ def structure_table(scores: Scores) -> list[dict[str, str]]:
 
 
 def write_scores(run_dir: str | Path, scores: Scores, cases: Sequence[Case], header: Mapping[str, Any]) -> None:
-    """Write `metrics.json` (summaries), `per_structure.csv` (table) and `scores.csv` (each case) to a run folder."""
+    """Write `metrics.json` (summaries), `per_structure.csv` (table) and `scores.csv` (each case) to a run folder.
+
+    Where the folder holds the model that was scored, its card gets the summary too.
+    """
     run_dir = Path(run_dir)
     by_name = {case.name: case for case in cases}
     rows = [
@@ -83,7 +87,10 @@ def write_scores(run_dir: str | Path, scores: Scores, cases: Sequence[Case], hea
         for name, structures in scores.items()
         for score in structures
     ]
-    write_json(run_dir / "metrics.json", {**header, **summarise_phases(scores, cases)})
+    summary = summarise_phases(scores, cases)
+    write_json(run_dir / "metrics.json", {**header, **summary})
+    if (run_dir / "model.safetensors").exists():
+        record_metrics(run_dir / "model.safetensors", summary["all"])
     write_text(run_dir / "per_structure.csv", _csv(structure_table(scores)))
     write_text(run_dir / "scores.csv", _csv(rows))
 

@@ -13,12 +13,17 @@ from l2gnet.models.backbone import SegmentationModel
 from l2gnet.shapes import Float, Int64, UInt8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segmented:
-    """Labels (D, H, W) on the scan's own grid, and how sure the model is of each slice, from 0 to 1."""
+    """Labels (D, H, W) on the scan's own grid, and how sure the model is of each slice, from 0 to 1.
+
+    `codes` and `distances` are those of the bottleneck's pixels (see `Latent`), of each model; None without a codebook.
+    """
 
     labels: Volume
     confidence: Float[np.ndarray, " D"]
+    codes: tuple[Int64[np.ndarray, "D h w"] | None, ...]
+    distances: tuple[Float[np.ndarray, "D h w"] | None, ...]
 
 
 def predict_volume(model: SegmentationModel, scan: Volume, grid: Grid, *, batch_size: int = 16) -> Volume:
@@ -37,12 +42,24 @@ def segment(
 ) -> Segmented:
     """Segment a scan by the mean probability of all models; `on_slices` hears of every batch of slices done."""
     labels, confidence = [], []
+    codes: list[list[Tensor]] = [[] for _ in models]
+    distances: list[list[Tensor]] = [[] for _ in models]
     for images in _batches(models, scan, grid, batch_size):
-        probabilities = torch.stack([model(images).float().softmax(1) for model in models]).mean(0)
+        traces = [model.trace(images) for model in models]
+        probabilities = torch.stack([trace.logits.float().softmax(1) for trace in traces]).mean(0)
         labels.append(grid.labels_from(probabilities, scan))
         confidence.append(slice_confidence(probabilities).cpu().numpy())
+        for index, trace in enumerate(traces):
+            if trace.latent.codes is not None and trace.latent.distances is not None:
+                codes[index].append(trace.latent.codes.cpu())
+                distances[index].append(trace.latent.distances.cpu())
         on_slices(len(images))
-    return Segmented(scan.like(np.concatenate(labels)), np.concatenate(confidence))
+    return Segmented(
+        labels=scan.like(np.concatenate(labels)),
+        confidence=np.concatenate(confidence),
+        codes=tuple(torch.cat(batches).numpy() if batches else None for batches in codes),
+        distances=tuple(torch.cat(batches).numpy() if batches else None for batches in distances),
+    )
 
 
 def slice_confidence(probabilities: Float[Tensor, "B L h w"]) -> Float[Tensor, " B"]:

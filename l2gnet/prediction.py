@@ -13,6 +13,7 @@ from l2gnet.cardiac import CardiacFunction, cardiac_function
 from l2gnet.checkpoint import load_checkpoint
 from l2gnet.data.inputs import LABELS_END
 from l2gnet.data.volume import PLANES, Volume, write_labels
+from l2gnet.doubt import Familiar, Strangeness, find_strange
 from l2gnet.errors import CheckpointError
 from l2gnet.files import write_json
 from l2gnet.inference import Segmented, segment
@@ -23,13 +24,14 @@ from l2gnet.shapes import Float
 class Prediction:
     """The labels of each frame of a scan (one, or those of a cine), with numbers and doubts beside them.
 
-    `confidence` is what the model thinks of each slice, from 0 to 1.
+    `confidence` is what the model thinks of each slice, from 0 to 1; `strange` what is unusual about each frame.
     """
 
     name: str
     classes: tuple[str, ...]
     labels: tuple[Volume, ...]
     confidence: Float[np.ndarray, "T D"]
+    strange: tuple[Strangeness, ...]
 
     @property
     def volumes_ml(self) -> list[dict[str, float]]:
@@ -41,12 +43,22 @@ class Prediction:
         """Cardiac function, for a cine of the heart."""
         return cardiac_function(dict(enumerate(self.volumes_ml, start=1)))
 
+    @property
+    def doubts(self) -> list[str]:
+        """Why a person should look before using this result; empty where nothing is unusual."""
+        strange = [frame for frame in self.strange if frame.reasons]
+        reasons = list(max(strange, key=lambda frame: len(frame.reasons)).reasons) if strange else []
+        if strange and len(self.labels) > 1:
+            reasons.append(f"this holds for {len(strange)} of {len(self.labels)} frames")
+        return reasons if any(frame.array.any() for frame in self.labels) else [*reasons, "no structure was found"]
+
     def __str__(self) -> str:
         """One line: volumes or function, and the slice that the model is least sure of."""
         result = str(self.function or ", ".join(f"{name} {ml:.1f} ml" for name, ml in self.volumes_ml[0].items()))
         frame, least = np.unravel_index(self.confidence.argmin(), self.confidence.shape)
         where = f"slice {least + 1}" + f" of frame {frame + 1}" * (len(self.labels) > 1)
-        return f"{self.name}: {result}; confidence {self.confidence.mean():.2f}, {self.confidence.min():.2f} in {where}"
+        sure = f"confidence {self.confidence.mean():.2f}, {self.confidence.min():.2f} in {where}"
+        return f"{self.name}: {result}; {sure}" + "; DOUBTFUL: " * bool(self.doubts) + ", ".join(self.doubts)
 
 
 class Segmenter:
@@ -65,6 +77,7 @@ class Segmenter:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.models = [model.to(device) for model, _ in loaded]
         self.card = loaded[0][1]
+        self.familiar = [Familiar.of(card) for _, card in loaded]
         self.batch_size = batch_size
         for path, (_, card) in zip(checkpoints, loaded, strict=True):
             ours, others = ((c.classes, c.grid, c.plane) for c in (self.card, card))
@@ -82,14 +95,17 @@ class Segmenter:
         return Prediction(
             name=name,
             classes=self.card.classes,
-            labels=tuple(frame.labels for frame in done),
-            confidence=np.stack([frame.confidence for frame in done]),
+            labels=tuple(
+                frame.like(seen.labels.turned(frame.axes).array) for frame, (seen, _) in zip(frames, done, strict=True)
+            ),
+            confidence=np.stack([frame.confidence for frame, _ in done]),
+            strange=tuple(strange for _, strange in done),
         )
 
-    def _segment(self, scan: Volume, bar: tqdm) -> Segmented:
+    def _segment(self, scan: Volume, bar: tqdm) -> tuple[Segmented, Strangeness]:
         turned = self._in_plane(scan)
-        done = segment(self.models, turned, self.card.grid, batch_size=self.batch_size, on_slices=bar.update)
-        return Segmented(scan.like(done.labels.turned(scan.axes).array), done.confidence)
+        seen = segment(self.models, turned, self.card.grid, batch_size=self.batch_size, on_slices=bar.update)
+        return seen, find_strange(turned, seen, self.familiar)
 
     def _in_plane(self, scan: Volume) -> Volume:
         return scan if self.card.plane == "acquired" else scan.turned(PLANES[self.card.plane])
@@ -110,13 +126,20 @@ def write_prediction(folder: str | Path, prediction: Prediction) -> Path:
     """
     path = Path(folder) / f"{prediction.name}{LABELS_END}.nii.gz"
     write_labels(path, *prediction.labels)
-    frames = zip(prediction.volumes_ml, prediction.confidence.tolist(), strict=True)
+    frames = zip(prediction.volumes_ml, prediction.confidence.tolist(), prediction.strange, strict=True)
     about: dict[str, Any] = {
         "labels": {name: label for label, name in enumerate(prediction.classes)},
         "frames": [
-            {"volumes_ml": volumes_ml, "slice_confidence": [round(value, 4) for value in confidence]}
-            for volumes_ml, confidence in frames
+            {
+                "volumes_ml": volumes_ml,
+                "slice_confidence": [round(value, 4) for value in confidence],
+                "code_distance": strange.distance,
+                "code_surprise_nats": strange.surprise,
+                "unused_codes_share": strange.unused,
+            }
+            for volumes_ml, confidence, strange in frames
         ],
+        "doubts": prediction.doubts,
     }
     if prediction.function:
         about["cardiac_function"] = prediction.function.as_dict()

@@ -9,7 +9,7 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,13 @@ from l2gnet.codebook import codebook_usage
 from l2gnet.data.dataset import DataSet, open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.data.slices import SliceSet, cache_key, cached_slices, prepare_slices
+from l2gnet.data.volume import PLANES
+from l2gnet.doubt import learn_familiar
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json, write_json
 from l2gnet.history import History
 from l2gnet.inference import network_input
+from l2gnet.model_card import describe_data
 from l2gnet.models import build_model
 from l2gnet.models.backbone import SegmentationModel, Trace
 from l2gnet.models.pretrained import load_imagenet_weights
@@ -116,14 +119,14 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
         {
             "settings": _shareable(settings),
             "pretrained": Path(settings.pretrained).name,
-            "data": dataset.name,
             "data_fingerprint": cache_key(dataset.cases, grid, len(dataset.classes)),
             "code": code_version(),
             "epochs": trainer.current_epoch,
+            **describe_data(dataset),
         },
     )
-    save_checkpoint(run_dir / "model.safetensors", task.model, card)
-    _save_best(Path(best.best_model_path), run_dir / "best.safetensors", task, card)
+    _save(run_dir / "model.safetensors", task.model, card, dataset)
+    _save(run_dir / "best.safetensors", _best_model(Path(best.best_model_path), card), card, dataset)
     return TrainedRun(task.model.eval(), dataset, grid, run_dir)
 
 
@@ -293,9 +296,17 @@ def _logger(run_dir: Path) -> Logger | None:
     return TensorBoardLogger(run_dir, name="", version="tensorboard")
 
 
-def _save_best(checkpoint: Path, path: Path, task: SegmentationTask, card: ModelCard) -> None:
-    """The best epoch's weights, from Lightning's file of this run to safetensors."""
+def _save(path: Path, model: SegmentationModel, card: ModelCard, dataset: DataSet) -> None:
+    """Write a model with its card, and on the card what the model takes for normal."""
+    familiar = learn_familiar(model, dataset.validation, card.grid)
+    axial = dataset.window is not None and familiar.axes == (PLANES["axial"],)  # CT is cut across, however acquired
+    training = card.training | {"familiar": familiar.as_dict()}
+    save_checkpoint(path, model, replace(card, training=training, plane="axial" if axial else "acquired"))
+
+
+def _best_model(checkpoint: Path, card: ModelCard) -> SegmentationModel:
+    """The best epoch's model, from Lightning's file of this run."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     best = build_model(card.model, **card.settings)
     best.load_state_dict({name.removeprefix("model."): t for name, t in state.items() if name.startswith("model.")})
-    save_checkpoint(path, best, card)
+    return best

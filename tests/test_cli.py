@@ -59,11 +59,18 @@ def test_help_does_not_wait_for_torch():
 
 
 def test_info_says_what_a_checkpoint_holds(checkpoint):
-    told = json.loads(command("info", checkpoint).stdout)
+    told = json.loads(command("info", checkpoint, "--json").stdout)
     assert told["model"] == "l2gnet"
     assert told["classes"] == ["background", "a", "b", "c"]
     assert told["grid"]["spacing_mm"] == 1.5
     assert told["parameters"] == sum(p.numel() for p in build_model("l2gnet", **SMALL).parameters())
+
+
+def test_info_shows_the_card(checkpoint):
+    text = command("info", checkpoint).stdout
+    assert text.startswith("# l2gnet, ")
+    assert "Not for clinical use" in text
+    assert "None: it was not evaluated." in text
 
 
 def test_info_refuses_what_is_no_checkpoint(checkpoint, tmp_path):

@@ -11,6 +11,7 @@ from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
 from l2gnet.evaluation import evaluate_cases, structure_table, summarise_phases, write_scores
 from l2gnet.models import build_model
+from l2gnet.models.backbone import Latent, Trace
 
 CLASSES = ("background", "square", "stripe")
 
@@ -36,11 +37,11 @@ def model():
     """A model that finds squares and is blind for stripes, which are brighter."""
     model = build_model("unet", classes=3, width=4, depth=2)
 
-    def forward(images):
+    def trace(images):
         square = ((images > 0.3) & (images < 0.7)).float()
-        return 50 * torch.cat([1 - square, square, torch.zeros_like(square)], dim=1)
+        return Trace(50 * torch.cat([1 - square, square, torch.zeros_like(square)], dim=1), Latent(images))
 
-    model.forward = forward
+    model.trace = trace
     return model
 
 

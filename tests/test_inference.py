@@ -6,6 +6,7 @@ from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
 from l2gnet.inference import network_input, predict_volume, trace_codes
 from l2gnet.models import build_model
+from l2gnet.models.backbone import Latent, Trace
 
 GRID = Grid(2.0, 32)
 
@@ -18,7 +19,7 @@ def scan(shape=(3, 50, 70), spacing_mm=(8.0, 1.5, 1.0)):
 def brightness_model():
     """Stands for a trained model: bright pixels are label 1."""
     model = build_model("unet", classes=2, width=4, depth=2)
-    model.forward = lambda images: 100 * torch.cat([0.5 - images, images - 0.5], dim=1)
+    model.trace = lambda images: Trace(100 * torch.cat([0.5 - images, images - 0.5], dim=1), Latent(images))
     return model
 
 

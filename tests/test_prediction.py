@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from l2gnet.checkpoint import ModelCard, save_checkpoint
+from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.data.phantom import make_heart
 from l2gnet.data.volume import read_frames, read_labels
+from l2gnet.doubt import learn_familiar
 from l2gnet.errors import CheckpointError
 from l2gnet.models import build_model
 from l2gnet.prediction import Segmenter, structure_volumes_ml, write_prediction
+from l2gnet.settings import TrainSettings
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
 SMALL = {"classes": 4, "width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
@@ -149,3 +152,53 @@ def test_volumes_follow_from_the_voxel_size(tmp_path):
     labels[:5] = 2
     path = save_scan(tmp_path / "labels.nii", labels, np.diag([1.0, 2.0, 3.0, 1.0]))
     assert structure_volumes_ml(read_labels(path), ("background", "a", "b")) == {"a": 0.0, "b": pytest.approx(3.0)}
+
+
+def test_a_cine_gives_one_4d_file_and_the_function_of_the_heart(tmp_path, model):
+    array, affine = scan_and_affine()
+    image = nib.Nifti1Image(np.stack([array, array // 2 + 40, array[::-1]], axis=3), affine)
+    image.header["pixdim"][4] = 33.3
+    image.header.set_xyzt_units("mm", "msec")
+    image.to_filename(tmp_path / "cine.nii.gz")
+    prediction = Segmenter(model).predict(read_frames(tmp_path / "cine.nii.gz"), "cine")
+    out = nib.load(write_prediction(tmp_path / "out", prediction))
+    assert out.shape == image.shape
+    assert out.affine.tobytes() == nib.load(tmp_path / "cine.nii.gz").affine.tobytes()
+    assert out.header["pixdim"][4] == np.float32(33.3)
+    assert out.header.get_xyzt_units() == ("mm", "msec")
+    first = Segmenter(model).predict(read_frames(save_scan(tmp_path / "first.nii", array, affine)), "first")
+    assert np.array_equal(np.asarray(out.dataobj)[..., 0], labels_in_file_order(tmp_path, first))
+    told = json.loads((tmp_path / "out/cine_labels.json").read_text())
+    blood_ml = [frame["volumes_ml"]["left ventricle"] for frame in told["frames"]]
+    assert told["cardiac_function"]["left_ventricle"]["ed_ml"] == max(blood_ml)
+    assert told["cardiac_function"]["es_frame"] == 1 + int(np.argmin(blood_ml))
+    assert "ejection fraction" in str(prediction)
+
+
+def labels_in_file_order(folder, prediction):
+    return np.asarray(nib.load(write_prediction(folder / "out", prediction)).dataobj)
+
+
+def test_a_scan_unlike_the_training_data_is_doubted(tmp_path):
+    card = ModelCard(
+        "l2gnet",
+        SMALL,
+        CLASSES,
+        Grid(3.0, 48),
+        {
+            "familiar": learn_familiar(
+                scattered_model(0),
+                open_dataset(TrainSettings(patients=4, validation_patients=3)).validation,
+                Grid(3.0, 48),
+            ).as_dict()
+        },
+    )
+    save_checkpoint(tmp_path / "model.safetensors", scattered_model(0), card)
+    array, affine = scan_and_affine((0.4, 0.4, 3.0))
+    path = save_scan(tmp_path / "scan.nii", array - 1000, affine)
+    prediction = Segmenter(tmp_path / "model.safetensors").predict(read_frames(path), "scan")
+    assert any("grey values begin at" in doubt for doubt in prediction.doubts)
+    assert any("voxels measure" in doubt for doubt in prediction.doubts)
+    assert "DOUBTFUL" in str(prediction)
+    write_prediction(tmp_path / "out", prediction)
+    assert json.loads((tmp_path / "out/scan_labels.json").read_text())["doubts"] == prediction.doubts

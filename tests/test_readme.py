@@ -166,7 +166,7 @@ def test_train_and_info(desk):
     out = run(desk, command("l2gnet train --model"), "--patients", 4, "--validation-patients", 1)
     model = desk / re.search(r"run folder: (\S+)", out).group(1) / "model.safetensors"
     (desk / "path/to/model.safetensors").symlink_to(model)
-    assert json.loads(run(desk, command("l2gnet info")))["model"] == "unet"
+    assert run(desk, command("l2gnet info")).startswith("# unet, ")
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from l2gnet.errors import VolumeError
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
 GROUPS = ("NOR", "MINF", "DCM", "HCM", "RV")
+LICENCE = "non-commercial research only, with citation"
 CITATION = (
     "O. Bernard, A. Lalande, C. Zotti, F. Cervenansky, et al. Deep Learning Techniques for Automatic MRI Cardiac "
     "Multi-structures Segmentation and Diagnosis: Is the Problem Solved? IEEE Transactions on Medical Imaging 37(11), "
@@ -49,7 +50,7 @@ def find_scans(data_dir: str | Path) -> ScanFolder:
                 frames.append(_frame(folder, info, phase))
             except VolumeError as error:
                 errors.append(error)
-    return ScanFolder("acdc", CLASSES, tuple(frames), tuple(errors), CITATION)
+    return ScanFolder("acdc", CLASSES, tuple(frames), tuple(errors), CITATION, licence=LICENCE)
 
 
 def _patient_folders(folder: Path) -> list[Path]:

@@ -40,6 +40,7 @@ class DataSet:
     training: tuple[Case, ...]
     validation: tuple[Case, ...]
     citation: str
+    licence: str
     window: tuple[float, float] | None = None
 
     @property
@@ -90,6 +91,7 @@ def _from_folder(settings: TrainSettings, folder: ScanFolder) -> DataSet:
         training=tuple(case for case in cases if case.patient not in validation),
         validation=tuple(case for case in cases if case.patient in validation),
         citation=folder.citation,
+        licence=folder.licence,
         window=settings.window_range or folder.window,
     )
 
@@ -126,6 +128,7 @@ def _open_phantom(settings: TrainSettings) -> DataSet:
         training=tuple(cases[first_training:]),
         validation=tuple(cases[:first_training]),
         citation="synthetic: l2gnet.data.phantom",
+        licence="free: it is made, not measured",
         window=settings.window_range or (ABDOMEN_HU if abdomen else None),
     )
 

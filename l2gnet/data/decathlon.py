@@ -63,12 +63,14 @@ def find_scans(data_dir: str | Path, channel: str = "") -> ScanFolder:
         except VolumeError as error:
             problems.append(error)
     name, reference = (info.get(key) for key in ("name", "reference"))
+    licence = info.get("licence", info.get("license"))
     return ScanFolder(
         name=name if isinstance(name, str) and name else "decathlon",
         classes=classes,
         scans=tuple(scans[name] for name in sorted(scans)),
         problems=tuple(problems),
         citation=reference if isinstance(reference, str) and reference else "as the owner of the data asks",
+        licence=licence if isinstance(licence, str) and licence else "as the owner of the data grants",
         window=ABDOMEN_HU if channels[number].casefold() == "ct" else None,
     )
 

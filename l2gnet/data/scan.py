@@ -65,7 +65,7 @@ class ScanFolder:
     """What a data folder holds, before any voxel is read; each of `problems` keeps a scan out of `scans`.
 
     `window` is the intensity range to look at, where grey values have a unit, as in CT. `test_patients` are those
-    that the data set's own split holds out; empty where it has none.
+    that the data set's own split holds out; empty where it has none. `licence` says what the data may be used for.
     """
 
     name: str
@@ -75,6 +75,7 @@ class ScanFolder:
     citation: str
     window: tuple[float, float] | None = None
     test_patients: frozenset[str] = frozenset()
+    licence: str = "as the owner of the data grants"
 
 
 def split_patients(scans: Sequence[Scan], counts: Sequence[int] = (80, 20), seed: int = 0) -> tuple[list[str], ...]:

@@ -46,6 +46,7 @@ BTCV = (
 )  # the challenge's order: what the raw label maps hold
 CLASS_OF_BTCV = tuple(CLASSES.index(organ) if organ in CLASSES else 0 for organ in BTCV)
 TEST_CASES = frozenset(f"case{number:04d}" for number in (1, 2, 3, 4, 8, 22, 25, 29, 32, 35, 36, 38))
+LICENCE = "the terms of the BTCV challenge at synapse.org, after registration"
 CITATION = (
     "B. Landman, Z. Xu, J. E. Igelsias, M. Styner, T. R. Langerak, A. Klein. Multi-Atlas Labeling Beyond the Cranial "
     "Vault - Workshop and Challenge. MICCAI 2015. doi:10.7303/syn3193805"
@@ -123,7 +124,7 @@ def find_scans(data_dir: str | Path) -> ScanFolder:
         rule = "the folder must hold imgNNNN.nii.gz and labelNNNN.nii.gz, or train_npz and test_vol_h5"
         raise volume_error(root, rule, "none" if root.is_dir() else "no folder", "name the folder they lie in")
     scans.sort(key=lambda scan: scan.name)
-    return ScanFolder("synapse", CLASSES, tuple(scans), tuple(problems), CITATION, window, TEST_CASES)
+    return ScanFolder("synapse", CLASSES, tuple(scans), tuple(problems), CITATION, window, TEST_CASES, LICENCE)
 
 
 def _raw_folders(root: Path) -> tuple[Path, Path] | None:

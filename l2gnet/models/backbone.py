@@ -28,13 +28,15 @@ _BLOCK: dict[str, Any] = {"act": ACTIVATION, "norm": NORM, "bias": False}
 class Latent:
     """What a bottleneck makes of the deepest features, and what a viewer wants to know of it.
 
-    A bottleneck with a codebook gives `loss` (the quantiser's), `codes` and, while training, `revived` (dead codes
-    that this batch replaced); one with a mapper gives `transport`, one with attention a map for each of its layers.
+    A bottleneck with a codebook gives `loss` (the quantiser's), `codes`, `distances` of the tokens from them (as a
+    share of the token's length) and, while training, `revived` (dead codes that this batch replaced); one with a
+    mapper gives `transport`, one with attention a map for each of its layers.
     """
 
     features: Float[Tensor, "B C h w"]
     loss: Float[Tensor, ""] | None = None
     codes: Int64[Tensor, "B h w"] | None = None
+    distances: Float[Tensor, "B h w"] | None = None
     revived: Int64[Tensor, ""] | None = None
     transport: TransportPlan | None = None
     attention: tuple[AttentionMap, ...] = ()

@@ -42,6 +42,7 @@ class L2GBottleneck(nn.Module):
             loss=quantised.loss,
             revived=quantised.revived,
             codes=rearrange(quantised.indices, "B (h w) -> B h w", h=height, w=width),
+            distances=rearrange(quantised.distances, "B (h w) -> B h w", h=height, w=width),
             transport=mapped.transport,
         )
 

@@ -53,6 +53,7 @@ class SynergyBottleneck(nn.Module):
             loss=quantised.loss,
             revived=quantised.revived,
             codes=rearrange(quantised.indices, "B (h w) -> B h w", h=height, w=width),
+            distances=rearrange(quantised.distances, "B (h w) -> B h w", h=height, w=width),
             attention=(to_discrete, to_continuous),
         )
 

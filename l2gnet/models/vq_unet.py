@@ -41,6 +41,7 @@ class VQBottleneck(nn.Module):
             loss=quantised.loss,
             revived=quantised.revived,
             codes=rearrange(quantised.indices, "B (h w) -> B h w", h=height, w=width),
+            distances=rearrange(quantised.distances, "B (h w) -> B h w", h=height, w=width),
         )
 
 

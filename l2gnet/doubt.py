@@ -1,0 +1,186 @@
+"""What a model takes for normal, and what in a new scan is not: the numbers behind a warning.
+
+A codebook gives two measures of how well a scan is known, without any density model beside the network: how far its
+features lie from their codes, and how unusual the codes are that it uses. Their limits, and that of the model's own
+confidence, are the most extreme values among the volumes that training held out.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from l2gnet.checkpoint import ModelCard
+from l2gnet.data.dataset import Case
+from l2gnet.data.grid import Grid
+from l2gnet.data.volume import Volume
+from l2gnet.errors import CheckpointError
+from l2gnet.inference import Segmented, segment
+from l2gnet.models.backbone import SegmentationModel
+from l2gnet.shapes import Int64
+
+Range = tuple[float, float]
+_PRIOR = 0.5  # uses that every code is given before any was seen (Jeffreys' prior)
+_SPACING_FACTOR = 1.5  # voxels may be so many times smaller or larger than any seen
+
+
+@dataclass(frozen=True)
+class Familiar:
+    """What the volumes held out in a training looked like, to the model and in themselves.
+
+    `code_counts` says how often they used each code (empty without a codebook). `distance`, `surprise` and
+    `confidence` are the limits of the mean over a volume. `spacing_mm` (along D, H and W) and `darkest`, the lowest
+    grey value, are ranges; `axes` the directions that D, H and W had in the world.
+    """
+
+    volumes: int
+    code_counts: tuple[int, ...]
+    distance: float
+    surprise: float
+    confidence: float
+    spacing_mm: tuple[Range, Range, Range]
+    darkest: Range
+    axes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, card: ModelCard) -> "Familiar | None":
+        """What a model card says of it; None for cards that say nothing.
+
+        Raises:
+            CheckpointError: what it says makes no sense.
+        """
+        told = card.training.get("familiar")
+        if told is None:
+            return None
+        try:
+            numbers = {name: float(told[name]) for name in ("distance", "surprise", "confidence")}
+            D, H, W = (_range(values) for values in told["spacing_mm"])
+            return cls(
+                volumes=int(told["volumes"]),
+                code_counts=tuple(int(count) for count in told["code_counts"]),
+                spacing_mm=(D, H, W),
+                darkest=_range(told["darkest"]),
+                axes=tuple(str(name) for name in told["axes"]),
+                **numbers,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the model card's limits are damaged ({error!r}); train the model again") from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the model card."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Strangeness:
+    """How a scan lies against what its models take for normal.
+
+    `distance`, `surprise` and `unused` (the share of codes of its pixels that were not in use among the familiar
+    volumes) are means over the models with a codebook, None without any. `reasons` says in words what is not normal.
+    """
+
+    distance: float | None
+    surprise: float | None
+    unused: float | None
+    reasons: tuple[str, ...]
+
+
+def learn_familiar(model: SegmentationModel, cases: Sequence[Case], grid: Grid) -> Familiar:
+    """Segment the volumes that training held out, and note what is normal.
+
+    How surprising the codes of a volume are is judged by those of the other patients.
+    """
+    K = 0 if model.codebook is None else len(model.codebook.vectors)
+    looks, histograms, distances = [], [], []
+    for case in cases:
+        scan, _ = case.load()
+        seen = segment([model], scan, grid)
+        looks.append((scan.spacing_mm, grey_range(scan)[0], scan.axes, float(seen.confidence.mean())))
+        if seen.codes[0] is not None and seen.distances[0] is not None:
+            histograms.append(_histogram(seen.codes[0], K))
+            distances.append(float(seen.distances[0].mean()))
+    spacings_mm, darkest, axes, confidence = zip(*looks, strict=True)
+    D, H, W = (_range(axis) for axis in zip(*spacings_mm, strict=True))
+    by_patient: dict[str, Int64[np.ndarray, " K"]] = defaultdict(lambda: np.zeros(K, np.int64))
+    for case, histogram in zip(cases, histograms, strict=False):
+        by_patient[case.patient] += histogram
+    total = sum(histograms, np.zeros(K, np.int64))
+    others = (total - by_patient[case.patient] for case in cases)
+    return Familiar(
+        volumes=len(cases),
+        code_counts=tuple(total.tolist()),
+        distance=max(distances, default=0.0),
+        surprise=max(map(code_surprise, histograms, others), default=0.0),
+        confidence=min(confidence),
+        spacing_mm=(D, H, W),
+        darkest=_range(darkest),
+        axes=tuple(sorted(set(axes))),
+    )
+
+
+def find_strange(scan: Volume, seen: Segmented, known: Sequence[Familiar | None]) -> Strangeness:
+    """Set a scan, as each of the models has seen it, beside what that model takes for normal."""
+    measures = [
+        (
+            float(distances.mean()),
+            code_surprise(_histogram(codes, len(familiar.code_counts)), np.array(familiar.code_counts)),
+            float((np.array(familiar.code_counts)[codes] == 0).mean()),
+            familiar.distance,
+            familiar.surprise,
+        )
+        for codes, distances, familiar in zip(seen.codes, seen.distances, known, strict=True)
+        if familiar is not None and codes is not None and distances is not None
+    ]
+    reasons = [] if known[0] is None else _unlike(scan, float(seen.confidence.mean()), known[0])
+    if not measures:
+        return Strangeness(None, None, None, tuple(reasons))
+    distance, surprise, unused, farthest, most = np.mean(measures, axis=0).tolist()
+    if distance > farthest:
+        reasons.append(f"its features lie {distance:.3f} from their codes, {farthest:.3f} at most in held-out volumes")
+    if surprise > most:
+        reasons.append(f"its codes are unusual by {surprise:.2f} nats, {most:.2f} at most in held-out volumes")
+    return Strangeness(distance, surprise, unused, tuple(reasons))
+
+
+def code_surprise(histogram: Int64[np.ndarray, " K"], usual: Int64[np.ndarray, " K"]) -> float:
+    """How unusual a use of codes is: Kullback-Leibler divergence from the usual one, in nats."""
+    p = histogram / histogram.sum()
+    q = (usual + _PRIOR) / (usual + _PRIOR).sum()
+    used = p > 0
+    return float((p[used] * np.log(p[used] / q[used])).sum())
+
+
+def grey_range(scan: Volume) -> Range:
+    """The 0.5th and 99.5th percentile of the grey values, from about a hundred thousand voxels."""
+    some = scan.array.ravel()[:: max(1, scan.array.size // 100_000)]
+    low, high = np.percentile(some, (0.5, 99.5))
+    return float(low), float(high)
+
+
+def _unlike(scan: Volume, confidence: float, familiar: Familiar) -> list[str]:
+    """What is strange about a scan without looking at its codes."""
+    reasons = []
+    if confidence < familiar.confidence:
+        reasons.append(f"the model is sure by {confidence:.2f} only, {familiar.confidence:.2f} at least held out")
+    if len(scan.array) == 1:
+        reasons.append("it is one slice: its volumes are those of the slice alone")
+    if scan.has_mm:
+        for name, mm, (low, high) in zip(("D", "H", "W"), scan.spacing_mm, familiar.spacing_mm, strict=True):
+            if not low / _SPACING_FACTOR <= mm <= high * _SPACING_FACTOR:
+                reasons.append(f"its voxels measure {mm:.3g} mm along {name}, {low:.3g} to {high:.3g} mm held out")
+    low, high = grey_range(scan)
+    darkest, lightest = familiar.darkest
+    if not darkest - (high - low) / 4 <= low <= lightest + (high - low) / 4:
+        seen = f"{darkest:.4g} to {lightest:.4g}"
+        reasons.append(f"its grey values begin at {low:.4g}, at {seen} held out: is it another modality or unit?")
+    return reasons
+
+
+def _histogram(codes: Int64[np.ndarray, "D h w"], size: int) -> Int64[np.ndarray, " K"]:
+    return np.bincount(codes.ravel(), minlength=size)
+
+
+def _range(values: Sequence[float]) -> Range:
+    return float(min(values)), float(max(values))
