@@ -17,7 +17,7 @@ from l2gnet.data.grid import Grid
 from l2gnet.models import build_model
 from l2gnet.settings import TrainSettings
 
-SMALL = {"width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
+SMALL = {"classes": 4, "width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
 
 
 def command(*words, cwd=None):
