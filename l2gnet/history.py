@@ -1,9 +1,12 @@
-"""The log of a training run: one row an epoch in `history.csv`, one line an epoch on the screen."""
+"""The log of a training run: a row an epoch in `history.csv`, a line on the screen, sample predictions to look at."""
 
 import csv
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from l2gnet.files import atomic_path
@@ -51,3 +54,34 @@ def read_history(path: str | Path) -> list[dict[str, str]]:
     """The rows of a `history.csv`, one an epoch, values as text."""
     with Path(path).open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+class Samples(Callback):
+    """Keep what the newest epoch predicts for a few validation slices in `path`, for whoever watches the run.
+
+    The file holds `image`, `truth` and `predicted` (B, H, W) of the first batch's most labelled slice of up to
+    `count` cases, and the `epoch`.
+    """
+
+    def __init__(self, path: Path, count: int = 4):
+        self.path, self.count = path, count
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the samples; later batches are left alone."""
+        if batch_idx > 0:
+            return
+        slices, labels, case = batch
+        labelled = (labels > 0).flatten(1).sum(1)
+        rows = [int(torch.where(case == one, labelled, -1).argmax()) for one in case.unique()[: self.count]]
+        kinds = {"image": slices, "truth": labels, "predicted": outputs}
+        arrays: dict[str, Any] = {name: tensor[rows].to(torch.uint8).cpu().numpy() for name, tensor in kinds.items()}
+        with atomic_path(self.path) as temporary:
+            np.savez_compressed(temporary, epoch=trainer.current_epoch + 1, **arrays)

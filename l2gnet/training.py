@@ -31,7 +31,7 @@ from l2gnet.data.volume import PLANES
 from l2gnet.doubt import learn_familiar
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json, write_json
-from l2gnet.history import History
+from l2gnet.history import History, Samples
 from l2gnet.inference import network_input
 from l2gnet.model_card import describe_data
 from l2gnet.models import build_model
@@ -60,9 +60,9 @@ class TrainedRun:
 def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
     """Train a model as the settings say; logs and checkpoints go to `run_dir`, by default a new folder in runs/.
 
-    Files: `config.json` (the settings), `history.csv` (a row an epoch), `model.safetensors` (after the last
-    epoch, the one to report: nothing was selected on the validation patients), `best.safetensors` (highest
-    validation Dice), `last.ckpt` (for resuming).
+    Files: `config.json` (the settings), `history.csv` (a row an epoch), `samples.npz` (a few predictions of the
+    newest epoch), `model.safetensors` (after the last epoch, the one to report: nothing was selected on the
+    validation patients), `best.safetensors` (highest validation Dice), `last.ckpt` (for resuming).
 
     Raises:
         ConfigError: the folder holds a run already, and `settings.resume` is off or its settings were others; or
@@ -96,7 +96,7 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
         devices=1,
         precision=settings.precision,
         logger=_logger(run_dir),
-        callbacks=[best, last, History(run_dir / "history.csv"), *_early_stopping(settings)],
+        callbacks=[best, last, *_watchers(run_dir), *_early_stopping(settings)],
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # every metric is one an epoch anyway
         enable_progress_bar=False,
@@ -173,14 +173,16 @@ class SegmentationTask(pl.LightningModule):
         """Start counting overlaps afresh."""
         self._overlap = torch.zeros(self.validation_cases, 3, len(self.classes), device=self.device)
 
-    def validation_step(self, batch: Sequence[Tensor], batch_index: int) -> None:
-        """Count voxels of each case: in both, in the prediction, in the truth."""
+    def validation_step(self, batch: Sequence[Tensor], batch_index: int) -> Int64[Tensor, "B H W"]:
+        """Count voxels of each case: in both, in the prediction, in the truth; returns the predicted labels."""
         slices, labels, case = batch
         L = len(self.classes)
-        predicted = F.one_hot(self.model(network_input(slices)).argmax(1), L).flatten(1, 2).float()
+        predicted_labels = self.model(network_input(slices)).argmax(1)
+        predicted = F.one_hot(predicted_labels, L).flatten(1, 2).float()
         truth = F.one_hot(labels.long(), L).flatten(1, 2).float()
         counts = torch.stack([(predicted * truth).sum(1), predicted.sum(1), truth.sum(1)], dim=1)
         self._overlap.index_add_(0, case, counts)
+        return predicted_labels
 
     def on_validation_epoch_end(self) -> None:
         """Log Dice a structure, averaged over cases (on the model's grid, for watching only), and codebook use."""
@@ -283,6 +285,10 @@ def _loader(slices: SliceSet, batches: Sampler | list) -> DataLoader:
 
 def _mixed_seed(seed: int, count: int) -> int:
     return seed * 1_000_003 + count
+
+
+def _watchers(run_dir: Path) -> list[Callback]:
+    return [History(run_dir / "history.csv"), Samples(run_dir / "samples.npz")]
 
 
 def _early_stopping(settings: TrainSettings) -> list[Callback]:

@@ -4,10 +4,12 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "CodebookExplorer": "widgets.codebook_explorer",
     "SliceViewer": "widgets.slice_viewer",
+    "TrainingMonitor": "widgets.training_monitor",
     "TransportExplorer": "widgets.transport_explorer",
 }
-__all__ = ["SliceViewer", "TransportExplorer"]
+__all__ = ["CodebookExplorer", "SliceViewer", "TrainingMonitor", "TransportExplorer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,154 +1,44 @@
-"""A person at JupyterLab: Debian's Chromium, driven by Playwright, on a server of this test run alone.
+"""JupyterLab in a real browser; screenshots stay in tests/browser/screenshots.
 
-Screenshots are kept in tests/browser/screenshots. Where there is no Chromium, these tests are skipped.
+Where Playwright or Chromium is not installed, these tests are skipped.
 """
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-
-import nbformat
-import numpy as np
 import pytest
-from PIL import Image
-
-from l2gnet.files import write_json
-
-ROOT = Path(__file__).parent.parent.parent
-SCREENSHOTS = Path(__file__).parent / "screenshots"
-CHROMIUM = os.environ.get("CHROMIUM", shutil.which("chromium") or "/usr/bin/chromium")
-QUIET = {  # no dialogues over the notebook, and no look-ups on the internet
-    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # outputs far below are drawn as well
-}
-
-
-@dataclass
-class Lab:
-    """A running JupyterLab: its address, its token, and the folder that it shows."""
-
-    url: str
-    token: str
-    folder: Path
-
-
-@dataclass
-class OpenNotebook:
-    """A notebook open in a browser; `errors` are the errors that the browser's console has shown."""
-
-    page: "playwright.sync_api.Page"  # type: ignore[name-defined]  # not imported where it is not installed
-    errors: list[str] = field(default_factory=list)
-
-    def run_all(self) -> None:
-        """Run every cell, from top to bottom, and fail where one fails."""
-        self.command("notebook:run-all-cells")
-        wrong = self.page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
-        assert wrong.all_inner_texts() == []
-
-    def run_cell(self, index: int) -> str:
-        """Run one cell, and return what it prints."""
-        self.page.evaluate(f"window.jupyterapp.shell.currentWidget.content.activeCellIndex = {index}")
-        self.command("notebook:run-cell")
-        return self.page.locator(".jp-Notebook .jp-Cell").nth(index).locator(".jp-OutputArea").inner_text()
-
-    def command(self, name: str, **arguments: object) -> None:
-        """Run one of JupyterLab's commands, and wait until it is done."""
-        self.page.evaluate("([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, arguments])
-
-    def theme(self, name: str) -> None:
-        """Choose `light` or `dark`."""
-        self.command("apputils:change-theme", theme=f"JupyterLab {name.title()}")
-        self.page.wait_for_function(f"document.body.dataset.jpThemeLight === '{str(name == 'light').lower()}'")
-
-    def screenshot(self, name: str, target: "playwright.sync_api.Locator | None" = None) -> np.ndarray:  # type: ignore
-        """Keep a picture of the page, or of one element of it; returns its pixels (H, W, 3)."""
-        SCREENSHOTS.mkdir(exist_ok=True)
-        (target or self.page).screenshot(path=SCREENSHOTS / f"{name}.png")
-        return np.asarray(Image.open(SCREENSHOTS / f"{name}.png").convert("RGB"))
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab on the loopback interface, with nothing of this machine's configuration."""
-    home = tmp_path_factory.mktemp("lab")
-    folder = home / "work"
-    folder.mkdir()
-    for name, settings in QUIET.items():
-        write_json(home / "settings" / f"{name}.jupyterlab-settings", settings)
-    places = {
-        "JUPYTER_CONFIG_DIR": "config",
-        "JUPYTER_RUNTIME_DIR": "runtime",
-        "JUPYTERLAB_SETTINGS_DIR": "settings",
-        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-        "IPYTHONDIR": "ipython",
-    }
-    environment = os.environ | {name: str(home / place) for name, place in places.items()} | {"PYTHONPATH": str(ROOT)}
-    options = ("--no-browser", "--allow-root", "--expose-app-in-browser", "--ip=127.0.0.1", "--port=0")
-    command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={folder}"]
-    with (home / "log").open("w") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as server:
-        try:
-            info = _server_info(home / "runtime", server, home / "log")
-            yield Lab(info["url"], info["token"], folder)
-        finally:
-            server.terminate()
-
-
-def _server_info(runtime: Path, server: subprocess.Popen, log: Path) -> dict:
-    for _ in range(600):
-        for file in runtime.glob("jpserver-*.json"):
-            return json.loads(file.read_text())
-        assert server.poll() is None, log.read_text()
-        time.sleep(0.1)
-    raise TimeoutError(log.read_text())
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator["playwright.sync_api.Browser"]:  # type: ignore[name-defined]
+def browser():
     """Chromium without a window."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"there is no Chromium at {CHROMIUM}; apt-get install chromium, or set CHROMIUM")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    import lab
+
+    if not lab.CHROMIUM.exists():
+        pytest.skip(f"there is no Chromium at {lab.CHROMIUM}; apt-get install chromium, or set CHROMIUM")
+    with lab.start_chromium() as browser:
         yield browser
-        browser.close()
+
+
+@pytest.fixture(scope="session")
+def jupyter(browser, tmp_path_factory):
+    """JupyterLab on the loopback interface."""
+    import lab
+
+    with lab.start_lab(tmp_path_factory.mktemp("lab")) as running:
+        yield running
 
 
 @pytest.fixture
-def open_notebook(lab, browser):
+def open_notebook(jupyter, browser):
     """Open a notebook in JupyterLab: a file, or a list of code cells. Its console must show no error until the end."""
-    opened: list[OpenNotebook] = []
+    import lab
 
-    def open_(notebook: Path | list[str], *, width: int = 1100, height: int = 1000) -> OpenNotebook:
-        if isinstance(notebook, Path):
-            path = lab.folder / notebook.name
-            shutil.copy(notebook, path)
-        else:
-            path = lab.folder / f"cells-{len(list(lab.folder.iterdir()))}.ipynb"
-            kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-            cells = [nbformat.v4.new_code_cell(source) for source in notebook]
-            nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
-        page = browser.new_page(viewport={"width": width, "height": height})
-        page.set_default_timeout(30_000)
-        made = OpenNotebook(page)
-        opened.append(made)
-        page.on("pageerror", lambda error: made.errors.append(f"{error}\n{error.stack}"))
-        page.on("console", lambda line: made.errors.append(line.text) if line.type == "error" else None)
-        page.goto(f"{lab.url}doc/tree/{path.name}?token={lab.token}&reset")
-        page.locator(".jp-Notebook .jp-Cell").first.wait_for()
-        page.wait_for_function(
-            "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status=='idle'"
-        )
-        return made
+    opened = []
+
+    def open_(notebook, **size):
+        opened.append(lab.open_notebook(jupyter, browser, notebook, **size))
+        return opened[-1]
 
     yield open_
     for notebook in opened:
-        notebook.command("kernelmenu:shutdown")
-        notebook.page.close()
+        notebook.close()
     assert [error for notebook in opened for error in notebook.errors] == []

@@ -1,0 +1,167 @@
+"""How fast pictures follow the keys in JupyterLab: SliceViewer, ipyniivue and matplotlib in an Output.
+
+Run `python benchmarks/viewer.py`. All three show the same 512x512 volume with two label maps (matplotlib and ipyniivue
+move by an ipywidgets slider, as they have none of their own). A press is timed in the page, from the key event to the
+first task in which the picture differs. In a burst, 40 keys follow each other as fast as they can be sent.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "browser"))
+from lab import OpenNotebook, open_notebook, start_chromium, start_lab
+
+DATA = """
+import numpy as np
+D = {depth}
+rng = np.random.default_rng(0)
+y, x = np.mgrid[:512, :512]
+volume = np.empty((D, 512, 512), np.int16)
+one, two = np.zeros((2, D, 512, 512), np.uint8)
+for d in range(D):
+    volume[d] = rng.integers(-50, 50, (512, 512)) + 8 * d - 500
+    for label in range(1, 5):
+        r = np.hypot(y - 128 * (label % 2) - 190, x - 128 * (label // 2) - 190)
+        one[d][r < 40 + 15 * np.sin(d / 5 + label)] = label
+        two[d][r < 42 + 15 * np.sin(d / 5 + label + 0.2)] = label
+"""
+OURS = """
+from widgets import SliceViewer
+viewer = SliceViewer(volume, {"one": one, "two": two}, spacing_mm=(2, 0.7, 0.7))
+viewer.index = D // 2
+viewer
+"""
+MATPLOTLIB = """
+import ipywidgets, io
+import matplotlib.pyplot as plt
+slider, output = ipywidgets.IntSlider(D // 2, 0, D - 1), ipywidgets.Output()
+def show(change=None):
+    with output:
+        output.clear_output(wait=True)
+        figure, axes = plt.subplots(figsize=(4.8, 4.8))
+        axes.imshow(volume[slider.value], cmap="gray", vmin=-600, vmax=800)
+        for labels in (one, two):
+            axes.imshow(np.ma.masked_equal(labels[slider.value], 0), cmap="tab10", vmin=0, vmax=9, alpha=0.4)
+        axes.set_axis_off()
+        plt.show()
+slider.observe(show, "value")
+show()
+ipywidgets.VBox([slider, output])
+"""
+NIIVUE = """
+import ipywidgets, nibabel
+from ipyniivue import NiiVue, SliceType
+paths = []
+for name, array in {"volume": volume, "one": one, "two": two}.items():
+    paths.append(f"{name}.nii")
+    nibabel.Nifti1Image(array.T, np.diag([0.7, 0.7, 2, 1])).to_filename(paths[-1])
+slider, viewer = ipywidgets.IntSlider(D // 2, 0, D - 1), NiiVue(height=480)
+viewer.load_volumes([{"path": paths[0]}] + [{"path": p, "colormap": "warm", "opacity": 0.4} for p in paths[1:]])
+viewer.set_slice_type(SliceType.AXIAL)
+def show(change):
+    viewer.scene.crosshair_pos = [0.5, 0.5, (slider.value + 0.5) / D]
+slider.observe(show, "value")
+ipywidgets.VBox([slider, viewer])
+"""
+# Watches a picture from task to task: `seen` counts how often it differs from what it was before.
+WATCH = """
+(selector) => {
+  const small = Object.assign(document.createElement("canvas"), { width: 24, height: 24 });
+  const context = small.getContext("2d", { willReadFrequently: true });
+  const look = () => {
+    const picture = document.querySelector(selector);
+    if (!picture || (picture.tagName === "IMG" && !picture.complete)) return watch.last;
+    context.clearRect(0, 0, 24, 24);
+    context.drawImage(picture, 0, 0, 24, 24);
+    return context.getImageData(0, 0, 24, 24).data.join();
+  };
+  const watch = (window.watch = { last: "", seen: 0, changed: 0, pressed: 0 });
+  document.addEventListener("keydown", (event) => (watch.pressed = event.timeStamp), true);
+  const channel = new MessageChannel();
+  channel.port1.onmessage = () => {
+    const now = look();
+    if (now !== watch.last) {
+      watch.last = now;
+      watch.seen += 1;
+      watch.changed = performance.now();
+    }
+    if (window.watch === watch) channel.port2.postMessage(0);
+  };
+  channel.port2.postMessage(0);
+}
+"""
+
+
+def measure(notebook: OpenNotebook, slider: str, picture: str, presses: int) -> tuple[list[float], int]:
+    """Milliseconds from each key press to its picture, and the pictures that a burst of 40 shows."""
+    page = notebook.page
+    page.locator(picture).first.wait_for()
+    page.locator(slider).first.focus()
+    page.evaluate(WATCH, picture)
+    page.wait_for_timeout(2000)
+    times = []
+    for _ in range(presses):
+        before = page.evaluate("window.watch.seen")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function(f"window.watch.seen > {before}", polling=20)
+        times.append(page.evaluate("window.watch.changed - window.watch.pressed"))
+        page.wait_for_timeout(100)
+    before = page.evaluate("window.watch.seen")
+    for _ in range(40):
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(4000)
+    shown = page.evaluate("window.watch.seen") - before
+    page.evaluate("window.watch = null")
+    return times, shown
+
+
+def first_picture(notebook: OpenNotebook, cell: int) -> float:
+    """Seconds from running the cell to the first picture: pixels that are neither blank nor black."""
+    return notebook.page.evaluate(
+        """async (cell) => {
+          const content = window.jupyterapp.shell.currentWidget.content;
+          content.activeCellIndex = cell;
+          const start = performance.now();
+          window.jupyterapp.commands.execute("notebook:run-cell");
+          for (;;) {
+            await new Promise((resolve) => setTimeout(resolve, 5));
+            const canvas = document.querySelector(".l2g-pane canvas");
+            if (!canvas) continue;
+            const { data } = canvas.getContext("2d").getImageData(canvas.width >> 1, canvas.height >> 1, 1, 1);
+            if (data[0] > 0) return (performance.now() - start) / 1000;
+          }
+        }""",
+        cell,
+    )
+
+
+def main(presses: int) -> None:
+    peers = {
+        "SliceViewer": (OURS, ".l2g-slider", ".l2g-pane canvas"),
+        "ipyniivue": (NIIVUE, ".noUi-handle", ".jp-OutputArea-output canvas"),
+        "matplotlib Output": (MATPLOTLIB, ".noUi-handle", ".jp-OutputArea-output img"),
+    }
+    webgl = ("--enable-unsafe-swiftshader", "--use-angle=swiftshader")
+    with tempfile.TemporaryDirectory() as home, start_lab(Path(home)) as lab, start_chromium(*webgl) as browser:
+        notebook = open_notebook(lab, browser, [DATA.format(depth=150), OURS])
+        notebook.run_cell(0)
+        seconds = first_picture(notebook, 1)
+        print(f"first picture of 512x512x150 with two label maps: {seconds:.2f} s after running the cell", flush=True)
+        notebook.close()
+        print("| viewer | median (ms) | 95th percentile (ms) | pictures in a burst of 40 |\n|---|---|---|---|")
+        for name, (cell, slider, picture) in peers.items():
+            notebook = open_notebook(lab, browser, [DATA.format(depth=100), cell])
+            notebook.run_all()
+            times, shown = measure(notebook, slider, picture, presses)
+            high = statistics.quantiles(times, n=20)[-1]
+            print(f"| {name} | {statistics.median(times):.1f} | {high:.1f} | {min(shown, 40)} |", flush=True)
+            notebook.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--presses", type=int, default=40, help="key presses that are timed one by one")
+    main(parser.parse_args().presses)

@@ -1,0 +1,40 @@
+"""A run is watched in the browser while the same kernel trains."""
+
+import re
+
+import numpy as np
+
+MONITOR = """
+from widgets import TrainingMonitor
+
+monitor = TrainingMonitor("run")
+monitor
+"""
+TRAIN = """
+from l2gnet.settings import TrainSettings
+from l2gnet.training import train
+
+settings = TrainSettings(patients=12, validation_patients=2, epochs=8, size_px=96, spacing_mm=2.0, codes=32)
+train(settings, "run")
+print("trained")
+"""
+
+
+def test_curves_and_samples_appear_while_it_trains(open_notebook):
+    notebook = open_notebook([MONITOR, TRAIN])
+    notebook.run_cell(0)
+    viewer = notebook.page.locator(".l2g-viewer")
+    assert viewer.get_by_text("waiting for the first epoch").is_visible()
+    notebook.page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1")
+    notebook.page.evaluate("void window.jupyterapp.commands.execute('notebook:run-cell')")  # it is not waited for
+    viewer.get_by_text(re.compile(r"epoch \d+ of 8")).wait_for()
+    assert not notebook.page.get_by_text("trained", exact=True).is_visible()
+    viewer.get_by_text("finished after epoch 8").wait_for()
+    viewer.get_by_label("validation slice 2").wait_for()
+    chart = viewer.locator(".l2g-chart canvas").nth(1)
+    picture = notebook.screenshot("monitor-dice", chart).astype(int)
+    assert all((np.abs(picture - colour).max(2) < 12).sum() > 20 for colour in ((230, 159, 0), (86, 180, 233)))
+    notebook.screenshot("monitor-light", viewer)
+    notebook.theme("dark")
+    notebook.page.wait_for_timeout(300)
+    notebook.screenshot("monitor-dark", viewer)

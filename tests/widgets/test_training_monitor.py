@@ -1,0 +1,120 @@
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from l2gnet.files import write_json, write_text
+from l2gnet.settings import TrainSettings
+from l2gnet.training import train
+from widgets import TrainingMonitor
+from widgets.training_monitor import _progress as progress
+
+HEADER = "epoch,seconds,codes_perplexity,codes_used,loss,val_dice,val_dice_left_ventricle\n"
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    write_json(tmp_path / "run/config.json", {"epochs": 10})
+    return tmp_path / "run"
+
+
+def write_rows(run_dir, *rows, age=0.0):
+    write_text(run_dir / "history.csv", HEADER + "\n".join(rows) + "\n")
+    written = time.time() - age
+    os.utime(run_dir / "history.csv", (written, written))
+
+
+@pytest.fixture
+def watch(front_end):
+    made = []
+
+    def watch(run_dir):
+        made.append(TrainingMonitor(run_dir))
+        return made[-1]
+
+    yield watch
+    for monitor in made:
+        monitor.close()
+
+
+def wait_for(condition, seconds=20):
+    end = time.time() + seconds
+    while not condition():
+        assert time.time() < end
+        time.sleep(0.05)
+
+
+def test_it_waits_for_a_run_and_follows_it(run_dir, watch):
+    monitor = watch(run_dir)
+    assert monitor.progress["text"] == "waiting for the first epoch"
+    write_rows(run_dir, "1,20.0,30.4,61,0.9,0.4,0.5", "2,40.0,31,62,0.5,0.6,0.7")
+    wait_for(lambda: monitor.progress["epoch"] == 2)
+    assert monitor.progress["state"] == "running"
+    loss, dice, codes = monitor.panels
+    assert loss["lines"][0]["values"] == [0.9, 0.5]
+    assert [(line["name"], line["values"]) for line in dice["lines"]] == [("left ventricle", [0.5, 0.7])]
+    assert [line["name"] for line in codes["lines"]] == ["in use", "perplexity"]
+
+
+def rows(*seconds):
+    last = {"loss": "0.5", "val_dice": "0.6", "codes_used": "62", "codes_perplexity": "31.2"}
+    return [{"epoch": str(epoch), "seconds": s, **last} for epoch, s in enumerate(seconds, start=1)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age", "left"),
+    [
+        (("20", "40"), 0, "2 min 40 s left"),
+        (("20", "40"), 10, "2 min 30 s left"),
+        (("20", "40"), 200, "no news for 3 min 20 s: has it stopped?"),
+        (("100", "200", "110", "210"), 0, "10 min 00 s left"),  # resumed after the second epoch
+    ],
+)
+def test_time_left(seconds, age, left):
+    words = progress(rows(*seconds), 10, "running", age)["text"].split("   ·   ")
+    assert words[:2] == [f"epoch {len(seconds)} of 10", left]
+    assert words[2:] == ["loss 0.5000", "validation Dice 0.6000", "62 codes in use, perplexity 31"]
+
+
+def test_silence_and_the_end_are_told(run_dir, watch):
+    write_rows(run_dir, "1,20,3,6,1,1,nan", age=3600)
+    monitor = watch(run_dir)
+    assert monitor.progress["state"] == "silent"
+    assert "no news for 1 h 00 min: has it stopped?" in monitor.progress["text"]
+    assert [panel["title"] for panel in monitor.panels] == ["training loss", "codes"]  # no Dice is known
+    write_text(run_dir / "model.safetensors", "")
+    wait_for(lambda: monitor.progress["state"] == "finished")
+
+
+def test_a_broken_folder_is_shown_in_the_status_line(run_dir, watch):
+    monitor = watch(run_dir)
+    write_rows(run_dir, "one,two")
+    wait_for(lambda: monitor.error)
+    assert monitor.error.startswith("ValueError: ")
+
+
+def test_close_stops_looking(run_dir, watch):
+    before = threading.active_count()
+    for _ in range(20):
+        watch(run_dir).close()
+    wait_for(lambda: threading.active_count() <= before)
+
+
+@pytest.mark.slow
+def test_it_watches_a_run_in_this_process(tmp_path, watch):
+    monitor = watch(tmp_path / "run")
+    settings = TrainSettings(
+        patients=3, validation_patients=1, epochs=2, size_px=48, spacing_mm=4.0, width=4, codes=16, references=4
+    )
+    train(settings, tmp_path / "run")
+    wait_for(lambda: monitor.progress["state"] == "finished")
+    assert monitor.error == ""
+    assert monitor.progress["epoch"] == 2
+    with np.load(tmp_path / "run/samples.npz") as samples:
+        assert samples["image"].shape == samples["truth"].shape == samples["predicted"].shape
+        assert samples["epoch"] == 2
+        assert samples["truth"].any()
+    assert set(monitor.arrays) == {"image", "truth", "predicted"}
+    assert monitor.snapshot().startswith(b"\x89PNG")

@@ -1,0 +1,130 @@
+import { element, viewer } from "./viewer.js";
+import { edges, greys, strokeEdges } from "./slices.js";
+
+const CHART_HEIGHT = 170;
+
+export default viewer((view) => {
+  const { model, arrays } = view;
+  const text = element("div", { className: "l2g-progress-text" });
+  const bar = element("div", { className: "l2g-progress-bar" });
+  const track = element("div", { className: "l2g-progress", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, bar);
+  const charts = element("div", { className: "l2g-charts" });
+  const samples = element("div", { className: "l2g-samples" });
+  const key = element("div", { className: "l2g-sample-key", hidden: true }, "newest epoch on validation slices: truth solid, prediction dotted");
+  view.body.append(text, track, charts, samples, key);
+
+  function showProgress() {
+    const { epoch, epochs, state, text: words } = model.get("progress");
+    const share = epochs ? Math.round((100 * epoch) / epochs) : 0;
+    text.textContent = words;
+    text.dataset.state = state;
+    bar.style.width = `${state === "finished" ? 100 : share}%`;
+    track.setAttribute("aria-valuenow", share);
+  }
+
+  function showCharts() {
+    const panels = model.get("panels");
+    charts.replaceChildren(
+      ...panels.map((panel) => {
+        const canvas = element("canvas", { role: "img" });
+        const last = (line) => line.values.at(-1)?.toPrecision(3) ?? "–";
+        canvas.setAttribute("aria-label", `${panel.title}: ${panel.lines.map((line) => `${line.name} ${last(line)}`).join(", ")}`);
+        const legend = panel.lines.map((line) =>
+          element("span", { className: "l2g-key" }, element("span", { className: "l2g-swatch", style: { background: line.colour } }), `${line.name} ${last(line)}`),
+        );
+        return element("figure", { className: "l2g-chart" }, element("figcaption", {}, panel.title), canvas, element("div", { className: "l2g-row" }, ...legend));
+      }),
+    );
+    panels.forEach((panel, i) => drawChart(charts.children[i].querySelector("canvas"), panel));
+  }
+
+  function drawChart(canvas, { epochs, top, lines }) {
+    const ratio = devicePixelRatio;
+    const [width, height] = [canvas.parentElement.clientWidth, CHART_HEIGHT];
+    canvas.width = width * ratio;
+    canvas.height = height * ratio;
+    Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
+    const context = canvas.getContext("2d");
+    context.scale(ratio, ratio);
+    const [left, right, above, below] = [40, width - 8, 8, height - 20];
+    const [first, last] = [epochs[0], Math.max(epochs.at(-1), epochs[0] + 1)];
+    const x = (epoch) => left + ((epoch - first) / (last - first)) * (right - left);
+    const y = (value) => below - (value / top) * (below - above);
+    context.font = `11px ${getComputedStyle(view.body).fontFamily}`;
+    context.fillStyle = view.colour("--l2g-quiet");
+    context.strokeStyle = view.colour("--l2g-line");
+    context.textAlign = "right";
+    context.textBaseline = "middle";
+    for (const share of [0, 0.5, 1]) {
+      const at = Math.round(y(share * top)) + 0.5;
+      context.beginPath();
+      context.moveTo(left, at);
+      context.lineTo(right, at);
+      context.stroke();
+      context.fillText(top > 20 ? Math.round(share * top) : (share * top).toFixed(2), left - 6, at);
+    }
+    context.textBaseline = "top";
+    context.textAlign = "left";
+    context.fillText(`epoch ${first}`, left, below + 5);
+    context.textAlign = "right";
+    context.fillText(String(epochs.at(-1)), right, below + 5);
+    context.lineWidth = 1.8;
+    context.lineJoin = "round";
+    for (const { colour, values } of lines) {
+      context.strokeStyle = colour;
+      context.fillStyle = colour;
+      context.beginPath();
+      let down = false;
+      values.forEach((value, i) => {
+        if (value === null) down = false;
+        else if (down) context.lineTo(x(epochs[i]), y(value));
+        else context.moveTo(x(epochs[i]), y(value));
+        if (value !== null) down = true;
+      });
+      context.stroke();
+      const end = values.findLastIndex((value) => value !== null);
+      context.beginPath();
+      context.arc(x(epochs[end]), y(values[end]), 3, 0, 2 * Math.PI);
+      context.fill();
+    }
+  }
+
+  function showSamples() {
+    const [image, truth, predicted] = ["image", "truth", "predicted"].map((name) => arrays.get(name));
+    if (!image?.rows || !truth?.rows || !predicted?.rows) return;
+    key.hidden = false;
+    const [count, rows, columns] = image.shape;
+    const { table } = greys(image.data, [1, 0], [0, 255]);
+    const scale = Math.max(1, Math.floor((Math.min(200, view.body.clientWidth / count - 8) * devicePixelRatio) / columns));
+    const colours = [null, ...Array.from({ length: 255 }, (_, i) => model.get("colours")[i % model.get("colours").length])];
+    samples.replaceChildren(
+      ...Array.from({ length: count }, (_, i) => {
+        const small = element("canvas", { width: columns, height: rows });
+        const context = small.getContext("2d");
+        const pixels = context.createImageData(columns, rows);
+        new Uint32Array(pixels.data.buffer).set(Array.from(part(image, i), (value) => table[value]));
+        context.putImageData(pixels, 0, 0);
+        const canvas = element("canvas", { width: columns * scale, height: rows * scale, role: "img" });
+        canvas.setAttribute("aria-label", `validation slice ${i + 1}`);
+        canvas.style.width = `${(columns * scale) / devicePixelRatio}px`;
+        const large = canvas.getContext("2d");
+        large.drawImage(small, 0, 0, canvas.width, canvas.height);
+        const width = Math.max(1, Math.round(1.5 * devicePixelRatio));
+        strokeEdges(large, edges(part(truth, i), rows, columns), scale, scale, colours, width, []);
+        strokeEdges(large, edges(part(predicted, i), rows, columns), scale, scale, colours, width, [2 * width, 2 * width]);
+        return canvas;
+      }),
+    );
+  }
+
+  const part = ({ data, shape: [, rows, columns] }, i) => data.subarray(i * rows * columns, (i + 1) * rows * columns);
+
+  view.watch(["progress"], showProgress);
+  view.watch(["panels"], showCharts);
+  view.onArray(showSamples);
+  view.onLook(view.body, () => {
+    showCharts();
+    showSamples();
+  });
+  showProgress();
+});

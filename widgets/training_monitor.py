@@ -1,0 +1,183 @@
+"""A training run to watch while it goes on, in this process or another: it follows the run folder."""
+
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import traitlets
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from l2gnet.files import read_json
+from l2gnet.history import read_history
+from widgets.pictures import COLOURS, draw_outlines
+from widgets.viewer import Viewer
+
+_SECONDS = 1.0  # between two looks at the folder
+_QUIET = "#888888"  # readable on light and dark ground
+
+
+class TrainingMonitor(Viewer):
+    """Curves, time left, codebook health and sample predictions of a run, as its folder tells them.
+
+    The folder need not exist yet: make the monitor, show it, then train. It looks once a second until the run is
+    finished or `close()` is called.
+
+    Args:
+        run_dir: the folder of the run, as `train` makes it.
+    """
+
+    script = "training_monitor"
+
+    progress = traitlets.Dict().tag(sync=True)  # epoch, epochs, state, text
+    colours = traitlets.List(list(COLOURS)).tag(sync=True)
+    panels = traitlets.List(traitlets.Dict()).tag(sync=True)  # title, top, epochs, lines
+
+    def __init__(self, run_dir: str | Path):
+        self.run_dir = Path(run_dir)
+        self._read: dict[str, float] = {}  # of a file: when what was read last had been written
+        self._rows: list[dict[str, str]] = []
+        self._samples: dict[str, np.ndarray] = {}
+        self._closed = threading.Event()
+        super().__init__(progress=_progress([], 0, "waiting", 0.0))
+        self.look()
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def look(self) -> None:
+        """Take over what is new in the folder."""
+        if self._is_new("samples.npz"):
+            with np.load(self.run_dir / "samples.npz") as samples:
+                self._samples = {name: samples[name] for name in ("image", "truth", "predicted")}
+            for name, array in self._samples.items():
+                self.publish(name, array)
+        if self._is_new("history.csv"):
+            self._rows = read_history(self.run_dir / "history.csv")
+            self.panels = _panels(self._rows)
+        if not self._rows:
+            return
+        config = read_json(self.run_dir / "config.json")
+        age = time.time() - self._read["history.csv"]
+        done = int(self._rows[-1]["epoch"]) >= config["epochs"] or self._written("model.safetensors") > 0
+        self.progress = _progress(self._rows, config["epochs"], "finished" if done else "running", age)
+
+    def draw(self) -> Figure:
+        """The picture of what the viewer shows now, drawn in Python."""
+        figure = Figure((9.5, 2.9 + 2.1 * bool(self._samples)), layout="constrained")
+        figure.suptitle(self.progress["text"], fontsize=9, x=0.01, ha="left")
+        if not self._rows:
+            figure.set_size_inches(9.5, 0.5)
+            return figure
+        parts = figure.subfigures(2 if self._samples else 1, 1, squeeze=False)[:, 0]
+        charts = parts[0].subplots(1, len(self.panels), squeeze=False)[0]
+        for axes, panel in zip(charts, self.panels, strict=True):
+            _draw_chart(axes, panel)
+        if self._samples:
+            pictures = parts[1].subplots(1, len(self._samples["image"]), squeeze=False)[0]
+            for axes, image, truth, predicted in zip(pictures, *self._samples.values(), strict=True):
+                axes.imshow(image, cmap="gray")
+                draw_outlines(axes, truth)
+                draw_outlines(axes, predicted, style="dotted")
+                axes.set_axis_off()
+        return figure
+
+    def close(self) -> None:
+        """Stop looking, leave the browser, and free what is held."""
+        if "_closed" in self.__dict__:
+            self._closed.set()
+        super().close()
+
+    def _follow(self) -> None:
+        while not self._closed.wait(_SECONDS) and self.progress["state"] != "finished":
+            with self._reporting():
+                self.look()
+
+    def _written(self, name: str) -> float:
+        path = self.run_dir / name
+        return path.stat().st_mtime if path.exists() else 0.0
+
+    def _is_new(self, name: str) -> bool:
+        written = self._written(name)
+        new = written > self._read.get(name, 0.0)
+        self._read[name] = written
+        return new
+
+    def __repr__(self) -> str:
+        return f"TrainingMonitor: {self.progress['text']}"
+
+
+def _progress(rows: Sequence[Mapping[str, str]], epochs: int, state: str, age: float) -> dict[str, Any]:
+    """How far the run is, and in words; `age` is how many seconds ago the last epoch ended."""
+    if not rows:
+        return {"epoch": 0, "epochs": epochs, "state": state, "text": "waiting for the first epoch"}
+    last, done = rows[-1], int(rows[-1]["epoch"])
+    words = [f"epoch {done} of {epochs}"]
+    # The clock starts anew when a run is resumed, so that only steps forward count.
+    clock = [0.0, *(float(row["seconds"]) for row in rows)]
+    steps = [after - before for before, after in pairwise(clock) if after > before][-5:]
+    pace = sum(steps) / max(len(steps), 1)
+    if state == "finished":
+        words[0] = f"finished after epoch {done}"
+    elif age > 5 * pace + 30:
+        state, words = "silent", [*words, f"no news for {_duration(age)}: has it stopped?"]
+    else:
+        words.append(f"{_duration(max(pace * (epochs - done) - age, 0))} left")
+    words.append(f"loss {float(last['loss']):.4f}")
+    words.append(f"validation Dice {float(last['val_dice']):.4f}")
+    if last.get("codes_used"):
+        words.append(f"{float(last['codes_used']):.0f} codes in use, perplexity {float(last['codes_perplexity']):.0f}")
+    if last.get("codes_revived"):
+        words.append(f"{float(last['codes_revived']):.0f} revived")
+    return {"epoch": done, "epochs": epochs, "state": state, "text": "   ·   ".join(words)}
+
+
+def _panels(rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """What the charts show; a panel without values is left out."""
+    dice = [name for name in rows[-1] if name.startswith("val_dice_")]
+    names = {name: name.removeprefix("val_dice_").replace("_", " ") for name in dice}
+    codes = {"codes_used": "in use", "codes_perplexity": "perplexity", "codes_per_image": "in one image"}
+    panels = [
+        _panel(rows, "training loss", None, {"loss": "loss"}, (_QUIET,)),
+        _panel(rows, "validation Dice", 1.0, names, COLOURS),
+        _panel(rows, "codes", None, codes, (COLOURS[5], COLOURS[6], COLOURS[2])),
+    ]
+    return [panel for panel in panels if panel["lines"]]
+
+
+def _panel(
+    rows: Sequence[Mapping[str, str]], title: str, top: float | None, names: Mapping[str, str], colours: Sequence[str]
+) -> dict[str, Any]:
+    lines, highest = [], 0.0
+    for position, (column, name) in enumerate(names.items()):
+        values = [float(row.get(column) or "nan") for row in rows]
+        known = [value for value in values if math.isfinite(value)]
+        if known:
+            highest = max(highest, *known)
+            shown = [value if math.isfinite(value) else None for value in values]  # JSON has no NaN
+            lines.append({"name": name, "colour": colours[position % len(colours)], "values": shown})
+    epochs = [int(row["epoch"]) for row in rows]
+    return {"title": title, "top": top or 1.05 * highest or 1.0, "epochs": epochs, "lines": lines}
+
+
+def _draw_chart(axes: Axes, panel: Mapping[str, Any]) -> None:
+    for line in panel["lines"]:
+        values = [math.nan if value is None else value for value in line["values"]]
+        axes.plot(panel["epochs"], values, color=line["colour"], label=line["name"], marker=".", markersize=4)
+    axes.set(title=panel["title"], xlabel="epoch", ylim=(0, panel["top"]))
+    axes.title.set_fontsize(9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(panel["lines"]) > 1:
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds) // 60
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {round(seconds) % 60:02d} s" if minutes else f"{round(seconds)} s"
