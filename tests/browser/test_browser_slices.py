@@ -78,7 +78,7 @@ def test_clicks_point_and_drags_change_the_window(heart):
     assert notebook.screenshot("slices-window-dark", canvas).mean() < 0.7 * before.mean()
     viewer.get_by_label("window").select_option("automatic")
     assert (notebook.screenshot("slices-window-automatic", canvas) == before).all()
-    assert "{'voxel': [0, 60, 70], 'code': 0} [5.0, 782.0]" in notebook.run_cell(1)  # what Python knows
+    assert "{'voxel': [0, 60, 70], 'by': 'voxel', 'code': 0} [5.0, 782.0]" in notebook.run_cell(1)  # what Python knows
 
 
 def test_structures_maps_errors_and_planes(heart):
