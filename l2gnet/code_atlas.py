@@ -7,6 +7,9 @@ import numpy as np
 import torch
 
 from l2gnet.codebook import CodebookUsage, codebook_usage
+from l2gnet.data.slices import SliceSet
+from l2gnet.inference import codes_of_slices
+from l2gnet.models.backbone import SegmentationModel
 from l2gnet.shapes import Float, Int64, Num, UInt8
 
 
@@ -48,6 +51,17 @@ class CodeAtlas:
         low, high, K = int(self.codes.min()), int(self.codes.max()), len(self.vectors)
         if low < 0 or high >= K:
             raise ValueError(f"code indices must lie in 0..{K - 1}, the codebook's rows, got {low}..{high}")
+
+    @classmethod
+    def of_model(cls, model: SegmentationModel, slices: SliceSet) -> "CodeAtlas":
+        """The codes that a model gives to slices of its grid, with their labels.
+
+        Raises:
+            ValueError: the model has no codebook.
+        """
+        codes = codes_of_slices(model, slices.images).numpy()
+        assert model.codebook is not None  # or there had been no codes
+        return cls(slices.images, codes, model.codebook.vectors.detach().cpu().numpy(), slices.labels, slices.case)
 
     def slices_of(self, index: int) -> Int64[np.ndarray, " D"]:
         """All slices of the volume that slice `index` belongs to."""
@@ -105,6 +119,15 @@ def count_labels(
     spread = codes[:, np.arange(H) * h // H][:, :, np.arange(W) * w // W]
     L = int(labels.max()) + 1
     return np.bincount((spread * L + labels).ravel(), minlength=size * L).reshape(size, L)
+
+
+def typical_labels(counts: Int64[np.ndarray, "K L"]) -> Int64[np.ndarray, " K"]:
+    """The label that lies under each code most above its share of all pixels: small structures count as large ones do.
+
+    It is 0 for a code that never fires.
+    """
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+    return (shares / (counts.sum(axis=0) / max(counts.sum(), 1)).clip(1e-30)).argmax(axis=1)
 
 
 def map_codes(vectors: Float[np.ndarray, "K d"]) -> tuple[Float[np.ndarray, "K 2"], float]:

@@ -169,7 +169,7 @@ def codebook_and_mapper(model: SegmentationModel) -> tuple[Codebook, L2GMapper]:
     Raises:
         ValueError: the model does not have both.
     """
-    codebook, mapper = (getattr(getattr(model, "bottleneck", None), name, None) for name in ("codebook", "mapper"))
-    if not isinstance(codebook, Codebook) or not isinstance(mapper, L2GMapper):
+    codebook, mapper = model.codebook, getattr(model.bottleneck, "mapper", None)
+    if codebook is None or not isinstance(mapper, L2GMapper):
         raise ValueError("this model has no transport plan; use one that has, as l2gnet")
     return codebook, mapper

@@ -85,13 +85,21 @@ def trace_codes(
     Raises:
         ValueError: the model has no codebook.
     """
-    codes = []
-    for batch in _batches([model], scan, grid, batch_size):
-        latent = model.trace(batch).latent
-        if latent.codes is None:
-            raise ValueError("this model has no codebook, so its pixels have no codes; use one that has, as l2gnet")
-        codes.append(latent.codes)
-    return torch.cat(codes)
+    return codes_of_slices(model, grid.image(scan), batch_size=batch_size)
+
+
+@torch.inference_mode()
+def codes_of_slices(
+    model: SegmentationModel, slices: UInt8[np.ndarray, "B H W"], *, batch_size: int = 16
+) -> Int64[torch.Tensor, "B h w"]:
+    """The code of every bottleneck pixel of slices of a `Grid`; raises as `trace_codes` does."""
+    if model.codebook is None:
+        raise ValueError("this model has no codebook, so its pixels have no codes; use one that has, as l2gnet")
+    model.eval()
+    batches = (network_input(part) for part in torch.from_numpy(slices).split(batch_size))
+    device = next(model.parameters()).device
+    codes = [model.trace(batch.to(device)).latent.codes for batch in batches]
+    return torch.cat([each for each in codes if each is not None]).cpu()
 
 
 def network_input(slices: UInt8[np.ndarray, "B H W"] | UInt8[torch.Tensor, "B H W"]) -> Float[torch.Tensor, "B 1 H W"]:

@@ -6,18 +6,18 @@ import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import pdist
 
-from l2gnet.shapes import Float, Int64, Num
+from l2gnet.shapes import Float, Int64
 
 Order = Literal["usage", "label", "clustering"]
 
 
 def plan_order(
-    plan: Float[np.ndarray, "K R"], by: Order, labels: Num[np.ndarray, "K L"] | None = None
+    plan: Float[np.ndarray, "K R"], by: Order, labels: Int64[np.ndarray, " K"] | None = None
 ) -> tuple[Int64[np.ndarray, " K"], Int64[np.ndarray, " R"]]:
     """The order of rows and of columns, each a permutation of indices.
 
     - `usage`: rows by their mass, the largest first; each column stands where the row that gives it most does.
-    - `label`: the same within each label, by `labels`, how much of each label lies under a row.
+    - `label`: the same within each label, of the rows, in their order.
     - `clustering`: rows that go to the same columns lie together, and columns that receive from the same rows
       (average linkage on Euclidean distances, leaves in their optimal order; Bar-Joseph et al. 2001).
 
@@ -32,7 +32,7 @@ def plan_order(
     elif labels is None:
         raise ValueError("an order by label needs the labels of the rows, got none; choose usage or clustering")
     else:
-        rows = np.lexsort((-mass, labels.argmax(axis=1)))
+        rows = np.lexsort((-mass, labels))
     place = np.empty(len(rows), dtype=np.int64)
     place[rows] = np.arange(len(rows))
     giver = plan.argmax(axis=0)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l2gnet.code_atlas import CodeAtlas, map_codes
+from l2gnet.code_atlas import CodeAtlas, map_codes, typical_labels
 
 
 def atlas(seed=0, S=6, K=7, side=12, cells=4):
@@ -57,6 +57,12 @@ def test_a_code_that_follows_a_structure_is_pure():
     a = CodeAtlas(labels.astype(float), codes, np.eye(3), labels)
     assert a.purity.tolist() == [1, 1, 0]
     assert a.label_shares[:, 1].tolist() == [0, 1, 0]
+
+
+def test_the_typical_label_is_the_one_most_above_its_share():
+    counts = np.array([[90, 10, 0], [800, 5, 0], [60, 0, 40], [0, 0, 0]])
+    assert typical_labels(counts).tolist() == [1, 0, 2, 0]
+    assert typical_labels(counts[:, :1]).tolist() == [0, 0, 0, 0]
 
 
 def test_examples_are_places_where_the_code_fires_spread_over_all_of_them():

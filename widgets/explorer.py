@@ -43,7 +43,7 @@ class Explorer(Viewer):
     def _show(self, images: Num[np.ndarray, "D H W"]) -> None:
         """Offer slices to the browser."""
         self._images = images
-        self.publish("images", _grey(images), focus=self._voxel[0])
+        self.publish("images", grey(images), focus=self._voxel[0])
 
     def _go(self) -> bool:
         """Follow the selection's voxel; says whether that leads to another slice.
@@ -81,9 +81,14 @@ def volume_of(images: Num[np.ndarray, "H W"] | Num[np.ndarray, "D H W"]) -> Num[
     return images[None] if images.ndim == 2 else images
 
 
-def _grey(images: Num[np.ndarray, "D H W"]) -> UInt8[np.ndarray, "D H W"]:
+def grey(images: Num[np.ndarray, "D H W"]) -> UInt8[np.ndarray, "D H W"]:
     """Intensities as greys; those of a model's grid are left as they are."""
     if images.dtype == np.uint8:
         return images
     low, high = np.percentile(images, (0.5, 99.5))
     return ((images - low) / max(high - low, 1e-12) * 255).clip(0, 255).astype(np.uint8)
+
+
+def as_float32(values: np.ndarray) -> bytes:
+    """Numbers as the browser reads them."""
+    return values.astype(np.float32).tobytes()

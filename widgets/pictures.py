@@ -51,7 +51,7 @@ def draw_outlines(axes: Axes, labels: UInt8[np.ndarray, "H W"], *, style: str = 
     """Draw the outline of each structure in its colour; a second label map is told apart by another line style."""
     for label in range(1, int(labels.max()) + 1):
         if (labels == label).any():
-            colour = COLOURS[(label - 1) % len(COLOURS)]
+            colour = label_colour(label)
             axes.contour(labels == label, levels=[0.5], colors=colour, linewidths=1.4, linestyles=style)
 
 
@@ -165,3 +165,62 @@ def draw_convergence(
     axes.set(xlabel="iteration", ylim=(tolerance / 10, 2))
     axes.set_title(title, fontsize=9, color=colour)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def label_colour(label: int) -> str:
+    """The colour of a label: grey for background."""
+    return COLOURS[(label - 1) % len(COLOURS)] if label else "#8c8c8c"
+
+
+def draw_usage(
+    axes: Axes,
+    counts: Num[np.ndarray, " K"],
+    order: Sequence[int],
+    colours: Sequence[str],
+    *,
+    chosen: int | None = None,
+    title: str = "",
+) -> None:
+    """Draw how often each code fires, in per cent of all pixels, in the given order; an arrow names the chosen code."""
+    shares = 100 * counts[list(order)] / max(counts.sum(), 1)
+    axes.bar(range(len(shares)), shares, width=0.9, color=[colours[code] for code in order])
+    if chosen is not None:
+        place = list(order).index(chosen)
+        arrow = {"arrowstyle": "-|>", "color": "#333333"}
+        axes.annotate(
+            f"code {chosen}", (place, shares[place]), (0, 22), textcoords="offset points", ha="center", arrowprops=arrow
+        )
+    axes.set(xlabel="code", ylabel="% of pixels", xticks=[], ylim=(0, 1.3 * max(shares.max(), 1e-9)))
+    axes.set_title(title, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_code_map(
+    axes: Axes,
+    places: Float[np.ndarray, "K 2"],
+    counts: Num[np.ndarray, " K"],
+    colours: Sequence[str],
+    *,
+    chosen: int | None = None,
+    title: str = "",
+) -> None:
+    """Draw a map of the codebook: a dot a code, larger the more it fires, a cross where it never does."""
+    used = counts > 0
+    sizes = 6 + 200 * counts / max(counts.max(), 1)
+    x, y = places.T
+    axes.scatter(x[~used], y[~used], marker="x", s=14, color="#999999", linewidths=0.8)
+    axes.scatter(x[used], y[used], s=sizes[used], c=np.array(colours)[used], alpha=0.75, linewidths=0)
+    if chosen is not None:
+        size = sizes[chosen] + 40
+        axes.scatter(x[chosen], y[chosen], s=size, facecolors="none", edgecolors="#222222", linewidths=1.4)
+    axes.set(xlabel="first principal component", ylabel="second", xticks=[], yticks=[])
+    axes.set_title(title, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_patch(axes: Axes, patch: Num[np.ndarray, "side side"], field_px: int, *, aspect: float = 1.0) -> None:
+    """Draw the surroundings of a bottleneck pixel, and the box of its receptive field."""
+    axes.imshow(patch, cmap="gray", aspect=aspect)
+    corner = (len(patch) - field_px) / 2 - 0.5
+    axes.add_patch(plt.Rectangle((corner, corner), field_px, field_px, fill=False, color=COLOURS[0], linewidth=1.5))
+    axes.set_axis_off()

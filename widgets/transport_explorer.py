@@ -11,14 +11,14 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-from l2gnet.code_atlas import count_labels
+from l2gnet.code_atlas import count_labels, typical_labels
 from l2gnet.files import atomic_path, write_text
 from l2gnet.image_transport import ImageTransport, codebook_and_mapper
 from l2gnet.inference import network_input
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.plan_order import Order, plan_order
 from l2gnet.shapes import Float, Num, UInt8
-from widgets.explorer import Explorer, volume_of
+from widgets.explorer import Explorer, as_float32, volume_of
 from widgets.pictures import draw_convergence, draw_heat, draw_plan
 
 _TOLERANCE = 1e-4
@@ -143,8 +143,7 @@ class TransportExplorer(Explorer):
         self._transport = t = self._transport_of(self.index)
         self._row_labels = None
         if self._labels is not None and t.rows is not None:
-            self._row_labels = count_labels(t.rows[None], self._labels[self.index][None], len(t.names))
-        shares = self._row_labels
+            self._row_labels = typical_labels(count_labels(t.rows[None], self._labels[self.index][None], len(t.names)))
         self.problem = {
             "images": list(self._images.shape),
             "index": self.index,
@@ -152,9 +151,9 @@ class TransportExplorer(Explorer):
             "cells": None if t.rows is None else list(t.rows.shape),
             "rows": None if t.rows is None else t.rows.astype(np.int32).tobytes(),
             "names": t.names.tolist(),
-            "source": t.source.astype(np.float32).tobytes(),
+            "source": as_float32(t.source),
             "tokens": t.tokens is not None,
-            "labels": None if shares is None else shares.argmax(axis=1).tolist(),
+            "labels": None if self._row_labels is None else self._row_labels.tolist(),
             "classes": self._classes,
         }
         self._solve()
@@ -179,7 +178,7 @@ class TransportExplorer(Explorer):
     def _arrange(self) -> None:
         rows, columns = plan_order(self._plan, cast(Order, self.order), self._row_labels)
         self.solved = self._measured | {
-            "plan": self._plan.astype(np.float32).tobytes(),
+            "plan": as_float32(self._plan),
             "references": self._plan.shape[1],
             "rows": rows.tolist(),
             "columns": columns.tolist(),
@@ -217,7 +216,7 @@ class TransportExplorer(Explorer):
         shown = [values for values in (heat, attention) if values is not None]
         lit["top"] = float(max((values.max() for values in shown), default=0.0))
         for name, values in (("heat", heat), ("attention", attention)):
-            lit[name] = None if values is None else values.astype(np.float32).tobytes()
+            lit[name] = None if values is None else as_float32(values)
         self.lit = lit
 
     def _row_of(self, code: int | None) -> int:

@@ -69,7 +69,7 @@ export default viewer((view) => {
     sliceText.textContent = `${problem.index + 1} / ${D}`;
     const classes = problem.labels ? problem.classes : [];
     const swatch = (name, i) => element("span", {}, element("i", { style: { background: labelColour(i) } }), name);
-    legend.replaceChildren(...(classes.length ? ["codes by label:", ...classes.map(swatch)] : []));
+    legend.replaceChildren(...(classes.length ? ["colour of a code: the label most above its share", ...classes.map(swatch)] : []));
   };
 
   // The image with its bottleneck pixels

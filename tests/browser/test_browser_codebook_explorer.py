@@ -1,0 +1,106 @@
+"""The codebook explorer in a real browser: clicks on bars, map and pixels, and what then is lit."""
+
+import io
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Code 0 fires in the left half of every slice, 1 in the right half of slice 0, 2 in that of slice 1, 3 nowhere.
+HALVES = """
+import numpy as np
+from l2gnet.code_atlas import CodeAtlas
+from widgets import CodebookExplorer
+
+codes = np.array([[[0, 1], [0, 1]], [[0, 2], [0, 2]]])
+labels = np.zeros((2, 64, 64), np.uint8)
+labels[0, :, 32:] = 1
+vectors = np.array([[0, 0], [1, 0], [0, 1], [1, 1.0]])
+explorer = CodebookExplorer(
+    CodeAtlas(np.zeros((2, 64, 64), np.uint8), codes, vectors, labels), classes=("background", "heart"), index=0
+)
+explorer
+"""
+HEART = """
+import numpy as np
+from scipy.cluster.vq import kmeans2
+from l2gnet.code_atlas import CodeAtlas
+from l2gnet.data.dataset import open_dataset
+from l2gnet.data.grid import Grid
+from l2gnet.data.slices import prepare_slices
+from l2gnet.settings import TrainSettings
+from widgets import CodebookExplorer
+
+cases = open_dataset(TrainSettings(patients=3, validation_patients=2)).validation
+slices = prepare_slices(cases, Grid(2.0, 96), 4)
+cells = slices.images.reshape(-1, 12, 8, 12, 8).transpose(0, 1, 3, 2, 4).reshape(-1, 64) / 255.0
+vectors, codes = kmeans2(cells, 48, minit="++", seed=0)
+vectors = np.concatenate([vectors, vectors[:6] + 0.3])  # six that never fire
+atlas = CodeAtlas(slices.images, codes.reshape(-1, 12, 12).astype(np.int64), vectors, slices.labels, slices.case)
+explorer = CodebookExplorer(
+    atlas, classes=("background", "RV", "myocardium", "LV"), names=("patient 1", "patient 2"), receptive_field_px=22
+)
+explorer
+"""
+
+
+def lit_halves(canvas):
+    """Whether the left and the right half of an image canvas glow: orange has much more red than blue."""
+    picture = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(int)
+    glow = picture[..., 0] - picture[..., 2] > 60
+    H, W = glow.shape
+    return [bool(glow[H // 4, W // 4]), bool(glow[H // 4, 3 * W // 4])]
+
+
+def click(canvas, across, down):
+    box = canvas.bounding_box()
+    canvas.click(position={"x": across * box["width"], "y": down * box["height"]})
+
+
+@pytest.fixture
+def halves(open_notebook):
+    notebook = open_notebook([HALVES], width=1250, height=1100)
+    notebook.run_all()
+    viewer = notebook.page.locator(".l2g-viewer")
+    viewer.get_by_text("4 codes: 3 used, 1 dead").wait_for()
+    return viewer
+
+
+def test_clicks_light_what_they_should(halves):
+    where, bars, codes = (halves.get_by_label(label) for label in ("where the selected", "usage of each", "map of the"))
+    click(where, 0.75, 0.5)
+    halves.get_by_text("where code 1 fires").wait_for()
+    assert lit_halves(where) == [False, True]
+    halves.get_by_text("50 % of the slices of the data set").wait_for()
+    halves.get_by_text("code 1 fires at 25.0% of the pixels · purity 100% heart").wait_for()
+    click(bars, 0.15, 0.8)  # the most used
+    halves.get_by_text("where code 0 fires").wait_for()
+    assert lit_halves(where) == [True, False]
+    box = codes.bounding_box()
+    codes.click(position={"x": 14, "y": 14})  # code 2 of the four corners, or code 1: the axes are as good as equal
+    halves.get_by_text("where code").wait_for()
+    halves.get_by_role("button", name="slice").click()
+    halves.get_by_text("4 codes: 2 used, 2 not in this slice").wait_for()
+    bars.focus()
+    for _ in range(3):
+        bars.press("ArrowRight")
+    halves.get_by_text("does not fire here").wait_for()
+    assert box is not None
+
+
+def test_look(open_notebook):
+    notebook = open_notebook([HEART], width=1250, height=1200)
+    notebook.run_all()
+    viewer = notebook.page.locator(".l2g-viewer")
+    viewer.get_by_text("54 codes: 48 used, 6 dead").wait_for()
+    click(viewer.get_by_label("where the selected"), 0.5, 0.5)
+    time.sleep(1)
+    for theme in ("light", "dark"):
+        notebook.theme(theme)
+        time.sleep(0.5)
+        notebook.screenshot(f"codebook-{theme}", viewer)
+    viewer.get_by_label("volume").select_option("1")
+    time.sleep(1)
+    picture = notebook.screenshot("codebook-volume-2", viewer.get_by_label("where the selected"))
+    assert picture.std() > 20  # the new volume has arrived, and is drawn

@@ -1,0 +1,210 @@
+"""A codebook, to explore: how often its codes fire, where, and what they stand for."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import traitlets
+from matplotlib.figure import Figure
+
+from l2gnet.code_atlas import CodeAtlas, map_codes, typical_labels
+from l2gnet.data.slices import SliceSet
+from l2gnet.inference import network_input
+from l2gnet.models.backbone import SegmentationModel
+from l2gnet.receptive_field import receptive_field_px
+from l2gnet.shapes import Int64
+from widgets.explorer import Explorer, as_float32, grey
+from widgets.pictures import draw_code_map, draw_heat, draw_patch, draw_usage, label_colour
+
+_EXAMPLES = 8
+_FIELD_SLICES = 4  # to measure the receptive field on
+
+
+class CodebookExplorer(Explorer):
+    """Explore what the codes of a codebook stand for.
+
+    Click a code (a bar, a dot of the map, or a pixel that has it): where it fires lights up, some of its patches are
+    shown, and on which structures they lie. `scope` says over what is counted: a slice, a volume or the data set.
+
+    Args:
+        atlas: slices with their codes.
+        classes: names of the labels, background first.
+        names: of the volumes.
+        spacing_mm: height and width of a pixel.
+        receptive_field_px: side of the square that a bottleneck pixel looks at, by default the cell it lies over.
+        volume: the volume to begin with.
+        index: its slice to begin with, by default the middle one.
+    """
+
+    script = "codebook_explorer"
+
+    volume = traitlets.Int().tag(sync=True)
+    scope = traitlets.Enum(("slice", "volume", "data set"), "data set").tag(sync=True)
+    order = traitlets.Enum(("usage", "label", "index"), "usage").tag(sync=True)
+    book = traitlets.Dict().tag(sync=True)  # what does not change
+    place = traitlets.Dict().tag(sync=True)  # volume and slice, with its codes
+    usage = traitlets.Dict().tag(sync=True)  # within the scope
+    lit = traitlets.Dict().tag(sync=True)  # of the selected code
+
+    def __init__(
+        self,
+        atlas: CodeAtlas,
+        *,
+        classes: Sequence[str] = (),
+        names: Sequence[str] = (),
+        spacing_mm: tuple[float, float] = (1.0, 1.0),
+        receptive_field_px: int | None = None,
+        volume: int = 0,
+        index: int | None = None,
+    ):
+        self.atlas = atlas = replace(atlas, images=grey(atlas.images))
+        (_, H, W), (_, h, w) = atlas.images.shape, atlas.codes.shape
+        case = np.zeros(len(atlas.images), np.int64) if atlas.case is None else atlas.case
+        self._volumes = [np.flatnonzero(case == number) for number in np.unique(case)]
+        self._aspect = spacing_mm[0] / spacing_mm[1]
+        self._field_px = receptive_field_px or max(H // h, W // w)
+        # Room around the field, but no more than there is image.
+        self._patch_px = min(max(round(1.4 * self._field_px), 3 * H // h), H, W)
+        self._labels = typical_labels(atlas.label_counts)
+        labels = atlas.label_counts.shape[1]
+        self._classes = [*classes, *map(str, range(len(classes), labels))]
+        places, variance = map_codes(atlas.vectors)
+        super().__init__(
+            atlas.images[self._volumes[volume]],
+            index,
+            volume=volume,
+            book={
+                "map": as_float32(places),
+                "variance": variance,
+                "labels": self._labels.tolist(),
+                "classes": self._classes if labels > 1 else [],
+                "volumes": [*names, *(f"volume {n + 1}" for n in range(len(names), len(self._volumes)))],
+                "cells": [h, w],
+                "aspect": self._aspect,
+                "field_px": self._field_px,
+                "cell_px": [H / h, W / w],
+            },
+        )
+        self._take_place()
+        self._when("volume", self._open_volume)
+        self._when("selection", self._look)
+        self._when(["scope", "order"], self._count)
+
+    @classmethod
+    def of_model(cls, model: SegmentationModel, slices: SliceSet, **options: Any) -> "CodebookExplorer":
+        """Explore the codebook of a model on slices of its grid; its receptive field is measured on a few of them.
+
+        Raises:
+            ValueError: the model has no codebook.
+        """
+        atlas = CodeAtlas.of_model(model, slices)
+        few = slices.images[:: max(1, len(slices) // _FIELD_SLICES)][:_FIELD_SLICES]
+        field_px = receptive_field_px(model, network_input(few).to(next(model.parameters()).device))
+        measured: dict[str, Any] = {"names": slices.names, "receptive_field_px": field_px}
+        return cls(atlas, **measured | options)
+
+    @property
+    def code(self) -> int:
+        """The code that is selected: by a click on it, or by one on a pixel that has it."""
+        if self.pointed == "voxel" or "code" not in self.selection:
+            return int(self.atlas.codes[self._slice][self._cell(self.atlas.codes.shape[1:])])
+        code = self.selection["code"]
+        if not 0 <= code < len(self.atlas.vectors):
+            raise ValueError(f"code must lie in 0..{len(self.atlas.vectors) - 1}, the codebook, got {code}")
+        return code
+
+    def draw(self) -> Figure:
+        """The picture of a saved notebook: usage, map, where the selected code fires, and patches of it."""
+        figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+        grid = figure.add_gridspec(2, 3, height_ratios=(3, 1), width_ratios=(4, 3, 3))
+        usage, code, counts = self.atlas.usage(self._among), self.code, self.usage["counts"]
+        counts = np.frombuffer(counts, np.float32)
+        colours = [label_colour(int(label)) for label in self._labels]
+        title = f"{usage.used} of {len(counts)} codes used, perplexity {usage.perplexity:.1f}"
+        draw_usage(figure.add_subplot(grid[0, 0]), counts, self.usage["order"], colours, chosen=code, title=title)
+        places, variance = map_codes(self.atlas.vectors)
+        title = f"the codebook ({variance:.0%} of its variance)"
+        draw_code_map(figure.add_subplot(grid[0, 1]), places, counts, colours, chosen=code, title=title)
+        axes = figure.add_subplot(grid[0, 2])
+        heat = np.frombuffer(self.lit["heat"], np.float32).reshape(self.atlas.codes.shape[1:])
+        options = {"top": self.lit["top"], "unit": self.lit["unit"], "aspect": self._aspect}
+        draw_heat(axes, self._images[self.index], heat, title=self.lit["title"], **options)
+        strip = grid[1, :].subgridspec(1, _EXAMPLES)
+        for number, place in enumerate(self.atlas.examples(code, _EXAMPLES, self._among)):
+            patch = self.atlas.patch(place, self._patch_px)
+            draw_patch(figure.add_subplot(strip[number]), patch, self._field_px, aspect=self._aspect)
+        return figure
+
+    @property
+    def _slice(self) -> int:
+        """The slice that is looked at, among all."""
+        return int(self._volumes[self.volume][self.index])
+
+    @property
+    def _among(self) -> Int64[np.ndarray, " D"] | None:
+        """The slices that are counted."""
+        if self.scope == "data set":
+            return None
+        return np.array([self._slice]) if self.scope == "slice" else self._volumes[self.volume]
+
+    def _open_volume(self) -> None:
+        images = self.atlas.images[self._volumes[self.volume]]
+        self._voxel[0] = min(self._voxel[0], len(images) - 1)
+        self._show(images)
+        self.selection = {**self.selection, "voxel": list(self._voxel)}
+        self._take_place()
+
+    def _look(self) -> None:
+        if self._go():
+            self._take_place()
+        else:
+            self._light()
+
+    def _take_place(self) -> None:
+        codes = self.atlas.codes[self._slice].ravel().tolist()
+        self.place = {"images": list(self._images.shape), "index": self.index, "codes": codes}
+        self._count()
+
+    def _count(self) -> None:
+        usage = self.atlas.usage(self._among)
+        counts = usage.counts.numpy()
+        unused = "dead" if self.scope == "data set" else "not in this " + self.scope
+        orders = {
+            "index": np.arange(len(counts)),
+            "usage": np.argsort(-counts, kind="stable"),
+            "label": np.lexsort((-counts, self._labels)),
+        }
+        self.usage = {
+            "counts": as_float32(counts),
+            "order": orders[self.order].tolist(),
+            "text": f"{len(counts)} codes: {usage.used} used, {len(counts) - usage.used} {unused} · "
+            f"perplexity {usage.perplexity:.1f} · {usage.codes_per_image:.1f} codes a slice",
+            "top": float(counts.max() / counts.sum()),
+        }
+        self._light()
+
+    def _light(self) -> None:
+        code, among = self.code, self._among
+        heat = self.atlas.frequency(code, among)
+        places = self.atlas.examples(code, _EXAMPLES, among)
+        patches = [self.atlas.patch(place, self._patch_px) for place in places]
+        counts = np.frombuffer(self.usage["counts"], np.float32)
+        share = counts[code] / counts.sum()
+        words = [f"code {code} fires at {share:.1%} of the pixels"]
+        if self.book["classes"] and self.atlas.purity[code]:
+            words.append(
+                f"purity {self.atlas.purity[code]:.0%} {self._classes[self.atlas.label_shares[code].argmax()]}"
+            )
+        self.lit = {
+            "code": code,
+            "heat": as_float32(heat),
+            "top": float(heat.max()),
+            "unit": "(fires)" if self.scope == "slice" else f"of the slices of the {self.scope}",
+            "title": f"where code {code} fires",
+            "patches": np.stack(patches).tobytes() if patches else None,
+            "patch_px": self._patch_px,
+            "count": len(patches),
+            "shares": self.atlas.label_shares[code].tolist(),
+            "text": " · ".join(words),
+        }

@@ -1,0 +1,260 @@
+// A codebook: how often its codes fire, where, and on what. Python counts (widgets/codebook_explorer.py).
+
+import { element, viewer } from "./viewer.js";
+import { HEAT_COLOURS, brief, choice, drawCells, drawImage, labelColour, outline, panel, position, sharp, typed } from "./drawing.js";
+
+const FLOOR = 16; // room below the bars of the histogram, in pixels
+const LEFT = 40; // and at their left
+const EDGE = 14; // around the map
+const NEAR = 14; // a click this far from a dot still means it
+const GAP = 8; // between patches
+
+export default viewer((view) => {
+  const { model, body } = view;
+  const get = (name) => model.get(name);
+  body.classList.add("l2g-codebook");
+
+  // Controls
+  const plain = (names) => names.map((name) => [name, name]);
+  const scope = choice(view, "count over", plain(["slice", "volume", "data set"]), (value) => view.set({ scope: value }));
+  const order = choice(view, "order of the bars", plain(["usage", "label", "index"]), (value) => view.set({ order: value }));
+  const volumes = element("select", { "aria-label": "volume" });
+  view.on(volumes, "change", () => view.set({ volume: Number(volumes.value) }));
+  const slices = element("input", { type: "range", min: 0, step: 1, "aria-label": "slice" });
+  const sliceText = element("output", { className: "l2g-number" });
+  const sliceRow = element("label", {}, "slice", slices, sliceText);
+  view.on(slices, "input", () => view.select({ voxel: [Number(slices.value), ...get("selection").voxel.slice(1)] }));
+
+  // Pictures
+  const where = panel("", "the image, and where the selected code fires", { bar: HEAT_COLOURS });
+  const bars = panel("", "usage of each code; arrow keys move");
+  const map = panel("", "map of the codebook");
+  const gallery = panel("", "patches of the selected code");
+  const shares = element("div", { className: "l2g-shares", role: "img" });
+  bars.figure.classList.add("l2g-bars");
+  gallery.figure.classList.add("l2g-gallery");
+  gallery.figure.append(shares);
+  const legend = element("div", { className: "l2g-row l2g-legend" });
+  body.append(
+    element("div", { className: "l2g-row" }, element("span", { className: "l2g-named" }, "count over", scope.group),
+      element("span", { className: "l2g-named" }, "order by", order.group), volumes, sliceRow),
+    element("div", { className: "l2g-grid" }, where.figure, bars.figure, map.figure, gallery.figure),
+    legend,
+  );
+
+  let [book, place, usage, lit] = [{}, {}, {}, {}];
+  const take = () => {
+    [book, place, usage, lit] = [get("book"), get("place"), get("usage"), get("lit")].map((part) => ({ ...part }));
+    book.map = typed(Float32Array, book.map);
+    usage.counts = typed(Float32Array, usage.counts);
+    lit.heat = typed(Float32Array, lit.heat);
+    lit.patches = typed(Uint8Array, lit.patches);
+  };
+  const chosen = (code) => view.select({ code, reference: null, by: "code" });
+
+  const showControls = () => {
+    scope.show(get("scope"));
+    order.show(get("order"));
+    volumes.hidden = book.volumes.length < 2;
+    if (volumes.options.length !== book.volumes.length) {
+      volumes.replaceChildren(...book.volumes.map((name, value) => element("option", { value }, name)));
+    }
+    volumes.value = get("volume");
+    const [D] = place.images;
+    sliceRow.hidden = D < 2;
+    slices.max = D - 1;
+    slices.value = place.index;
+    sliceText.textContent = `${place.index + 1} / ${D}`;
+    const swatch = (name, i) => element("span", {}, element("i", { style: { background: labelColour(i) } }), name);
+    legend.replaceChildren(...(book.classes.length ? ["colour: the label most above its share", ...book.classes.map(swatch)] : []));
+    bars.caption.textContent = usage.text;
+    bars.caption.title = usage.text;
+  };
+
+  const drawWhere = () => {
+    const [, H, W] = place.images;
+    const [h, w] = book.cells;
+    where.canvas.style.aspectRatio = `${W} / ${H * book.aspect}`;
+    const { context, width, height } = sharp(where.canvas);
+    const box = [0, 0, width, height];
+    const volume = view.arrays.get("images");
+    if (volume?.shape[0] === place.images[0] && volume.known[place.index]) {
+      drawImage(context, volume.data.subarray(place.index * H * W, (place.index + 1) * H * W), W, H, box);
+    }
+    drawCells(context, lit.heat, w, h, lit.top, HEAT_COLOURS, box);
+    const [, row, column] = get("selection").voxel ?? [0, 0, 0];
+    const [r, c] = [Math.floor((row * h) / H), Math.floor((column * w) / W)];
+    if (place.codes[r * w + c] === lit.code) outline(context, (c * width) / w, (r * height) / h, width / w, height / h);
+    where.caption.textContent = lit.title;
+    where.top.textContent = lit.unit === "(fires)" ? "1 (fires)" : `${brief(100 * lit.top)} % ${lit.unit}`;
+  };
+
+  const drawBars = () => {
+    const { context, width, height } = sharp(bars.canvas);
+    const { counts, order: codes } = usage;
+    const step = (width - LEFT) / codes.length;
+    const top = Math.max(...counts, 1);
+    const room = height - FLOOR - 18;
+    codes.forEach((code, i) => {
+      const length = (room * counts[code]) / top;
+      context.fillStyle = labelColour(book.labels[code]);
+      context.globalAlpha = code === lit.code ? 1 : 0.8;
+      context.fillRect(LEFT + i * step, height - FLOOR - length, Math.max(0.8, step - 0.8), length);
+      if (code !== lit.code) return;
+      context.globalAlpha = 1;
+      context.fillStyle = view.colour("--l2g-accent");
+      const middle = LEFT + (i + 0.5) * step;
+      context.beginPath();
+      context.moveTo(middle, height - FLOOR - length - 3);
+      context.lineTo(middle - 5, height - FLOOR - length - 11);
+      context.lineTo(middle + 5, height - FLOOR - length - 11);
+      context.fill();
+    });
+    context.globalAlpha = 1;
+    context.font = `11px ${getComputedStyle(body).fontFamily}`;
+    context.fillStyle = view.colour("--l2g-quiet");
+    context.strokeStyle = view.colour("--l2g-line");
+    context.beginPath();
+    context.moveTo(LEFT, height - FLOOR + 0.5);
+    context.lineTo(width, height - FLOOR + 0.5);
+    context.stroke();
+    context.textAlign = "right";
+    context.fillText(`${brief(100 * usage.top)} %`, LEFT - 4, height - FLOOR - room + 4);
+    context.fillText("0", LEFT - 4, height - FLOOR + 4);
+    context.textAlign = "left";
+    context.fillText(`codes by ${get("order")}`, LEFT, height - 2);
+  };
+
+  const mapPlaces = (width, height) => {
+    const [xs, ys] = [0, 1].map((axis) => Array.from(usage.counts, (_, code) => book.map[2 * code + axis]));
+    const scale = (values, low, high) => {
+      const [least, most] = [Math.min(...values), Math.max(...values)];
+      return values.map((value) => low + ((value - least) / (most - least || 1)) * (high - low));
+    };
+    return [scale(xs, EDGE, width - EDGE), scale(ys, height - EDGE, EDGE)];
+  };
+  const drawMap = () => {
+    const { context, width, height } = sharp(map.canvas);
+    const [xs, ys] = mapPlaces(width, height);
+    const top = Math.max(...usage.counts, 1);
+    const ink = view.colour("--l2g-quiet");
+    const radius = (code) => 2 + 8 * Math.sqrt(usage.counts[code] / top);
+    usage.counts.forEach((count, code) => {
+      const [x, y] = [xs[code], ys[code]];
+      context.beginPath();
+      if (count === 0) {
+        context.moveTo(x - 2.5, y - 2.5);
+        context.lineTo(x + 2.5, y + 2.5);
+        context.moveTo(x + 2.5, y - 2.5);
+        context.lineTo(x - 2.5, y + 2.5);
+        context.strokeStyle = ink;
+        context.lineWidth = 1;
+        context.stroke();
+        return;
+      }
+      context.arc(x, y, radius(code), 0, 2 * Math.PI);
+      context.globalAlpha = 0.8;
+      context.fillStyle = labelColour(book.labels[code]);
+      context.fill();
+      context.globalAlpha = 1;
+    });
+    context.beginPath();
+    context.arc(xs[lit.code], ys[lit.code], radius(lit.code) + 4, 0, 2 * Math.PI);
+    context.strokeStyle = view.colour("--l2g-accent");
+    context.lineWidth = 2.5;
+    context.stroke();
+    map.caption.textContent = `map of the codes: two principal components, ${Math.round(100 * book.variance)} % of the variance`;
+  };
+
+  const drawGallery = () => {
+    gallery.caption.textContent = lit.count
+      ? `patches where code ${lit.code} fires; box: receptive field, ${book.field_px} pixels`
+      : `code ${lit.code} does not fire here`;
+    const { context, width, height } = sharp(gallery.canvas);
+    const side = Math.min((width - 7 * GAP) / 8, height);
+    const scale = side / lit.patch_px;
+    for (let i = 0; i < lit.count; i += 1) {
+      const x = i * (side + GAP);
+      const size = lit.patch_px ** 2;
+      context.save();
+      context.beginPath();
+      context.rect(x, 0, side, side);
+      context.clip();
+      drawImage(context, lit.patches.subarray(i * size, (i + 1) * size), lit.patch_px, lit.patch_px, [x, 0, side, side]);
+      const field = book.field_px * scale;
+      context.strokeStyle = "#E69F00";
+      context.lineWidth = 2;
+      context.strokeRect(x + (side - field) / 2, (side - field) / 2, field, field);
+      const [tall, wide] = book.cell_px.map((n) => n * scale);
+      outline(context, x + (side - wide) / 2, (side - tall) / 2, wide, tall);
+      context.restore();
+    }
+    const parts = book.classes.length ? lit.shares : [];
+    const words = parts.map((share, label) => `${book.classes[label]} ${(100 * share).toFixed(0)} %`);
+    const named = words.filter((_, label) => parts[label] >= 0.005);
+    shares.setAttribute("aria-label", `labels under code ${lit.code}: ${named.join(", ")}`);
+    shares.replaceChildren(
+      ...parts.map((share, i) => element("i", { title: words[i], style: { width: `${100 * share}%`, background: labelColour(i) } })),
+    );
+    shares.hidden = !parts.length;
+  };
+
+  const draw = () => {
+    take();
+    showControls();
+    drawWhere();
+    drawBars();
+    drawMap();
+    drawGallery();
+    view.status(lit.text);
+  };
+
+  view.on(where.canvas, "click", (event) => {
+    const [x, y] = position(event);
+    const [, H, W] = place.images;
+    const [h, w] = book.cells;
+    const { clientWidth, clientHeight } = where.canvas;
+    const pixel = [Math.floor((y / clientHeight) * H), Math.floor((x / clientWidth) * W)];
+    const code = place.codes[Math.floor((pixel[0] * h) / H) * w + Math.floor((pixel[1] * w) / W)];
+    view.select({ voxel: [place.index, ...pixel], code, reference: null, by: "voxel" });
+  });
+  const barAt = (event) => {
+    const [x] = position(event);
+    return usage.order[Math.floor(((x - LEFT) / (bars.canvas.clientWidth - LEFT)) * usage.order.length)];
+  };
+  const dotAt = (event) => {
+    const [x, y] = position(event);
+    const [xs, ys] = mapPlaces(map.canvas.clientWidth, map.canvas.clientHeight);
+    const away = xs.map((each, code) => Math.hypot(each - x, ys[code] - y));
+    const nearest = away.indexOf(Math.min(...away));
+    return away[nearest] <= NEAR ? nearest : undefined;
+  };
+  const about = (code) => {
+    const share = usage.counts[code] / Math.max(1, usage.counts.reduce((sum, n) => sum + n, 0));
+    return `code ${code}: ${(100 * share).toFixed(2)} % of the pixels`;
+  };
+  for (const [{ canvas }, at] of [[bars, barAt], [map, dotAt]]) {
+    view.on(canvas, "click", (event) => {
+      const code = at(event);
+      if (code !== undefined) chosen(code);
+    });
+    view.on(canvas, "mousemove", (event) => {
+      const code = at(event);
+      view.status(code === undefined ? lit.text : about(code));
+    });
+    view.on(canvas, "mouseleave", () => view.status(lit.text));
+    view.on(canvas, "keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const codes = usage.order;
+      chosen(codes[(codes.indexOf(lit.code) + step + codes.length) % codes.length]);
+    });
+  }
+
+  const redraw = view.eachFrame(draw);
+  view.watch(["book", "place", "usage", "lit", "scope", "order", "volume", "selection"], redraw);
+  view.onArray(redraw);
+  view.onLook(body, redraw);
+  redraw();
+});
