@@ -5,7 +5,6 @@ from typing import Any
 
 _HOME = {
     "CodebookExplorer": "widgets.codebook_explorer",
-    "CodebookExplorer": "widgets.codebook_explorer",
     "SliceViewer": "widgets.slice_viewer",
     "TrainingMonitor": "widgets.training_monitor",
     "TransportExplorer": "widgets.transport_explorer",
