@@ -70,7 +70,7 @@ def halves(open_notebook):
 def test_clicks_light_what_they_should(halves):
     where, bars, codes = (halves.get_by_label(label) for label in ("where the selected", "usage of each", "map of the"))
     click(where, 0.75, 0.5)
-    halves.get_by_text("where code 1 fires").wait_for()
+    halves.get_by_text("where code 1 fires", exact=True).wait_for()
     assert lit_halves(where) == [False, True]
     halves.get_by_text("50 % of the slices of the data set").wait_for()
     halves.get_by_text("code 1 fires at 25.0% of the pixels · purity 100% heart").wait_for()
