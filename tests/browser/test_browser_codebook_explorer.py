@@ -70,16 +70,16 @@ def halves(open_notebook):
 def test_clicks_light_what_they_should(halves):
     where, bars, codes = (halves.get_by_label(label) for label in ("where the selected", "usage of each", "map of the"))
     click(where, 0.75, 0.5)
-    halves.get_by_text("where code 1 fires", exact=True).wait_for()
+    halves.get_by_text("where code 1 fires").first.wait_for()
     assert lit_halves(where) == [False, True]
     halves.get_by_text("50 % of the slices of the data set").wait_for()
     halves.get_by_text("code 1 fires at 25.0% of the pixels · purity 100% heart").wait_for()
     click(bars, 0.15, 0.8)  # the most used
-    halves.get_by_text("where code 0 fires").wait_for()
+    halves.get_by_text("where code 0 fires").first.wait_for()
     assert lit_halves(where) == [True, False]
     box = codes.bounding_box()
     codes.click(position={"x": 14, "y": 14})  # code 2 of the four corners, or code 1: the axes are as good as equal
-    halves.get_by_text("where code").wait_for()
+    halves.get_by_text("where code").first.wait_for()
     halves.get_by_role("button", name="slice").click()
     halves.get_by_text("4 codes: 2 used, 2 not in this slice").wait_for()
     bars.focus()
