@@ -22,14 +22,14 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from l2gnet.checkpoint import ModelCard, require_resumable, save_checkpoint
+from l2gnet.checkpoint import ModelCard, load_checkpoint, require_resumable, save_checkpoint
 from l2gnet.codebook import codebook_usage
 from l2gnet.data.dataset import DataSet, open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.data.slices import SliceSet, cache_key, cached_slices, prepare_slices
 from l2gnet.data.volume import PLANES
 from l2gnet.doubt import learn_familiar
-from l2gnet.errors import ConfigError
+from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.files import read_json, write_json
 from l2gnet.history import History, Samples
 from l2gnet.inference import network_input
@@ -128,6 +128,22 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
     _save(run_dir / "model.safetensors", task.model, card, dataset)
     _save(run_dir / "best.safetensors", _best_model(Path(best.best_model_path), card), card, dataset)
     return TrainedRun(task.model.eval(), dataset, grid, run_dir)
+
+
+def open_run(checkpoint: str | Path, *, data_dir: str = "", cache_dir: str = "cache") -> TrainedRun:
+    """A run again, from its checkpoint: the model, and the data set and split of its settings.
+
+    Raises:
+        CheckpointError: the file is damaged, or does not say how it was trained.
+        ConfigError: its data set needs a folder, and `data_dir` is none.
+    """
+    model, card = load_checkpoint(checkpoint)
+    if "settings" not in card.training:
+        raise CheckpointError(
+            f"{checkpoint}: the model card must hold the settings of the run, found none; train again"
+        )
+    settings = TrainSettings.from_mapping(card.training["settings"] | {"data_dir": data_dir, "cache_dir": cache_dir})
+    return TrainedRun(model, open_dataset(settings), card.grid, Path(checkpoint).parent)
 
 
 def load_slices(settings: TrainSettings, dataset: DataSet, grid: Grid) -> SliceSet:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from l2gnet.checkpoint import load_checkpoint, read_card
+from l2gnet.checkpoint import load_checkpoint, read_card, save_checkpoint
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.errors import CheckpointError, ConfigError
@@ -18,7 +18,7 @@ from l2gnet.history import read_history
 from l2gnet.inference import network_input
 from l2gnet.models import MODELS
 from l2gnet.settings import TrainSettings
-from l2gnet.training import SegmentationTask, SliceData, load_slices, train
+from l2gnet.training import SegmentationTask, SliceData, load_slices, open_run, train
 from l2gnet.version import code_version
 
 TINY = {
@@ -70,6 +70,19 @@ def test_the_model_returned_is_the_model_saved(trained):
     saved = weights(run.run_dir / "model.safetensors")
     assert not run.model.training
     assert all(torch.equal(tensor, saved[name]) for name, tensor in run.model.state_dict().items())
+
+
+def test_a_run_is_opened_again_from_its_checkpoint(trained, tmp_path):
+    settings, run = trained
+    again = open_run(run.run_dir / "model.safetensors")
+    assert [case.name for case in again.dataset.validation] == [case.name for case in run.dataset.validation]
+    assert (again.grid, again.run_dir) == (run.grid, run.run_dir)
+    images = torch.rand(1, 1, settings.size_px, settings.size_px)
+    assert torch.equal(again.model(images), run.model(images))
+    bare = dataclasses.replace(read_card(run.run_dir / "model.safetensors"), training={})
+    save_checkpoint(tmp_path / "bare.safetensors", run.model, bare)
+    with pytest.raises(CheckpointError, match="must hold the settings of the run, found none"):
+        open_run(tmp_path / "bare.safetensors")
 
 
 def test_history_has_a_row_an_epoch_and_watches_the_codebook(trained):

@@ -4,7 +4,7 @@ import { element, viewer } from "./viewer.js";
 import { HEAT_COLOURS, brief, choice, drawCells, drawImage, labelColour, outline, panel, position, sharp, typed } from "./drawing.js";
 
 const FLOOR = 16; // room below the bars of the histogram, in pixels
-const LEFT = 40; // and at their left
+const LEFT = 50; // and at their left
 const EDGE = 14; // around the map
 const NEAR = 14; // a click this far from a dot still means it
 const GAP = 8; // between patches
@@ -32,6 +32,7 @@ export default viewer((view) => {
   const gallery = panel("", "patches of the selected code");
   const shares = element("div", { className: "l2g-shares", role: "img" });
   bars.figure.classList.add("l2g-bars");
+  map.figure.classList.add("l2g-map");
   gallery.figure.classList.add("l2g-gallery");
   gallery.figure.append(shares);
   const legend = element("div", { className: "l2g-row l2g-legend" });
@@ -168,8 +169,9 @@ export default viewer((view) => {
 
   const drawGallery = () => {
     gallery.caption.textContent = lit.count
-      ? `patches where code ${lit.code} fires; box: receptive field, ${book.field_px} pixels`
+      ? `patches of code ${lit.code}; box: receptive field, ${book.field_px} pixels`
       : `code ${lit.code} does not fire here`;
+    gallery.canvas.style.height = `${(gallery.canvas.clientWidth - 7 * GAP) / 8}px`;
     const { context, width, height } = sharp(gallery.canvas);
     const side = Math.min((width - 7 * GAP) / 8, height);
     const scale = side / lit.patch_px;
