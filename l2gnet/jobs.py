@@ -19,13 +19,13 @@ from typing import Any
 
 import nbformat
 import papermill
-import yaml
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json, write_json, write_text
+from l2gnet.plain_yaml import read_yaml
 from l2gnet.settings import TrainSettings
 
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
@@ -195,16 +195,10 @@ def read_profile(notebook: Path, profile: str | Path | None) -> dict[str, Any]:
     if profile is None:
         return {}
     path = Path(profile) if Path(profile).suffix else notebook.parent / "profiles" / f"{profile}.yaml"
-    if not path.is_file():
+    if not _is_file(path):
         known = ", ".join(sorted(file.stem for file in (notebook.parent / "profiles").glob("*.yaml")))
         raise ConfigError(f"{path}: there is no such profile; the known ones are {known or 'none'}")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: a profile must be YAML, got: {error}") from error
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path}: a profile must be a list of `name: value` lines, got {type(settings).__name__}")
-    return settings
+    return read_yaml(path, "a profile")
 
 
 def _parse_parameters(source: str, path: Path) -> dict[str, Parameter]:
@@ -232,12 +226,17 @@ def _convert(declared: Mapping[str, Parameter], name: str, value: Any, source: s
         raise ConfigError(f"{source}: unknown parameter {name!r}; the notebook takes {', '.join(declared)}")
     kind = _TYPES[declared[name].type]
     if isinstance(value, str) and kind is not str:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(value)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise ConfigError(f"{source}: {name} must be of type {kind.__name__}, got {value!r}; {declared[name].help}")
+    try:
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise TypeError
+        json.dumps(value)  # what a list holds is plain, too
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        got = f"got {repr(value)[:200]}; {declared[name].help}"
+        raise ConfigError(f"{source}: {name} must be of type {kind.__name__}, {got}") from None
     return value
 
 
@@ -299,8 +298,15 @@ def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool) ->
     return None
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, for one
+        return False
+
+
 def _read_notebook(path: Path) -> nbformat.NotebookNode:
-    if not path.is_file():
+    if not _is_file(path):
         raise ConfigError(f"{path}: there is no such notebook; name a .ipynb file")
     try:
         return nbformat.read(path, as_version=4)

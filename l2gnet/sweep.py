@@ -14,6 +14,7 @@ A sweep file is YAML:
 """
 
 import itertools
+import math
 import os
 import shutil
 import sys
@@ -24,7 +25,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from distributed import Client, Future, get_worker
 
 from l2gnet.cluster import Workers, open_cluster, threads_of_a_run
@@ -32,9 +32,11 @@ from l2gnet.errors import ConfigError
 from l2gnet.files import read_json
 from l2gnet.history import read_history
 from l2gnet.jobs import Job, plan_job, run_job
+from l2gnet.plain_yaml import read_yaml
 from l2gnet.tables import text_table
 
 _KEYS = ("notebook", "profile", "parameters", "grid", "retries", "workers")
+_MOST_RUNS = 10_000
 _TOPIC = "l2gnet-sweep"
 
 
@@ -146,23 +148,34 @@ class LiveTable:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: a sweep must be a YAML file, got: {error}") from error
-    if not isinstance(content, dict) or not {"notebook", "grid"} <= set(content) <= set(_KEYS):
-        got = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+    content = read_yaml(path, "a sweep")
+    if not {"notebook", "grid"} <= set(content) <= set(_KEYS):
+        got = ", ".join(content)[:200]
         raise ConfigError(f"{path}: a sweep has a notebook, a grid and maybe {', '.join(_KEYS[1:])}; got {got}")
     for key in ("parameters", "grid", "workers"):
         if not isinstance(content.get(key, {}), dict):
-            raise ConfigError(f"{path}: {key} must be `name: value` lines, got {content[key]!r}")
+            raise ConfigError(f"{path}: {key} must be `name: value` lines, got {_short(content[key])}")
+    for key in ("notebook", "profile"):
+        if not isinstance(content.get(key, ""), str):
+            raise ConfigError(f"{path}: {key} must be a name, got {_short(content[key])}")
     if type(content.get("retries", 0)) is not int or content.get("retries", 0) < 0:
-        raise ConfigError(f"{path}: retries must be a whole number, 0 or more, got {content['retries']!r}")
+        raise ConfigError(f"{path}: retries must be a whole number, 0 or more, got {_short(content['retries'])}")
     unknown = sorted(set(content.get("workers", {})) - set(Workers.__dataclass_fields__))
     if unknown:
         known = ", ".join(Workers.__dataclass_fields__)
         raise ConfigError(f"{path}: workers has no setting {', '.join(unknown)}; it has {known}")
+    for key, kind in {"kind": str, "count": int, "threads": int, "options": dict}.items():
+        value = content.get("workers", {}).get(key, kind())
+        if type(value) is not kind:
+            raise ConfigError(f"{path}: workers: {key} must be of type {kind.__name__}, got {_short(value)}")
+    size = math.prod(len(axis) for axis in content["grid"].values() if isinstance(axis, list | dict))
+    if size > _MOST_RUNS:
+        raise ConfigError(f"{path}: a grid may have {_MOST_RUNS} runs, got {size}; split it")
     return content
+
+
+def _short(value: object) -> str:
+    return repr(value)[:200]
 
 
 def _axis(path: Path, name: str, axis: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -174,7 +187,7 @@ def _axis(path: Path, name: str, axis: Any) -> list[tuple[str, dict[str, Any]]]:
             return [(str(label), given) for label, given in axis.items()]
     raise ConfigError(
         f"{path}: an axis of the grid must be a list of values, or names with the parameters that each stands for; "
-        f"got {name}: {axis!r}"
+        f"got {name}: {_short(axis)}"
     )
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from l2gnet.data.grid import Grid
 from l2gnet.files import atomic_path
 from l2gnet.shapes import Int64, UInt8
 
+_ARRAYS = ("differences", "labels", "case", "names")
 _FORMAT = 2  # counts up when the same settings would prepare other pixels
 
 
@@ -93,10 +93,15 @@ def _read(path: Path) -> SliceSet | None:
     """The cached slices, or None when the file is damaged and must be made again."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            images = _restored(stored["differences"])
-            return SliceSet(images, stored["labels"], stored["case"], tuple(str(name) for name in stored["names"]))
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+            slices, labels, case, names = (np.asarray(stored[name]) for name in _ARRAYS)
+    except Exception:  # there is no end to what can be wrong with a file, and one remedy
         return None
+    pixels = slices.dtype == labels.dtype == np.uint8 and slices.ndim == 3 and slices.shape == labels.shape
+    if not (pixels and case.dtype == np.int64 and case.shape == slices.shape[:1] and names.ndim == 1):
+        return None
+    if not np.isin(case, np.arange(len(names))).all():
+        return None
+    return SliceSet(_restored(slices), labels, case, tuple(str(name) for name in names))
 
 
 def _differences(images: UInt8[np.ndarray, "S H W"]) -> UInt8[np.ndarray, "S H W"]:

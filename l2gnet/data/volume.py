@@ -26,7 +26,8 @@ from l2gnet.shapes import Float, Num, UInt8
 Plane = Literal["axial", "coronal", "sagittal", "acquired"]
 PLANES = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}  # world directions of (D, H, W)
 MAX_BYTES = 2 * 2**30  # of one volume, as stored and as float32
-_DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib, technical details)
+DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib, technical details)
+_LONGEST = 300  # characters of a value in a message
 _QFORM = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 _GEOMETRY = (*_QFORM, "sform_code", "srow_x", "srow_y", "srow_z", "xyzt_units")
 
@@ -149,7 +150,9 @@ def require_same_grid(image: Volume, labels: Volume, image_path: str | Path, lab
 
 def volume_error(path: str | Path, rule: str, value: object, remedy: str) -> VolumeError:
     """Return the one error of a file that cannot be used: the file, the rule, the value found and the remedy."""
-    return VolumeError(f"{path}: {rule}; found {value}; {remedy}.")
+    found = str(value)
+    found = found if len(found) <= _LONGEST else f"{found[:_LONGEST]}..."
+    return VolumeError(f"{path}: {rule}; found {found}; {remedy}.")
 
 
 def displayed(array: Num[np.ndarray, "_ _ _"], affine: Float[np.ndarray, "4 4"], geometry: nib.Nifti1Header) -> Volume:
@@ -186,7 +189,7 @@ def _load(
             count = math.prod(shape)
             offset += (channel or 0) * count * dtype.itemsize  # the channels lie one after the other
             end = offset + count * dtype.itemsize
-            if end > (size * _DEFLATE_RATIO if zipped else size):
+            if end > (size * DEFLATE_RATIO if zipped else size):
                 value = f"{size} bytes{' compressed' if zipped else ''} for {shape} voxels of {dtype.name}"
                 raise volume_error(path, "the file must hold what its header claims", value, "copy or export it again")
             if max(end, 4 * count) > MAX_BYTES:

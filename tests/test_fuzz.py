@@ -1,0 +1,310 @@
+"""Files of strangers: whatever is in them, a reader ends in one of our errors, soon, and with little memory.
+
+The inputs are the same in every run. `make fuzz` tries many more, from a seed of its own; a failure says which input
+it was, and `mutant(target, seed, number)` makes that one again.
+"""
+
+import gzip
+import io
+import json
+import os
+import pickle
+import resource
+import signal
+import zipfile
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+import h5py
+import nbformat
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from mutation import mutated
+from safetensors.torch import save
+
+from l2gnet.checkpoint import ModelCard, load_checkpoint, require_resumable
+from l2gnet.data import acdc, decathlon
+from l2gnet.data.arrays import read_h5, read_npz
+from l2gnet.data.grid import Grid
+from l2gnet.data.slices import _read
+from l2gnet.data.volume import read_frames, read_labels, read_volume
+from l2gnet.errors import CheckpointError, ConfigError, VolumeError
+from l2gnet.jobs import plan_job
+from l2gnet.models import build_model
+from l2gnet.sweep import read_sweep
+
+TIMES = int(os.environ.get("L2GNET_FUZZ", "1"))
+SEED = int(os.environ.get("L2GNET_FUZZ_SEED", "0"))
+MEMORY = 512 * 2**20  # bytes that a reader may ask for, above what the process has
+CPU_S = 10.0  # of one input; most take a thousandth
+
+SETTINGS = {"classes": 3, "width": 1, "depth": 1, "codes": 4, "code_dim": 4, "references": 2}
+CARD = ModelCard("l2gnet", SETTINGS, ("background", "a", "b"), Grid(1.5, 32, (-125.0, 275.0)))
+MODEL = build_model("l2gnet", **SETTINGS)
+WEIGHTS = {name: tensor.contiguous() for name, tensor in MODEL.state_dict().items()}
+SCAN = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+PIXELS = SCAN.astype(np.uint8)
+PARAMETERS = 'count: int = 3  # a\nshare: float = 0.5  # b\nname: str = "a"  # c\nsizes: list = [1]  # d'
+WORDS = (b"..", b"../../../../etc/passwd", b"/", b"\0", b"null", b"-1", b"1e999", b".nan", b"9" * 5000, b"[" * 5000)
+YAML = (b"&a", b"*a", b"<<: *a", b"!!python/object/apply:os.mkdir [owned]", b"!!binary x", b"2001-01-01", b"? ", b"{")
+NAMES = (b'"labels"', b'"training"', b'"dataset"', b'"channel_names"', b'"file_ending"', b"{}", b"[]", b'"\\ud800"')
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader, a valid file for it, and the errors that it may end in."""
+
+    file: str
+    seed: bytes
+    read: Callable[[Path], object]
+    error: type[Exception] | tuple[type[Exception], ...]
+    inputs: int
+    words: tuple[bytes, ...] = ()
+    wrap: Callable[[bytes], bytes] = bytes  # from what is mutated to the file
+
+
+def nifti(array, kind=nib.Nifti1Image):
+    return kind(array, np.diag([-0.8, -0.9, 5.0, 1.0])).to_bytes()
+
+
+def saved(write) -> bytes:
+    stream = io.BytesIO()
+    write(stream)
+    return stream.getvalue()
+
+
+def h5(**options) -> bytes:
+    def write(stream):
+        with h5py.File(stream, "w") as file:
+            file.create_dataset("image", data=SCAN.astype(np.float32), **options)
+
+    return saved(write)
+
+
+def archive(name: str) -> Callable[[bytes], bytes]:
+    def wrap(data):
+        def write(stream):
+            with zipfile.ZipFile(stream, "w") as file:
+                file.writestr(name, data)
+
+        return saved(write)
+
+    return wrap
+
+
+def with_card(data: bytes) -> bytes:
+    card = data.decode("utf-8", "replace")
+    return save(WEIGHTS, {"format": "l2gnet-1", "card": card})
+
+
+def resumable() -> bytes:
+    weights = {f"model.{name}": tensor for name, tensor in WEIGHTS.items()}
+    return saved(lambda stream: torch.save({"state_dict": weights, "epoch": 1}, stream))
+
+
+def with_pickle(data: bytes) -> bytes:
+    """The checkpoint to resume from, with another pickle in it."""
+
+    def write(stream):
+        with zipfile.ZipFile(io.BytesIO(resumable())) as old, zipfile.ZipFile(stream, "w") as new:
+            for entry in old.infolist():
+                new.writestr(entry, data if entry.filename.endswith("data.pkl") else old.read(entry))
+
+    return saved(write)
+
+
+def pickle_of_checkpoint() -> bytes:
+    with zipfile.ZipFile(io.BytesIO(resumable())) as file:
+        return file.read(next(name for name in file.namelist() if name.endswith("data.pkl")))
+
+
+def read_both(path: Path) -> None:
+    for read in (read_labels, read_volume, read_frames):
+        read(path)
+
+
+def read_acdc(path: Path) -> None:
+    folder = acdc.find_scans(path.parent.parent)
+    for problem in folder.problems:
+        raise problem
+    assert [scan.image.name for scan in folder.scans] == ["patient001_frame01.nii.gz", "patient001_frame12.nii.gz"]
+
+
+def read_decathlon(path: Path) -> None:
+    folder = decathlon.find_scans(path.parent)
+    for scan in folder.scans:
+        assert all(file.resolve().is_relative_to(path.parent.resolve()) for file in scan.files)
+
+
+def read_task(path: Path) -> None:
+    plan_job(path.parent / "work.ipynb", profile=path, parameters={})
+
+
+def read_grid(path: Path) -> None:
+    read_sweep(path, parameters={})
+
+
+def read_cache(path: Path) -> None:
+    slices = _read(path)
+    assert slices is None or slices.images.ndim == 3
+
+
+TARGETS = {
+    "nifti": Target("a.nii", nifti(SCAN), read_both, VolumeError, 2000),
+    "nifti-2": Target("a.nii", nifti(SCAN, nib.Nifti2Image), read_both, VolumeError, 500),
+    "nifti-4d": Target("a.nii", nifti(SCAN[..., None].repeat(2, 3)), read_both, VolumeError, 500),
+    "gz": Target("a.nii.gz", nifti(SCAN), read_both, VolumeError, 800, wrap=lambda data: gzip.compress(data, 1)),
+    "gz-bytes": Target("a.nii.gz", gzip.compress(nifti(SCAN), mtime=0), read_both, VolumeError, 800),
+    "npz": Target(
+        "a.npz", saved(lambda s: np.savez(s, image=SCAN[0])), lambda path: read_npz(path, "image", 2), VolumeError, 800
+    ),
+    "npy": Target(
+        "a.npz",
+        saved(lambda s: np.save(s, SCAN[0])),
+        lambda path: read_npz(path, "image", 2),
+        VolumeError,
+        800,
+        (b"'|O'", b"'<f4'", b"(3, 99999)", b"(" * 300, b"True"),
+        archive("image.npy"),
+    ),
+    "h5": Target("a.h5", h5(), lambda path: read_h5(path, "image", 3), VolumeError, 800),
+    "h5-chunks": Target(
+        "a.h5", h5(chunks=(1, 2, 5), compression="gzip"), lambda path: read_h5(path, "image", 3), VolumeError, 400
+    ),
+    "Info.cfg": Target(
+        "acdc/patient001/Info.cfg", b"ED: 1\nES: 12\nGroup: DCM\nHeight: 184.0\n", read_acdc, VolumeError, 500, WORDS
+    ),
+    "dataset.json": Target(
+        "task/dataset.json",
+        json.dumps(
+            {
+                "labels": {"0": "background", "1": "liver"},
+                "modality": {"0": "CT"},
+                "training": [{"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}],
+                "name": "Liver",
+            }
+        ).encode(),
+        read_decathlon,
+        (VolumeError, ConfigError),
+        1000,
+        WORDS + NAMES,
+    ),
+    "profile": Target(
+        "profile.yaml", b"count: 7\nshare: 0.25\nname: b\nsizes: [1, 2]\n", read_task, ConfigError, 400, WORDS + YAML
+    ),
+    "sweep": Target(
+        "sweep.yaml",
+        b"notebook: work.ipynb\nparameters: {share: 0.1}\ngrid: {count: [1, 2], name: {x: {name: b}}}\n"
+        b"retries: 1\nworkers: {kind: local, count: 2}\n",
+        read_grid,
+        ConfigError,
+        300,
+        WORDS + YAML,
+    ),
+    "safetensors": Target(
+        "model.safetensors", with_card(json.dumps(asdict(CARD)).encode()), load_checkpoint, CheckpointError, 400
+    ),
+    "card": Target(
+        "model.safetensors", json.dumps(asdict(CARD)).encode(), load_checkpoint, CheckpointError, 300, WORDS, with_card
+    ),
+    "last.ckpt": Target("last.ckpt", resumable(), lambda path: require_resumable(path, MODEL), CheckpointError, 300),
+    "last.ckpt-pickle": Target(
+        "last.ckpt",
+        pickle_of_checkpoint(),
+        lambda path: require_resumable(path, MODEL),
+        CheckpointError,
+        300,
+        (b"cos\nsystem\n", b"c__builtin__\nbytearray\n", b"R.", pickle.dumps(2**60)),
+        with_pickle,
+    ),
+    "cache": Target(
+        "slices.npz",
+        saved(lambda s: np.savez(s, differences=PIXELS, labels=PIXELS, case=np.arange(3), names=["a", "b", "c"])),
+        read_cache,
+        (),
+        300,
+    ),
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A place with the files that the mutated ones refer to; a hostile one would make the folder `owned` in it."""
+    for name in ("imagesTr", "labelsTr"):
+        (tmp_path / "task" / name).mkdir(parents=True)
+        (tmp_path / "task" / name / "a.nii.gz").touch()
+    (tmp_path / "acdc" / "patient001").mkdir(parents=True)
+    for frame in (1, 12):
+        (tmp_path / "acdc" / "patient001" / f"patient001_frame{frame:02d}.nii.gz").touch()
+    cells = [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "work.ipynb")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@contextmanager
+def bounded():
+    """Refuse memory above MEMORY, and end what takes more than CPU_S."""
+
+    def too_long(*_):
+        raise TimeoutError(f"more than {CPU_S} s of CPU")
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    handler = signal.signal(signal.SIGPROF, too_long)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, handler)
+
+
+def mutant(target: str, seed: int, number: int) -> bytes:
+    """The file number `number` of a target."""
+    chosen = TARGETS[target]
+    return chosen.wrap(mutated(Random(f"{target} {seed} {number}"), chosen.seed, chosen.words))
+
+
+def test_there_are_ten_thousand():
+    assert sum(target.inputs for target in TARGETS.values()) >= 10_000
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_file_that_is_changed_is_a_good_one(name, folder):
+    target = TARGETS[name]
+    (folder / target.file).write_bytes(target.wrap(target.seed))
+    if name == "nifti-4d":
+        read_frames(folder / target.file)
+    else:
+        target.read(folder / target.file)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("name", TARGETS)
+def test_whatever_is_in_a_file_ends_in_one_of_our_errors(name, folder):
+    target = TARGETS[name]
+    path = folder / target.file
+    refused = longest = 0
+    with bounded():
+        for number in range(TIMES * target.inputs):
+            path.write_bytes(mutant(name, SEED, number))
+            signal.setitimer(signal.ITIMER_PROF, CPU_S)
+            try:
+                target.read(path)
+            except target.error as error:
+                refused += 1
+                longest = max(longest, len(str(error)))
+            except BaseException as error:
+                error.add_note(f"this was mutant({name!r}, {SEED}, {number})")
+                raise
+    assert refused > 0.1 * TIMES * target.inputs or not target.error
+    assert longest < 2000  # a message is read by a person
+    assert not (folder / "owned").exists()
