@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lab notebooks
+.PHONY: demo test fuzz lab notebooks
 demo: .venv/installed-lab
 	$(BIN)/l2gnet run notebooks/01_train.ipynb --profile demo
 
@@ -11,6 +11,10 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 10 --nbval-lax tests notebooks
+
+# A hundred times as many damaged files as `make test` has, others each time; minutes to an hour.
+fuzz: .venv/installed-test
+	L2GNET_FUZZ=100 L2GNET_FUZZ_SEED=$$(date +%s) $(BIN)/pytest --numprocesses 2 tests/test_fuzz.py
 
 lab: .venv/installed-lab
 	$(BIN)/jupyter lab --notebook-dir notebooks

@@ -156,7 +156,7 @@ def _read(path: Path) -> dict[str, Any]:
         if not isinstance(content.get(key, {}), dict):
             raise ConfigError(f"{path}: {key} must be `name: value` lines, got {_short(content[key])}")
     for key in ("notebook", "profile"):
-        if not isinstance(content.get(key, ""), str):
+        if not isinstance(content.get(key) or "", str):
             raise ConfigError(f"{path}: {key} must be a name, got {_short(content[key])}")
     if type(content.get("retries", 0)) is not int or content.get("retries", 0) < 0:
         raise ConfigError(f"{path}: retries must be a whole number, 0 or more, got {_short(content['retries'])}")

@@ -13,7 +13,7 @@ import resource
 import signal
 import zipfile
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -24,6 +24,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mutation import mutated
 from safetensors.torch import save
 
@@ -308,3 +311,69 @@ def test_whatever_is_in_a_file_ends_in_one_of_our_errors(name, folder):
     assert refused > 0.1 * TIMES * target.inputs or not target.error
     assert longest < 2000  # a message is read by a person
     assert not (folder / "owned").exists()
+
+
+NUMBER = st.sampled_from([-32768, -1, 0, 1, 2, 3, 4, 7, 128, 255, 256, 1000, 32767]) | st.integers(-32768, 32767)
+REAL = st.floats(width=32)
+FIELDS = {
+    "dim": st.lists(NUMBER, min_size=8, max_size=8),
+    "datatype": st.sampled_from([0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 768, 1024, 1280, 1536, 2304]) | NUMBER,
+    "pixdim": st.lists(REAL, min_size=8, max_size=8),
+    "xyzt_units": st.integers(0, 255),
+    "qform_code": NUMBER,
+    "sform_code": NUMBER,
+    **dict.fromkeys(("vox_offset", "scl_slope", "scl_inter", "quatern_b", "quatern_c", "quatern_d", "qoffset_x"), REAL),
+    **dict.fromkeys(("srow_x", "srow_y", "srow_z"), st.lists(REAL, min_size=4, max_size=4)),
+}
+
+
+@pytest.mark.usefixtures("as_a_user")
+@given(st.fixed_dictionaries({}, optional=FIELDS))
+@settings(max_examples=TIMES * 400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_values_of_the_header_end_in_a_volume_or_an_error(tmp_path, fields):
+    header = nib.Nifti1Image(SCAN, np.diag([-0.8, -0.9, 5.0, 1.0])).header
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    for name, value in fields.items():
+        header[name] = value
+    (tmp_path / "a.nii").write_bytes(header.binaryblock + bytes(4) + SCAN.tobytes(order="F"))
+    with bounded():
+        try:
+            volume = read_volume(tmp_path / "a.nii")
+        except VolumeError:
+            return
+    assert np.isfinite(volume.array).all()
+    assert np.isfinite(volume.affine).all()
+    assert min(volume.spacing_mm) > 0
+
+
+PLAIN = st.none() | st.booleans() | st.integers(-3, 9) | st.text(max_size=5) | st.sampled_from(["0", "CT", "a", "../a"])
+DOCUMENT = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner))
+
+
+@pytest.mark.usefixtures("as_a_user")
+@given(
+    st.fixed_dictionaries(
+        {"labels": st.just({"background": 0, "liver": 1}) | DOCUMENT, "channel_names": st.just({"0": "CT"}) | DOCUMENT},
+        optional=dict.fromkeys(("training", "dataset", "file_ending", "name", "reference"), DOCUMENT),
+    )
+    | DOCUMENT
+)
+@settings(max_examples=TIMES * 300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_dataset_json_ends_in_scans_or_an_error(folder, document):
+    path = folder / "task" / "dataset.json"
+    path.write_text(json.dumps(document))
+    with bounded(), suppress(VolumeError, ConfigError):
+        read_decathlon(path)
+
+
+AXIS = st.sampled_from([[1, 2], ["a"], {"x": {"count": 1}}]) | DOCUMENT
+SWEEP = {"notebook": st.just("work.ipynb") | PLAIN, "grid": st.dictionaries(st.sampled_from(["count", "name"]), AXIS)}
+
+
+@pytest.mark.usefixtures("as_a_user")
+@given(st.fixed_dictionaries(SWEEP, optional=dict.fromkeys(("profile", "parameters", "retries", "workers"), DOCUMENT)))
+@settings(max_examples=TIMES * 100, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_sweep_ends_in_runs_or_an_error(folder, document):
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(document))
+    with bounded(), suppress(ConfigError):
+        read_sweep(folder / "sweep.yaml", parameters={})

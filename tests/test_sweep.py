@@ -78,8 +78,8 @@ def test_what_is_given_counts_more_than_the_grid_and_that_more_than_the_file(pla
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("grid: [", "a sweep must be a YAML file"),
-        ("- notebook", "a sweep has a notebook, a grid and maybe profile"),
+        ("grid: [", "a sweep must be YAML of plain values"),
+        ("- notebook", "a sweep must be a list of `name: value` lines, got list"),
         ("notebook: work.ipynb", "a sweep has a notebook, a grid and maybe profile"),
         ("{notebook: work.ipynb, grid: {}, gird: {}}", "a sweep has a notebook, a grid"),
         ("{notebook: work.ipynb, grid: [count]}", "grid must be `name: value` lines"),
@@ -97,7 +97,16 @@ def test_what_is_given_counts_more_than_the_grid_and_that_more_than_the_file(pla
         ("{notebook: work.ipynb, grid: {count: [3]}, workers: {count: -2}}", "count must be a whole number"),
         ("{notebook: work.ipynb, grid: {count: [3]}, workers: {kind: cloud}}", "kind must be one of local, slurm"),
         ("{notebook: work.ipynb, grid: {count: [3]}, workers: {kind: slurm}}", "count must be given for kind slurm"),
-        ("!!python/object/apply:os.system ['true']", "a sweep must be a YAML file"),
+        ("!!python/object/apply:os.system ['true']", "a sweep must be YAML of plain values"),
+        ("{notebook: [a], grid: {count: [3]}}", r"notebook must be a name, got \['a'\]"),
+        ("{notebook: work.ipynb, profile: 3, grid: {count: [3]}}", "profile must be a name, got 3"),
+        ("{notebook: work.ipynb, grid: {count: [2001-01-01]}}", "count must be of type int, got datetime"),
+        ("{notebook: work.ipynb, grid: {count: [3]}, workers: {kind: [local]}}", "kind must be of type str"),
+        ("{notebook: work.ipynb, grid: {count: [3]}, workers: {options: many}}", "options must be of type dict"),
+        (
+            f"{{notebook: work.ipynb, grid: {{{', '.join(f'a{n}: {list(range(99))}' for n in range(9))}}}}}",
+            "a grid may have 10000 runs, got 913517247483640899; split it",
+        ),
     ],
 )
 @pytest.mark.usefixtures("as_a_user")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from l2gnet.data.scan import Scan, ScanFolder
+from l2gnet.data.scan import Scan, ScanFolder, require_inside
 from l2gnet.data.volume import volume_error
 from l2gnet.errors import VolumeError
 
@@ -41,13 +41,16 @@ def find_scans(data_dir: str | Path) -> ScanFolder:
     errors: list[VolumeError] = []
     for folder in folders:
         try:
+            require_inside(data_dir, folder / "Info.cfg")
             info = _read_info(folder / "Info.cfg")
         except VolumeError as error:
             errors.append(error)
             continue
         for phase in ("ED", "ES"):
             try:
-                frames.append(_frame(folder, info, phase))
+                frame = _frame(folder, info, phase)
+                require_inside(data_dir, *frame.files)
+                frames.append(frame)
             except VolumeError as error:
                 errors.append(error)
     return ScanFolder("acdc", CLASSES, tuple(frames), tuple(errors), CITATION, licence=LICENCE)

@@ -45,10 +45,10 @@ def read_h5(path: Path, name: str, dimensions: int) -> Num[np.ndarray, "..."]:
             if data.external or data.is_virtual:
                 raise ValueError("data stored in another file")
             size = _checked_size(path, name, data.shape, data.dtype, dimensions)
+            _checked_size(path, name, data.chunks or (), data.dtype, len(data.chunks or ()))
             stored = data.id.get_storage_size()
             if size > stored * DEFLATE_RATIO:  # HDF5 makes up what was never stored
                 raise ValueError(f"{stored} bytes for {data.shape} values of {data.dtype.name}")
-            _checked_size(path, name, data.chunks or (), data.dtype, len(data.chunks or ()))
             return data[()]
     except VolumeError:
         raise

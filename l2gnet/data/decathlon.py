@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder
+from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder, lies_inside
 from l2gnet.data.volume import volume_error
 from l2gnet.errors import ConfigError, VolumeError
 
@@ -209,10 +209,7 @@ def _of_channel(image: str, channel: int) -> str:
 
 def _inside(root: Path, path: Path, name: object) -> Path:
     """A file's path below the folder, whatever links and `..` it goes by."""
-    try:
-        if isinstance(name, str) and name and (root / name).resolve().is_relative_to(root.resolve()):
-            return root / name
-    except (OSError, ValueError, RuntimeError):  # a null byte, a name too long, links in a circle
-        pass
+    if isinstance(name, str) and name and lies_inside(root, root / name):
+        return root / name
     rule = "image and label must be files inside the data folder, not reached by .. or a link out of it"
     raise volume_error(path, rule, repr(name)[:200], "copy them into it")

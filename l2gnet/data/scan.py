@@ -78,6 +78,22 @@ class ScanFolder:
     licence: str = "as the owner of the data grants"
 
 
+def lies_inside(root: Path, path: Path) -> bool:
+    """Whether a file lies below a folder, whatever links and `..` it goes by."""
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except (OSError, ValueError, RuntimeError):  # a null byte, a name too long, links in a circle
+        return False
+
+
+def require_inside(root: Path, *paths: Path) -> None:
+    """Raise VolumeError unless all files lie below the data folder that a user named."""
+    for path in paths:
+        if not lies_inside(root, path):
+            rule = "files must lie inside the data folder, not be reached by .. or a link out of it"
+            raise volume_error(path, rule, repr(str(path))[:200], "copy them into it")
+
+
 def split_patients(scans: Sequence[Scan], counts: Sequence[int] = (80, 20), seed: int = 0) -> tuple[list[str], ...]:
     """Deal all patients into lists of the given sizes, each with the groups in proportion, fixed by `seed`.
 

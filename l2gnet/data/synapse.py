@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from l2gnet.data.arrays import read_h5, read_npz
-from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder
+from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder, require_inside
 from l2gnet.data.volume import MAX_BYTES, Volume, exact_labels, volume_error
 from l2gnet.errors import VolumeError
 from l2gnet.shapes import Num
@@ -123,6 +123,12 @@ def find_scans(data_dir: str | Path) -> ScanFolder:
     else:
         rule = "the folder must hold imgNNNN.nii.gz and labelNNNN.nii.gz, or train_npz and test_vol_h5"
         raise volume_error(root, rule, "none" if root.is_dir() else "no folder", "name the folder they lie in")
+    for scan in list(scans):
+        try:
+            require_inside(root, *scan.files)
+        except VolumeError as error:
+            scans.remove(scan)
+            problems.append(error)
     scans.sort(key=lambda scan: scan.name)
     return ScanFolder("synapse", CLASSES, tuple(scans), tuple(problems), CITATION, window, TEST_CASES, LICENCE)
 

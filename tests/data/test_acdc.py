@@ -86,6 +86,19 @@ def test_the_parent_of_training_is_accepted(tmp_path):
     assert {frame.patient for frame in frames_of(tmp_path / "testing")} == {"patient101"}
 
 
+@pytest.mark.parametrize("name", ["Info.cfg", "patient001_frame01.nii.gz", "patient001_frame01_gt.nii.gz", "."])
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path, name):
+    folder = add_patient(tmp_path / "data", 1)
+    add_patient(tmp_path / "data", 2)
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name if name != "." else folder).symlink_to(tmp_path / "elsewhere")
+    found = find_scans(tmp_path / "data")
+    assert "must lie inside the data folder" in str(found.problems[0])
+    assert {scan.patient for scan in found.scans if scan.name.endswith("ED")} == {"patient002"}
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    assert len(find_scans(tmp_path / "link").scans) == len(found.scans)  # the folder itself may be one
+
+
 def test_uncompressed_files_and_windows_lines_are_accepted(tmp_path):
     folder = add_patient(tmp_path, 1, suffix=".nii")
     (folder / "Info.cfg").write_bytes((folder / "Info.cfg").read_bytes().replace(b"\n", b"\r\n"))

@@ -139,10 +139,13 @@ def test_h5_data_is_bounded_and_of_numbers(tmp_path):
         file.create_dataset("chunk", (1, 1), "f4", maxshape=(None, None), chunks=(2**15, 2**14 + 1))
         file["text"] = [["a", "b"]]
         file["flat"] = GOOD[0]
+        file.create_dataset("hollow", (2**10, 2**11), "f4", chunks=(2**10, 1))[0, 0] = 1
     with pytest.raises(VolumeError, match=r"a volume may take 2 GiB as float32; found \(32768, 32768, 2\)"):
         read_h5(tmp_path / "a.h5", "large", 3)
     with pytest.raises(VolumeError, match="a volume may take 2 GiB"):
         read_h5(tmp_path / "a.h5", "chunk", 2)
+    with pytest.raises(VolumeError, match=r"found 4096 bytes for \(1024, 2048\) values of float32"):
+        read_h5(tmp_path / "a.h5", "hollow", 2)
     with pytest.raises(VolumeError, match="must hold integers or floats; found object"):
         read_h5(tmp_path / "a.h5", "text", 2)
     with pytest.raises(VolumeError, match=r"must have 2 dimensions, each positive; found shape \(4,\)"):

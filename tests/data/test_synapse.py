@@ -158,6 +158,18 @@ def test_the_report_of_each_form(raw, tmp_path_factory):
     assert text.endswith("no problems")
 
 
+@pytest.mark.parametrize("form", ["raw", "prepared"])
+def test_a_link_out_of_the_folder_is_not_followed(form, tmp_path, request):
+    root = request.getfixturevalue(form)
+    file = next(root.rglob("label0005.nii.gz" if form == "raw" else "case0005_slice003.npz"))
+    outside = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    file.rename(outside)
+    file.symlink_to(outside)
+    found = find_scans(root)
+    assert "case0005" not in {scan.name for scan in found.scans}
+    assert any(f"{file}: files must lie inside the data folder" in str(problem) for problem in found.problems)
+
+
 def test_folders_without_cases_are_refused(tmp_path):
     with pytest.raises(
         VolumeError, match=r"must hold imgNNNN\.nii\.gz and labelNNNN\.nii\.gz, or train_npz.*found none"
