@@ -17,6 +17,8 @@ from l2gnet.tables import text_table
 app = tyro.extras.SubcommandApp()
 data_app = tyro.extras.SubcommandApp()
 app.command(data_app, name="data")
+privacy_app = tyro.extras.SubcommandApp()
+app.command(privacy_app, name="privacy")
 
 
 def main() -> None:
@@ -264,3 +266,19 @@ def prepare(settings: Annotated[TrainSettings, tyro.conf.arg(name="")]) -> None:
     grid = Grid(settings.spacing_mm, settings.size_px, dataset.window)
     slices, path = cached_slices(dataset.cases, grid, len(dataset.classes), settings.cache_dir)
     print(f"{len(slices.names)} volumes, {len(slices)} slices in {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+
+
+@privacy_app.command(name="check")
+def check_privacy(path: Annotated[Path, tyro.conf.Positional], names: Path | None = None) -> None:
+    """Find what may tell who a patient or a user is, before a notebook, a run folder or an image is passed on.
+
+    Args:
+        path: A file, or a folder with all that is below it.
+        names: A text file with the names of patients to look for, one a line.
+    """
+    from l2gnet.privacy import find_identifiers, read_names
+
+    findings = find_identifiers(path, read_names(names) if names else ())
+    print("\n".join(map(str, findings)) or "nothing found")
+    if findings:
+        sys.exit(1)

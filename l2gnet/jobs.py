@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from papermill.exceptions import PapermillExecutionError
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json, write_json, write_text
 from l2gnet.plain_yaml import read_yaml
+from l2gnet.privacy import SECRET, scrubbed
 from l2gnet.settings import TrainSettings
 
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
@@ -52,6 +54,7 @@ class Job:
     profile: str | None
     values: dict[str, Any]
     run_dir: Path
+    secrets: tuple[str, ...] = ()  # names of parameters whose given values are not kept
 
     @property
     def output(self) -> Path:
@@ -125,7 +128,9 @@ def plan_job(
     _check_settings(notebook, values)
     name = _job_name(notebook, profile, values)
     run_dir = Path(values.get("run_dir") or Path(runs_dir) / name)
-    return Job(name, notebook, str(profile) if profile else None, values, run_dir)
+    marked = (parameter for parameter in declared.values() if parameter.help.endswith(SECRET))
+    secrets = tuple(parameter.name for parameter in marked if values[parameter.name] != parameter.default)
+    return Job(name, notebook, str(profile) if profile else None, values, run_dir, secrets)
 
 
 def run_job(job: Job, *, quiet: bool = False) -> JobResult:
@@ -133,6 +138,7 @@ def run_job(job: Job, *, quiet: bool = False) -> JobResult:
 
     Its folder receives the executed notebook, its HTML and `run.json`, beside what the notebook itself writes. A
     notebook that fails is kept as `NAME.failed.ipynb`. What it prints goes to the screen, or to `log.txt` if `quiet`.
+    None of these keeps a home path, or the value of a parameter whose help ends in "(secret)".
 
     Raises:
         ConfigError: the folder holds another finished job, or another process is writing to it.
@@ -154,7 +160,12 @@ def run_job(job: Job, *, quiet: bool = False) -> JobResult:
     started = time.time()
     with _sole_writer(job.run_dir):
         error = _execute(job, working, values, quiet)
-        executed = scrub(_read_notebook(working))
+        secrets = {name: values[name] for name in job.secrets}
+        executed = scrub(_read_notebook(working), secrets)
+        error = scrubbed(error, secrets)
+        log = job.run_dir / "log.txt"
+        if log.exists():
+            write_text(log, scrubbed(log.read_text(encoding="utf-8"), secrets))
         if error is None:
             html, _ = HTMLExporter().from_notebook_node(executed)
             write_text(job.output.with_suffix(".html"), html)
@@ -164,8 +175,8 @@ def run_job(job: Job, *, quiet: bool = False) -> JobResult:
             {
                 "job": job.name,
                 "notebook": job.notebook.name,
-                "profile": job.profile,
-                "parameters": values,
+                "profile": scrubbed(job.profile, secrets),
+                "parameters": scrubbed(_without(values, secrets), secrets),
                 "status": "failed" if error else "finished",
                 "error": error,
                 "seconds": round(time.time() - started, 1),
@@ -178,16 +189,28 @@ def run_job(job: Job, *, quiet: bool = False) -> JobResult:
     return JobResult(job.run_dir, kept, error)
 
 
-def scrub(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Drop widget state and views, in place: a viewer's volume would make the file huge, and a progress bar is dead."""
+def scrub(notebook: nbformat.NotebookNode, secrets: Mapping[str, Any]) -> nbformat.NotebookNode:
+    """Drop home paths, the values of secret parameters, and widget state and views.
+
+    A viewer's volume would make the file huge, and a progress bar is dead.
+    """
     notebook.metadata.pop("widgets", None)
+    ran = notebook.metadata.get("papermill", {})
+    ran["parameters"] = _without(ran.get("parameters", {}), secrets)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if "data" in output and output.data.pop(_WIDGET_VIEW, None) and set(output.data) <= {"text/plain"}:
                 output.data.clear()
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
-    return notebook
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            for name in secrets:
+                cell.source = re.sub(rf"(?m)^{name} = .*$", f'{name} = "[{name}]"', cell.source)
+    return nbformat.from_dict(scrubbed(notebook, secrets))
+
+
+def _without(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: f"[{name}]" if name in secrets else value for name, value in values.items()}
 
 
 def read_profile(notebook: Path, profile: str | Path | None) -> dict[str, Any]:

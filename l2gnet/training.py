@@ -79,7 +79,7 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
     dataset = open_dataset(settings)
     grid = Grid(settings.spacing_mm, settings.size_px, dataset.window)
     slices = load_slices(settings, dataset, grid)
-    write_json(run_dir / "config.json", asdict(settings))
+    write_json(run_dir / "config.json", _shareable(settings) | {"pretrained": Path(settings.pretrained).name})
     pl.seed_everything(settings.seed, verbose=False)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advertisements in the log
     task = SegmentationTask(settings, dataset.classes, len(dataset.validation))

@@ -17,7 +17,7 @@ def refresh(path: Path) -> None:
     """Execute one notebook and write it back, without the times and versions that would change at every run."""
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
-    scrub(notebook)
+    notebook = scrub(notebook, secrets={})
     notebook.metadata.language_info = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)

@@ -122,6 +122,18 @@ def test_data_check_says_in_words_what_is_wrong(tmp_path):
     assert "2 problems" in result.stdout
 
 
+def test_privacy_check_lists_what_may_identify(tmp_path):
+    (tmp_path / "names.txt").write_text("Jane Doe\n")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "note.txt").write_text("all well")
+    clean = command("privacy", "check", tmp_path / "run", "--names", tmp_path / "names.txt")
+    assert (clean.returncode, clean.stdout) == (0, "nothing found\n")
+    (tmp_path / "run" / "note.txt").write_text("of DOE^JANE")
+    found = command("privacy", "check", tmp_path / "run", "--names", tmp_path / "names.txt")
+    assert found.returncode == 1
+    assert found.stdout.endswith("note.txt, line 1: a name 'DOE^JANE'\n")
+
+
 def test_seeds_prints_a_table_for_each_metric(tmp_path):
     for seed, gain in enumerate([0.0, 0.02]):
         write_run(tmp_path / str(seed), "unet", seed=seed, gain=gain)

@@ -1,6 +1,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -199,10 +200,39 @@ def test_widget_state_is_dropped_and_pictures_stay():
         nbformat.v4.new_output("stream", text="hello"),
     ]
     cells = [nbformat.v4.new_code_cell("x", outputs=outputs), nbformat.v4.new_markdown_cell("y")]
-    notebook = scrub(nbformat.v4.new_notebook(cells=cells, metadata={"widgets": {"state": "huge"}}))
+    notebook = scrub(nbformat.v4.new_notebook(cells=cells, metadata={"widgets": {"state": "huge"}}), secrets={})
     assert "widgets" not in notebook.metadata
     kept = [dict(output.get("data", {})) for output in notebook.cells[0].outputs]
     assert kept == [{"image/png": "abc", "text/plain": "bar"}, {}]
+
+
+@pytest.mark.parametrize("outcome", ["finished", "failed"])
+def test_nothing_written_keeps_a_secret_or_a_home_path(tmp_path, outcome):
+    home, data = "/home/" + "jdoe", tmp_path / "St Elsewhere"
+    data.mkdir()
+    parameters = 'data_dir: str = ""  # where (secret)\npin: int = 0  # of the safe (secret)\nrun_dir: str = ""  # to'
+    body = f'print(data_dir, pin, "{home}/x")\nfail = {outcome == "failed"}\nassert not fail, data_dir'
+    notebook = write_notebook(tmp_path, parameters, body)
+    result = run_job(
+        plan_job(notebook, parameters={"data_dir": str(data), "pin": 739155}, runs_dir=tmp_path), quiet=True
+    )
+    assert result.error == (None if outcome == "finished" else "AssertionError: [data_dir]")
+    written = {file.name: file.read_text() for file in result.run_dir.iterdir()}
+    assert {"run.json", "log.txt", result.notebook.name} <= set(written)
+    for name, text in written.items():
+        assert not re.search(f"St Elsewhere|{home}", text), name
+        assert "739155" not in text.replace("[data_dir] 739155", ""), name  # a number in running text is no secret
+    assert "[data_dir] 739155 ~/x" in written["log.txt"]
+    assert json.loads(written["run.json"])["parameters"] == {
+        "data_dir": "[data_dir]",
+        "pin": "[pin]",
+        "run_dir": str(result.run_dir),
+    }
+    again = run_job(
+        plan_job(notebook, parameters={"data_dir": str(data), "pin": 739155}, runs_dir=tmp_path), quiet=True
+    )
+    assert again.run_dir == result.run_dir
+    assert again.done_before == (outcome == "finished")
 
 
 def test_the_environment_of_the_caller_is_left_alone(notebook):
