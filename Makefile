@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz lab notebooks
+.PHONY: demo test lab notebooks fuzz
 demo: .venv/installed-lab
 	$(BIN)/l2gnet run notebooks/01_train.ipynb --profile demo
 
