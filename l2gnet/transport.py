@@ -332,16 +332,16 @@ def _check_problem(cost: Tensor, source: Tensor, target: Tensor, epsilon: float)
         )
 
 
-def _heatmap_svg(plan: Float[Tensor, "K R"], cells: int = 48) -> str:
+def _heatmap_svg(plan: Float[Tensor, "K R"], cells: int = 24) -> str:
     """A small picture of one plan (rows with mass only), black for the largest entry."""
     rows = plan[plan.sum(1) > 0]
     small = torch.nn.functional.adaptive_avg_pool2d(rows[None], (min(len(rows), cells), min(plan.shape[1], cells)))[0]
     small = small / small.amax().clamp_min(1e-30)
     squares = "".join(
-        f'<rect x="{4 * x}" y="{4 * y}" width="4" height="4" fill-opacity="{small[y, x].item():.2f}"/>'
+        f'<rect x="{8 * x}" y="{8 * y}" width="8" height="8" fill-opacity="{small[y, x].item():.2f}"/>'
         for y in range(small.shape[0])
         for x in range(small.shape[1])
         if small[y, x] > 0.005
     )
-    height, width = 4 * small.shape[0], 4 * small.shape[1]
+    height, width = 8 * small.shape[0], 8 * small.shape[1]
     return f'<svg width="{width}" height="{height}" style="background:#fff;border:1px solid #999">{squares}</svg>'

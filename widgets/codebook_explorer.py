@@ -116,7 +116,7 @@ class CodebookExplorer(Explorer):
 
     def draw(self) -> Figure:
         """The picture of a saved notebook: usage, map, where the selected code fires, and patches of it."""
-        figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+        figure = Figure(figsize=(9.5, 4), layout="constrained")
         grid = figure.add_gridspec(2, 3, height_ratios=(3, 1), width_ratios=(4, 3, 3))
         usage, code, counts = self.atlas.usage(self._among), self.code, self.usage["counts"]
         counts = np.frombuffer(counts, np.float32)

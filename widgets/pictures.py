@@ -21,7 +21,7 @@ HEAT = LinearSegmentedColormap.from_list(
 
 def compact_figures() -> None:
     """Show the figures of this notebook as JPEG: scans are noise, and as PNG they would fill a saved notebook."""
-    set_matplotlib_formats("jpeg", pil_kwargs={"quality": 80})
+    set_matplotlib_formats("jpeg", pil_kwargs={"quality": 60})
 
 
 def draw_slice(

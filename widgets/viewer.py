@@ -141,7 +141,7 @@ class Viewer(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         bundle = super()._repr_mimebundle_(**kwargs)
         if bundle is not None:  # for a saved notebook: scans are noise, and as PNG they would fill it
-            bundle[0]["image/jpeg"] = base64.b64encode(self._picture("jpeg", quality=80)).decode("ascii")
+            bundle[0]["image/jpeg"] = base64.b64encode(self._picture("jpeg", quality=60)).decode("ascii")
         return bundle
 
 
