@@ -8,6 +8,7 @@ from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
 from l2gnet.generalisation import domain_matrix, shift_table
 from l2gnet.models import build_model
+from l2gnet.models.backbone import Latent, Trace
 
 
 def test_a_matrix_has_training_down_and_test_across():
@@ -34,12 +35,12 @@ def test_a_model_that_thresholds_stands_blur_and_falls_to_gamma():
             100 * (0.5 + 0.2 * labels + 0.3 * (np.indices(labels.shape)[1] == 2)).astype(np.float32)
         ), label
 
-    def forward(images):
+    def trace(images):
         bright = (images > 0.3).float()
-        return 50 * torch.cat([1 - bright, bright], dim=1)
+        return Trace(50 * torch.cat([1 - bright, bright], dim=1), Latent(images))
 
     model = build_model("unet", classes=2, width=4, depth=2)
-    model.forward = forward
+    model.trace = trace
     cases = [Case("p1", "p1", "", "", load)]
     table = shift_table(model, cases, Grid(1.0, 48), ("background", "square"), shifts=["blur", "gamma"], levels=[1, 3])
     assert table.columns.tolist() == [0, 1, 3]
