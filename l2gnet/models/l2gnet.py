@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from l2gnet.codebook import Codebook
 from l2gnet.mapper import L2GMapper
 from l2gnet.models.backbone import Latent, SegmentationUNet
+from l2gnet.models.discrete import DiscreteBottleneck
 from l2gnet.relation import Cost, Readout
 from l2gnet.shapes import Float
 
 
-class L2GBottleneck(nn.Module):
+class L2GBottleneck(DiscreteBottleneck):
     """Features to codes, codes to globally related codes, and back to features.
 
     Args:
@@ -23,28 +24,16 @@ class L2GBottleneck(nn.Module):
     """
 
     def __init__(self, features: int, codebook: Codebook, mapper: L2GMapper):
-        super().__init__()
-        dim = codebook.vectors.shape[1]
-        # The normalisation holds the tokens at one scale while the encoder changes, so the codes can follow.
-        self.to_tokens = nn.Sequential(nn.Conv2d(features, dim, kernel_size=1), nn.BatchNorm2d(dim))
-        self.codebook, self.mapper = codebook, mapper
-        self.from_tokens = nn.Conv2d(dim, features, kernel_size=1)
+        super().__init__(features, codebook)
+        self.mapper = mapper
+        self.from_tokens = nn.Conv2d(codebook.vectors.shape[1], features, kernel_size=1)
 
     def forward(self, features: Float[Tensor, "B C h w"]) -> Latent:
         """Quantise, relate, and add what the relation gives to each token."""
-        height, width = features.shape[2:]
-        tokens = rearrange(self.to_tokens(features), "B d h w -> B (h w) d")
-        quantised = self.codebook(tokens)
+        quantised = self.codebook(self.tokens(features))
         mapped = self.mapper(quantised.tokens, quantised.indices)
-        related = rearrange(quantised.tokens + mapped.tokens, "B (h w) d -> B d h w", h=height, w=width)
-        return Latent(
-            features=self.from_tokens(related.to(features.dtype)),
-            loss=quantised.loss,
-            revived=quantised.revived,
-            codes=rearrange(quantised.indices, "B (h w) -> B h w", h=height, w=width),
-            distances=rearrange(quantised.distances, "B (h w) -> B h w", h=height, w=width),
-            transport=mapped.transport,
-        )
+        related = rearrange(quantised.tokens + mapped.tokens, "B (h w) d -> B d h w", h=features.shape[2])
+        return self.latent(self.from_tokens(related.to(features.dtype)), quantised, transport=mapped.transport)
 
 
 def build(

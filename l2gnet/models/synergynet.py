@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from l2gnet.codebook import Codebook
 from l2gnet.models.attention import CrossAttention, heads_for
 from l2gnet.models.backbone import ACTIVATION, NORM, Latent, SegmentationUNet
+from l2gnet.models.discrete import DiscreteBottleneck
 from l2gnet.shapes import Float
 
 
-class SynergyBottleneck(nn.Module):
+class SynergyBottleneck(DiscreteBottleneck):
     """Tokens and their codes, cross-attention in both directions, and a residual block over the two together.
 
     Args:
@@ -24,11 +25,8 @@ class SynergyBottleneck(nn.Module):
     """
 
     def __init__(self, features: int, codebook: Codebook):
-        super().__init__()
+        super().__init__(features, codebook)
         dim = codebook.vectors.shape[1]
-        # Normalised as in L2GNet, for which the codes are not to have an easier life.
-        self.to_tokens = nn.Sequential(nn.Conv2d(features, dim, kernel_size=1), nn.BatchNorm2d(dim))
-        self.codebook = codebook
         self.continuous_to_discrete = CrossAttention(dim, heads_for(dim))
         self.discrete_to_continuous = CrossAttention(dim, heads_for(dim))
         self.refine = nn.Sequential(
@@ -41,21 +39,14 @@ class SynergyBottleneck(nn.Module):
 
         `attention` of the result: where continuous tokens look among the discrete ones, then the other way round.
         """
-        height, width = features.shape[2:]
-        continuous = rearrange(self.to_tokens(features), "B d h w -> B (h w) d").float()
+        continuous = self.tokens(features).float()
         quantised = self.codebook(continuous)
         from_continuous, to_discrete = self.continuous_to_discrete(continuous, quantised.tokens)
         from_discrete, to_continuous = self.discrete_to_continuous(quantised.tokens, continuous)
         both = torch.cat([from_continuous, from_discrete], dim=2)
-        joined = rearrange(both, "B (h w) d -> B d h w", h=height, w=width)
-        return Latent(
-            features=self.refine(joined.to(features.dtype)),
-            loss=quantised.loss,
-            revived=quantised.revived,
-            codes=rearrange(quantised.indices, "B (h w) -> B h w", h=height, w=width),
-            distances=rearrange(quantised.distances, "B (h w) -> B h w", h=height, w=width),
-            attention=(to_discrete, to_continuous),
-        )
+        joined = rearrange(both, "B (h w) d -> B d h w", h=features.shape[2])
+        refined = self.refine(joined.to(features.dtype))
+        return self.latent(refined, quantised, attention=(to_discrete, to_continuous))
 
 
 def build(

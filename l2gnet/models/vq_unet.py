@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from l2gnet.codebook import Codebook
 from l2gnet.models.backbone import ACTIVATION, NORM, Latent, SegmentationUNet
+from l2gnet.models.discrete import DiscreteBottleneck
 from l2gnet.shapes import Float
 
 
-class VQBottleneck(nn.Module):
+class VQBottleneck(DiscreteBottleneck):
     """1x1 convolution, quantiser, 1x1 convolution, residual block.
 
     Args:
@@ -21,28 +22,17 @@ class VQBottleneck(nn.Module):
     """
 
     def __init__(self, features: int, codebook: Codebook):
-        super().__init__()
-        dim = codebook.vectors.shape[1]
-        # Normalised as in L2GNet, for which the codes are not to have an easier life.
-        self.to_tokens = nn.Sequential(nn.Conv2d(features, dim, kernel_size=1), nn.BatchNorm2d(dim))
-        self.codebook = codebook
+        super().__init__(features, codebook)
         self.from_tokens = nn.Sequential(
-            nn.Conv2d(dim, features, kernel_size=1),
+            nn.Conv2d(codebook.vectors.shape[1], features, kernel_size=1),
             UnetResBlock(2, features, features, kernel_size=3, stride=1, norm_name=NORM, act_name=ACTIVATION),
         )
 
     def forward(self, features: Float[Tensor, "B C h w"]) -> Latent:
         """Replace every pixel by its nearest code."""
-        height, width = features.shape[2:]
-        quantised = self.codebook(rearrange(self.to_tokens(features), "B d h w -> B (h w) d"))
-        discrete = rearrange(quantised.tokens, "B (h w) d -> B d h w", h=height, w=width)
-        return Latent(
-            features=self.from_tokens(discrete.to(features.dtype)),
-            loss=quantised.loss,
-            revived=quantised.revived,
-            codes=rearrange(quantised.indices, "B (h w) -> B h w", h=height, w=width),
-            distances=rearrange(quantised.distances, "B (h w) -> B h w", h=height, w=width),
-        )
+        quantised = self.codebook(self.tokens(features))
+        discrete = rearrange(quantised.tokens, "B (h w) d -> B d h w", h=features.shape[2])
+        return self.latent(self.from_tokens(discrete.to(features.dtype)), quantised)
 
 
 def build(
