@@ -17,19 +17,8 @@ from l2gnet.data.phantom_canvas import (
     smooth_noise,
     tube,
 )
+from l2gnet.data.synapse import CLASSES as ABDOMEN_CLASSES
 from l2gnet.shapes import Float, Float32
-
-ABDOMEN_CLASSES = (
-    "background",
-    "aorta",
-    "gallbladder",
-    "left kidney",
-    "right kidney",
-    "liver",
-    "pancreas",
-    "spleen",
-    "stomach",
-)  # the order of TransUNet's Synapse set
 
 # Tissue: HU, its deviation between patients, and the deviation of its texture within one.
 TISSUES = {
