@@ -111,9 +111,7 @@ def require_resumable(path: str | Path, model: SegmentationModel) -> None:
             damaged = archive.testzip()
             if damaged is not None:
                 raise ValueError(f"another checksum in {damaged}")
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        weights = {name.removeprefix("model."): w for name, w in state["state_dict"].items() if name[:6] == "model."}
-        _require_shapes(model, {name: tuple(weight.shape) for name, weight in weights.items()})
+        _require_shapes(model, {name: tuple(weight.shape) for name, weight in lightning_weights(path).items()})
     # A stranger's bytes can be wrong in as many ways as zip, pickle and torch know.
     except Exception as error:
         reason = str(error).partition("\n")[0][:300]
@@ -123,6 +121,12 @@ def require_resumable(path: str | Path, model: SegmentationModel) -> None:
             f"{path}: a run resumes from a whole checkpoint of its own model, got: {reason}; "
             "train in another folder, or remove the file to start anew"
         ) from error
+
+
+def lightning_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """The weights of the model in a checkpoint of Lightning; a pickle that would run code is refused."""
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    return {name.removeprefix("model."): weight for name, weight in state.items() if name.startswith("model.")}
 
 
 def _parsed_card(card: Mapping[str, Any]) -> ModelCard:

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from l2gnet.checkpoint import ModelCard, load_checkpoint, require_resumable, save_checkpoint
+from l2gnet.checkpoint import ModelCard, lightning_weights, load_checkpoint, require_resumable, save_checkpoint
 from l2gnet.codebook import codebook_usage
 from l2gnet.data.dataset import DataSet, open_dataset
 from l2gnet.data.grid import Grid
@@ -328,7 +328,6 @@ def _save(path: Path, model: SegmentationModel, card: ModelCard, dataset: DataSe
 
 def _best_model(checkpoint: Path, card: ModelCard) -> SegmentationModel:
     """The best epoch's model, from Lightning's file of this run."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     best = build_model(card.model, **card.settings)
-    best.load_state_dict({name.removeprefix("model."): t for name, t in state.items() if name.startswith("model.")})
+    best.load_state_dict(lightning_weights(checkpoint))
     return best
