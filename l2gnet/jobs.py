@@ -29,6 +29,7 @@ from l2gnet.files import read_json, write_json, write_text
 from l2gnet.plain_yaml import read_yaml
 from l2gnet.privacy import SECRET, scrubbed
 from l2gnet.settings import TrainSettings
+from l2gnet.version import code_version
 
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
 _SETTINGS = {"TrainSettings": TrainSettings}
@@ -275,8 +276,7 @@ def _job_name(notebook: Path, profile: str | Path | None, values: Mapping[str, A
     """Notebook, profile and a hash of all that decides the result; where it lies and whether it resumes do not."""
     deciding = {name: value for name, value in values.items() if name not in ("run_dir", "resume")}
     digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
-    for file in [notebook, *sorted(Path(__file__).parent.rglob("*.py"))]:
-        digest.update(file.read_bytes())
+    digest.update(notebook.read_bytes() + code_version().encode())
     return f"{notebook.stem}-{Path(profile).stem if profile else 'custom'}-{digest.hexdigest()[:8]}"
 
 
