@@ -69,7 +69,7 @@ class CodebookExplorer(Explorer):
         self._labels = typical_labels(atlas.label_counts)
         labels = atlas.label_counts.shape[1]
         self._classes = [*classes, *map(str, range(len(classes), labels))]
-        places, variance = map_codes(atlas.vectors)
+        self._map = places, variance = map_codes(atlas.vectors)
         super().__init__(
             atlas.images[self._volumes[volume]],
             index,
@@ -123,7 +123,7 @@ class CodebookExplorer(Explorer):
         colours = [label_colour(int(label)) for label in self._labels]
         title = f"{usage.used} of {len(counts)} codes used, perplexity {usage.perplexity:.1f}"
         draw_usage(figure.add_subplot(grid[0, 0]), counts, self.usage["order"], colours, chosen=code, title=title)
-        places, variance = map_codes(self.atlas.vectors)
+        places, variance = self._map
         title = f"the codebook ({variance:.0%} of its variance)"
         draw_code_map(figure.add_subplot(grid[0, 1]), places, counts, colours, chosen=code, title=title)
         axes = figure.add_subplot(grid[0, 2])
