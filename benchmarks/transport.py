@@ -419,11 +419,11 @@ def cases(full: bool) -> list[Case]:
             for size in sizes
             for K in (64, 256, 512, 1024)
             for U in sorted({u for u in (16, 64, 128, 256, K) if u <= min(K, size[1])})
-            for epsilon in (0.05, 0.1, 0.5)
+            for epsilon in (0.02, 0.05, 0.1, 0.5)
         ]
     chosen = [Case(*size, 512, min(160, size[1]), 0.1) for size in sizes]
     chosen += [Case(8, 784, 64, 256, 512, U, 0.1) for U in (16, 128, 256, 512)]
-    return chosen + [Case(8, 784, 64, 256, 512, 128, epsilon) for epsilon in (0.05, 0.5)]
+    return chosen + [Case(8, 784, 64, 256, 512, 128, epsilon) for epsilon in (0.02, 0.05, 0.5)]
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ from l2gnet.shapes import Bool, Float, Int64
 _MASS_TOLERANCE = 1e-4  # relative; histograms counted in float32 stay far below it
 _CHECK_EVERY = 4  # iterations between two looks at the marginal error, after the first few
 # Potentials differ by no more than the cost does, so products of scalings stay within exp(+-2 * range / epsilon):
-# far inside the numbers of each type. Beyond these ranges the solver works with logarithms.
+# far inside the numbers of each type. Beyond its range single precision turns to double, whose products are still much
+# cheaper than logarithms; beyond both ranges the solver works with logarithms.
 _LARGEST_EXPONENT = {torch.float32: 40.0, torch.float64: 300.0}
 
 
@@ -162,11 +163,12 @@ def find_potential(
     where the map is not linear, they may fail: an image whose error has grown goes back, and on by Sinkhorn's own
     steps, which never let it grow. An image that has converged does not move any more.
     """
-    columns = _scaled_columns if _scaling_is_safe(cost, epsilon) else _log_columns
+    given, (dtype, columns) = cost.dtype, _way_to_solve(cost, epsilon)
+    cost, source, target = cost.to(dtype), source.to(dtype), target.to(dtype)
     log_columns = columns(cost, source, epsilon)
     empty = target == 0
     log_target = target.log()
-    potential = (torch.zeros_like(target) if start is None else start).masked_fill(empty, -torch.inf)
+    potential = (torch.zeros_like(target) if start is None else start.to(dtype)).masked_fill(empty, -torch.inf)
     previous = potential
     # Half the tolerance, because the error that is reported is measured on another summation of the plan.
     allowed = 0.5 * tolerance * target.sum(-1, keepdim=True).clamp_min(torch.finfo(target.dtype).tiny)
@@ -191,7 +193,7 @@ def find_potential(
             following = torch.where(failed, pace.best, following)
         previous, potential = potential, torch.where(moving, following, potential)
         iterations += moving
-    return potential, iterations.squeeze(-1)
+    return potential.to(given), iterations.squeeze(-1)
 
 
 class _Pace:
@@ -210,7 +212,7 @@ class _Pace:
 
     def learn(self, iteration: int, error: Tensor, potential: Tensor) -> Tensor:
         """Take in the errors of an iteration; says which images must go back to `best`."""
-        failed = ~(error <= self.error)
+        failed = ~(error <= self.error) & (self.momentum > 0)  # Sinkhorn's own steps grow it by rounding at most
         rate = torch.where(failed, 1.0, error / self.error) ** (1 / (iteration - self.iteration))
         seen = torch.maximum(rate, self.momentum.sqrt() + 1e-6)
         gap = ((1 + self.momentum - seen - self.momentum / seen) / self.step).clamp(1e-4, 1.0)
@@ -224,9 +226,13 @@ class _Pace:
         return failed
 
 
-def _scaling_is_safe(cost: Tensor, epsilon: float) -> bool:
+def _way_to_solve(cost: Tensor, epsilon: float) -> tuple[torch.dtype, Callable[..., Callable[[Tensor], Tensor]]]:
     low, high = cost.aminmax()
-    return float(high - low) / epsilon <= _LARGEST_EXPONENT[cost.dtype]
+    exponent = float(high - low) / epsilon
+    for dtype in (cost.dtype, torch.float64):
+        if exponent <= _LARGEST_EXPONENT[dtype]:
+            return dtype, _scaled_columns
+    return cost.dtype, _log_columns
 
 
 def _scaled_columns(cost: Tensor, source: Tensor, epsilon: float) -> Callable[[Tensor], Tensor]:

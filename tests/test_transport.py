@@ -191,12 +191,22 @@ def test_scalings_are_used_where_they_are_safe_and_logarithms_elsewhere(dtype, m
     used = []
     for name in ("_scaled_columns", "_log_columns"):
         way = getattr(transport, name)
-        monkeypatch.setattr(transport, name, lambda *given, name=name, way=way: used.append(name) or way(*given))
+        monkeypatch.setattr(
+            transport, name, lambda cost, *rest, name=name, way=way: used.append((name, cost.dtype)) or way(cost, *rest)
+        )
     cost, source, target = problem(15, dtype=dtype)
-    reach = float(cost.max() - cost.min()) / {torch.float32: 40.0, torch.float64: 300.0}[dtype]
-    for epsilon in (1.01 * reach, 0.99 * reach):
-        solve_transport(cost, source, target, epsilon=epsilon, max_iterations=100_000)
-    assert used == ["_scaled_columns", "_log_columns"]
+    reach = float(cost.max() - cost.min())
+    for exponent in (39.0, 41.0, 299.0, 301.0):
+        solved = solve_transport(cost, source, target, epsilon=reach / exponent, max_iterations=100_000)
+        assert solved.plan.dtype == solved.target_potential.dtype == dtype
+    single, double = ("_scaled_columns", dtype), ("_scaled_columns", torch.float64)
+    assert used == [single, double, double, ("_log_columns", dtype)]
+
+
+def test_a_plateau_of_the_error_is_crossed():
+    cost, source, target = problem(15)
+    epsilon = float(cost.max() - cost.min()) / 400  # the error stays at 0.1043 for some 100 iterations
+    assert solve_transport(cost, source, target, epsilon=epsilon).converged.all()
 
 
 @pytest.mark.parametrize("epsilon", [0.03, 0.1, 1.0])
