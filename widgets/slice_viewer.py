@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from l2gnet.shapes import Float, Num, UInt8
 from widgets.agreement import agreement, slice_areas, slice_dice
@@ -28,6 +29,7 @@ CT_WINDOWS = {  # HU, low and high
     "CT bone": (-450, 1050),
     "CT brain": (0, 80),
 }
+_EDGES = ((0.5, 1), (0.5, 0), (0, 0.5), (1, 0.5))  # top, bottom, left and right of a picture
 _LINES = ("solid", "dashed", "dotted", "dashdot")
 
 
@@ -192,8 +194,10 @@ class SliceViewer(Viewer):
                     draw_outlines(axes, labels, style=_LINES[list(self.maps).index(name) % len(_LINES)])
         what = ", ".join(names) if self.side_by_side else plane.name
         axes.set_title(f"{what}, {index + 1} of {self.scan.shape[plane.axis]}", fontsize=9)
-        for letter, x, y in zip(plane.letters, (0.5, 0.5, 0.03, 0.97), (0.96, 0.04, 0.5, 0.5), strict=True):
-            axes.text(x, y, letter, color="white", fontsize=9, ha="center", va="center", transform=axes.transAxes)
+        rim = [withStroke(linewidth=2, foreground="black")]
+        for letter, place, shift in zip(plane.letters, _EDGES, ((0, -8), (0, 8), (8, 0), (-8, 0)), strict=True):
+            note = axes.annotate(letter, place, shift, xycoords="axes fraction", textcoords="offset points")
+            note.set(color="white", fontsize=9, ha="center", va="center", path_effects=rim)
         axes.set_axis_off()
 
     def _visible(self, labels: UInt8[np.ndarray, "D H W"], plane: Plane) -> UInt8[np.ndarray, "rows columns"]:

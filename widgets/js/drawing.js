@@ -3,7 +3,7 @@
 import { element } from "./viewer.js";
 
 /** Okabe and Ito's palette for labels 1, 2, 3 ... (widgets/pictures.py has the same); background is grey. */
-export const LABELS = ["#8c8c8c", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#999999"];
+export const LABELS = ["#8c8c8c", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#6A3DE8"];
 export const labelColour = (label) => LABELS[label === 0 ? 0 : ((label - 1) % 8) + 1];
 
 // Each stop is r, g, b and opacity.
