@@ -75,7 +75,7 @@ def cheat(change):
         (lambda n, code: code[-1].update(source=f"{CHECK}\nprint(1)"), "a check cell that asserts nothing"),
         (lambda n, code: code[0].update(execution_count=9), "not run from top to bottom"),
         (lambda n, code: n.metadata.update(widgets={}), "saved widget state"),
-        (lambda n, code: n.cells.extend(nbformat.v4.new_markdown_cell() for _ in range(10)), "more than 30 cells"),
+        (lambda n, code: n.cells.extend(nbformat.v4.new_markdown_cell() for _ in range(30)), "more than 30 cells"),
         (lambda n, code: code[0].update(source="x" * 300_000), "more than 300 kB"),
         (lambda n, code: code[0].update(source="'/home/me/data'"), "a home path"),
         (lambda n, code: code[0].update(source="def f():\n" + "    1\n" * 9), "f belongs in the library"),
