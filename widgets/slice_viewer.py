@@ -171,7 +171,8 @@ class SliceViewer(Viewer):
         key = AGREEMENT if self.mode == "errors" else {self.classes[n]: _colour(n) for n in self.visible}
         if key and self.shown:
             handles = [Patch(color=colour, label=name) for name, colour in key.items()]
-            figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+            columns = 4 if figure.get_figwidth() > 6 else 2  # inches that four names need
+            figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
         return figure
 
     def _draw_pane(self, axes: Axes, plane: Plane, names: Sequence[str]) -> None:
