@@ -196,6 +196,21 @@ def info(model: Annotated[Path, tyro.conf.Positional], json: bool = False) -> No
 
 
 @app.command
+def export(model: Annotated[Path, tyro.conf.Positional], out: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Write a model for programs that do not know this project, with all that they must know in the file.
+
+    Args:
+        model: A checkpoint, such as model.safetensors of a run folder.
+        out: The file to write: .onnx for ONNX Runtime and its kin, .pt2 for torch.export.load.
+    """
+    from l2gnet.checkpoint import load_checkpoint
+    from l2gnet.export import write_export
+
+    write_export(out, *load_checkpoint(model))
+    print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
+
+
+@app.command
 def evaluate(
     model: Annotated[Path, tyro.conf.Positional],
     data_dir: Annotated[Path, tyro.conf.Positional],

@@ -73,6 +73,7 @@ def test_every_command_shown_is_tested():
         "train --help",
         "train --model",
         "info",
+        "export",
         "sweep",
         "run notebooks/05_compare_models.ipynb",
         "seeds",
@@ -161,12 +162,13 @@ def test_synapse_by_transunets_recipe(desk):
 
 
 @pytest.mark.slow
-def test_train_and_info(desk):
+def test_train_info_and_export(desk):
     assert "--learning-rate FLOAT" in run(desk, command("l2gnet train --help"))
     out = run(desk, command("l2gnet train --model"), "--patients", 4, "--validation-patients", 1)
     model = desk / re.search(r"run folder: (\S+)", out).group(1) / "model.safetensors"
     (desk / "path/to/model.safetensors").symlink_to(model)
     assert run(desk, command("l2gnet info")).startswith("# unet, ")
+    assert run(desk, command("l2gnet export")).startswith("path/to/model.onnx: ")
 
 
 @pytest.mark.slow
