@@ -117,22 +117,27 @@ def predict(
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     ensemble: tuple[Path, ...] = (),
     batch_size: int = 16,
+    dicom_seg: bool = False,
 ) -> None:
-    """Segment scans of your own: NIfTI files, or folders of them.
+    """Segment scans of your own: NIfTI files, DICOM series, or folders of them.
 
     Args:
         model: A checkpoint, such as model.safetensors of a run folder.
-        scans: Files or folders, of any orientation, spacing and size.
+        scans: NIfTI files, or folders of those or of DICOM series; of any orientation, spacing and size.
         out: Folder that gets the labels of each scan, on its own grid, and what is said of them.
         ensemble: More checkpoints of the same task; all vote with their mean probability.
         batch_size: Slices that pass the network at once.
+        dicom_seg: Also write the labels of a DICOM series as DICOM SEG, which names the patient as the series does.
     """
     from l2gnet.cardiac import function_by_patient
     from l2gnet.data.inputs import find_inputs
     from l2gnet.files import write_json
-    from l2gnet.prediction import Segmenter, write_prediction
+    from l2gnet.prediction import Segmenter, write_prediction, write_seg
 
     found = find_inputs(scans)
+    other = next((scan.path for scan in found if dicom_seg and scan.series is None), None)
+    if other:
+        raise ConfigError(f"{other}: --dicom-seg must be given DICOM series only, got NIfTI; leave one of them out")
     volumes_ml = {}
     segmenter = Segmenter(model, *ensemble, batch_size=batch_size)
     failed = 0
@@ -140,6 +145,8 @@ def predict(
         try:
             prediction = segmenter.predict(scan.read(), scan.name)
             write_prediction(out, prediction)
+            if dicom_seg and scan.series is not None:
+                write_seg(out, prediction, scan.series, segmenter.card.model)
             print(prediction)
             volumes_ml[scan.name] = prediction.volumes_ml
         except VolumeError as error:

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from l2gnet.cardiac import CardiacFunction, cardiac_function
 from l2gnet.checkpoint import load_checkpoint
+from l2gnet.data.dicom import Series
 from l2gnet.data.inputs import LABELS_END
 from l2gnet.data.volume import PLANES, Volume, write_labels
 from l2gnet.doubt import Familiar, Strangeness, find_strange
@@ -145,3 +146,17 @@ def write_prediction(folder: str | Path, prediction: Prediction) -> Path:
         about["cardiac_function"] = prediction.function.as_dict()
     write_json(path.with_name(f"{prediction.name}{LABELS_END}.json"), about)
     return path
+
+
+def write_seg(folder: str | Path, prediction: Prediction, series: Series, model: str) -> None:
+    """Write `NAME_labels.dcm`, or for a cine a `NAME_labels_frameNN.dcm` for each frame: DICOM SEG of a series.
+
+    It names the patient as the series does. `model` is the name of what made the labels.
+
+    Raises:
+        VolumeError: a file cannot be written.
+    """
+    for frame, labels in enumerate(prediction.labels):
+        number = f"_frame{frame + 1:02d}" if len(prediction.labels) > 1 else ""
+        path = Path(folder) / f"{prediction.name}{LABELS_END}{number}.dcm"
+        series.write_seg(path, labels, prediction.classes, frame=frame, model=model)

@@ -7,6 +7,9 @@ from pathlib import Path
 import h5py
 import nibabel as nib
 import numpy as np
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from l2gnet.data.phantom import make_abdomen
 from l2gnet.data.synapse import BTCV, CLASSES
@@ -90,3 +93,42 @@ def write_nnunet(root: Path, cases=CASES):
         "file_ending": ".nii.gz",
     }
     (root / "dataset.json").write_text(json.dumps(description))
+
+
+def write_dicom(folder: Path, phases, affine, *, number=1, start=1, order=None, **changes):
+    """An MR series as scanners store it: one file a slice and phase, in any order, placed by position and orientation.
+
+    `phases` holds images (columns, rows, slices) of one volume each, `affine` leads from their indices to RAS.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    spacing_mm = np.linalg.norm(lps[:3, :3], axis=0)
+    across, down, _ = (lps[:3, :3] / spacing_mm).T
+    study = {name: generate_uid(entropy_srcs=[name, str(number)]) for name in ("series", "frame")}
+    places = [(k, t) for t in range(len(phases)) for k in range(phases[0].shape[2])]
+    for index in order if order is not None else range(len(places)):
+        k, t = places[index]
+        image = Dataset()
+        image.file_meta = FileMetaDataset()
+        image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = MRImageStorage
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        image.StudyInstanceUID = generate_uid(entropy_srcs=["study"])
+        image.SeriesInstanceUID, image.FrameOfReferenceUID = study["series"], study["frame"]
+        image.PatientName, image.PatientID, image.Modality = "Doe^Jane", "4711", "MR"
+        image.PatientBirthDate = image.PatientSex = image.StudyID = image.AccessionNumber = ""
+        image.StudyDate, image.StudyTime, image.ReferringPhysicianName = "20260101", "120000", ""
+        image.PositionReferenceIndicator = image.Manufacturer = ""
+        image.SeriesNumber, image.InstanceNumber, image.ImageType = number, index + 1, ["ORIGINAL", "PRIMARY"]
+        image.TriggerTime, image.SliceThickness = 50.0 * t, float(spacing_mm[2])
+        image.ImageOrientationPatient = [f"{value:.10f}"[:16] for value in (*across, *down)]
+        image.ImagePositionPatient = [f"{value:.10f}"[:16] for value in (lps @ (0, 0, k, 1))[:3]]
+        image.PixelSpacing = [float(spacing_mm[1]), float(spacing_mm[0])]
+        image.Columns, image.Rows = phases[0].shape[:2]
+        image.SamplesPerPixel, image.PhotometricInterpretation, image.PixelRepresentation = 1, "MONOCHROME2", 1
+        image.BitsAllocated, image.BitsStored, image.HighBit = 16, 16, 15
+        image.PixelData = phases[t][:, :, k].T.astype("<i2").tobytes()
+        for name, value in changes.items():
+            setattr(image, name, value)
+        image.save_as(folder / f"IM{start:04d}", enforce_file_format=True)
+        start += 1

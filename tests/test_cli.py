@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import folders
 import nibabel as nib
 import numpy as np
 import pytest
@@ -110,6 +111,19 @@ def test_predict_goes_on_after_a_scan_that_cannot_be_read(checkpoint, tmp_path):
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"good_labels.nii.gz", "good_labels.json"}
     again = command("predict", checkpoint, tmp_path / "good.nii.gz", tmp_path / "out", "-o", tmp_path / "out")
     refused(again, "out: a folder must hold scans")  # our own labels are none
+
+
+def test_predict_writes_dicom_seg_for_series_only(checkpoint, tmp_path):
+    image = np.random.default_rng(0).integers(0, 500, (40, 40, 3))
+    folders.write_dicom(tmp_path / "in" / "chest", [image], np.diag([-1, -1, 8, 1]))
+    words = ["predict", checkpoint, tmp_path / "in", "-o", tmp_path / "out", "--dicom-seg"]
+    result = command(*words)
+    assert result.returncode == 0, result.stderr
+    assert "arning" not in result.stderr
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert names == {"chest_labels.nii.gz", "chest_labels.json", "chest_labels.dcm"}
+    nib.Nifti1Image(image.astype(np.int16), np.eye(4)).to_filename(tmp_path / "in" / "other.nii")
+    refused(command(*words), r"other\.nii: --dicom-seg must be given DICOM series only, got NIfTI")
 
 
 def test_data_check_says_in_words_what_is_wrong(tmp_path):

@@ -2,6 +2,7 @@ import functools
 import itertools
 import json
 
+import folders
 import nibabel as nib
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ import torch
 from l2gnet.checkpoint import ModelCard, save_checkpoint
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
+from l2gnet.data.inputs import find_inputs
 from l2gnet.data.phantom import make_heart
 from l2gnet.data.volume import read_frames, read_labels
 from l2gnet.doubt import learn_familiar
 from l2gnet.errors import CheckpointError
 from l2gnet.models import build_model
-from l2gnet.prediction import Segmenter, structure_volumes_ml, write_prediction
+from l2gnet.prediction import Segmenter, structure_volumes_ml, write_prediction, write_seg
 from l2gnet.settings import TrainSettings
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
@@ -202,3 +204,26 @@ def test_a_scan_unlike_the_training_data_is_doubted(tmp_path):
     assert "DOUBTFUL" in str(prediction)
     write_prediction(tmp_path / "out", prediction)
     assert json.loads((tmp_path / "out/scan_labels.json").read_text())["doubts"] == prediction.doubts
+
+
+def test_a_dicom_series_gets_the_labels_of_the_same_scan_as_nifti(tmp_path, model):
+    array, affine = scan_and_affine()
+    folders.write_dicom(tmp_path / "series", [array, array // 2 + 40], affine, order=[3, 9, 0, 4, 1, 2, 8, 7, 5, 6])
+    nib.Nifti1Image(np.stack([array, array // 2 + 40], -1), affine).to_filename(tmp_path / "same.nii")
+    segmenter = Segmenter(model)
+    (scan,) = find_inputs([tmp_path / "series"])
+    of_series = segmenter.predict(scan.read(), scan.name)
+    of_nifti = segmenter.predict(read_frames(tmp_path / "same.nii"), "same")
+    for one, two in zip(of_series.labels, of_nifti.labels, strict=True):
+        assert np.array_equal(one.array, two.array)
+    assert "ejection fraction" in str(of_series)
+    write_prediction(tmp_path / "out", of_series)
+    write_seg(tmp_path / "out", of_series, scan.series, "l2gnet")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "series_labels.json",
+        "series_labels.nii.gz",
+        "series_labels_frame01.dcm",
+        "series_labels_frame02.dcm",
+    ]
+    header = nib.load(tmp_path / "out/series_labels.nii.gz").header
+    assert not any(word in header.binaryblock for word in (b"Doe", b"4711"))

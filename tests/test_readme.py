@@ -74,6 +74,7 @@ def test_every_command_shown_is_tested():
         "train --model",
         "info",
         "export",
+        "predict",
         "sweep",
         "run notebooks/05_compare_models.ipynb",
         "seeds",
@@ -162,13 +163,17 @@ def test_synapse_by_transunets_recipe(desk):
 
 
 @pytest.mark.slow
-def test_train_info_and_export(desk):
+def test_train_info_export_and_predict(desk):
     assert "--learning-rate FLOAT" in run(desk, command("l2gnet train --help"))
     out = run(desk, command("l2gnet train --model"), "--patients", 4, "--validation-patients", 1)
     model = desk / re.search(r"run folder: (\S+)", out).group(1) / "model.safetensors"
     (desk / "path/to/model.safetensors").symlink_to(model)
     assert run(desk, command("l2gnet info")).startswith("# unet, ")
     assert run(desk, command("l2gnet export")).startswith("path/to/model.onnx: ")
+    (desk / "path/to/scans").symlink_to(desk / "path/to/acdc/training/patient001")
+    out = run(desk, command("l2gnet predict"))
+    assert "patient001: left ventricle " in out
+    assert (desk / "path/to/labels/patient001_frame07_labels.nii.gz").exists()
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
-"""The scans that a user names: files, or folders of them."""
+"""The scans that a user names: NIfTI files, DICOM series, or folders of them."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from l2gnet.data.dicom import Series, find_series, is_dicom
 from l2gnet.data.volume import Volume, read_frames, volume_error
 
 LABELS_END = "_labels"  # of the names of our own results, which are not scans
@@ -11,11 +13,15 @@ LABELS_END = "_labels"  # of the names of our own results, which are not scans
 
 @dataclass(frozen=True)
 class Input:
-    """One scan to segment: the name its results get, and how to read its frames (several for a cine)."""
+    """One scan to segment: the name its results get, and how to read its frames (several for a cine).
+
+    `series` is None for NIfTI.
+    """
 
     name: str
     path: Path
     read: Callable[[], list[Volume]]
+    series: Series | None = None
 
 
 def find_inputs(paths: Sequence[str | Path]) -> list[Input]:
@@ -37,15 +43,28 @@ def find_inputs(paths: Sequence[str | Path]) -> list[Input]:
 
 
 def _scans_at(path: Path) -> list[Input]:
+    if path.is_file() and is_dicom(path):
+        raise volume_error(path, "a DICOM series is named by its folder", "one file", f"name {path.parent}")
     if not path.is_dir():
         return [_nifti(path)]
-    files = (file for pattern in ("*.nii", "*.nii.gz") for file in path.rglob(pattern))
-    scans = [scan for scan in map(_nifti, sorted(files)) if not scan.name.endswith(("_gt", "_seg", LABELS_END))]
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    nifti = [_nifti(file) for file in files if file.name.lower().endswith((".nii", ".nii.gz"))]
+    scans = [scan for scan in nifti if not scan.name.endswith(("_gt", "_seg", LABELS_END))]
+    dicom = [file for file in files if is_dicom(file)]
+    scans += _series(find_series(dicom)) if dicom else []
     if not scans:
-        raise volume_error(path, "a folder must hold scans (.nii or .nii.gz)", "none", "name the one they lie in")
+        rule = "a folder must hold scans (.nii, .nii.gz or DICOM)"
+        raise volume_error(path, rule, "none", "name the one they lie in")
     return scans
 
 
 def _nifti(path: Path) -> Input:
     name = path.name.removesuffix(".gz").removesuffix(".nii")
     return Input(name, path, lambda: read_frames(path))
+
+
+def _series(found: Sequence[Series]) -> list[Input]:
+    """A series has the name of its folder, with its number where the folder holds several."""
+    beside = Counter(one.folder for one in found)
+    names = [one.folder.resolve().name + f"_series{one.number}" * (beside[one.folder] > 1) for one in found]
+    return [Input(name, one.folder, one.read_frames, one) for name, one in zip(names, found, strict=True)]

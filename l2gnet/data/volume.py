@@ -121,15 +121,14 @@ def write_labels(path: str | Path, labels: Volume, *later: Volume) -> None:
         array_stored = array
     else:
         header = labels.stored.copy()
-        stored, display = _orientations(_world_affine(path, header))
-        array_stored = apply_orientation(array, ornt_transform(display, stored))
+        array_stored = in_stored_order(array, header)
     header.set_data_dtype(np.uint8)
     image_class = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     try:
         with atomic_path(path) as temporary:
             image_class(array_stored, None, header).to_filename(temporary)
     except OSError as error:
-        raise volume_error(path, "the result must be writable", error, "free space or name another folder") from error
+        raise unwritable(path, error) from error
 
 
 def require_same_grid(image: Volume, labels: Volume, image_path: str | Path, labels_path: str | Path) -> None:
@@ -155,11 +154,22 @@ def volume_error(path: str | Path, rule: str, value: object, remedy: str) -> Vol
     return VolumeError(f"{path}: {rule}; found {found}; {remedy}.")
 
 
+def unwritable(path: str | Path, error: OSError) -> VolumeError:
+    """The error of a result that cannot be written."""
+    return volume_error(path, "the result must be writable", error, "free space or name another folder")
+
+
 def displayed(array: Num[np.ndarray, "_ _ _"], affine: Float[np.ndarray, "4 4"], geometry: nib.Nifti1Header) -> Volume:
     """The volume of an array in any order of its axes; `geometry` is the header that places it at `affine`."""
     transform = ornt_transform(*_orientations(affine))
     display = np.ascontiguousarray(apply_orientation(array, transform))
     return Volume(display, affine @ inv_ornt_aff(transform, array.shape), geometry)
+
+
+def in_stored_order(array: Num[np.ndarray, "D H W *T"], geometry: nib.Nifti1Header) -> Num[np.ndarray, "I J K *T"]:
+    """The array of a displayed volume in the order of the file that it was read from; undoes `displayed`."""
+    stored, display = _orientations(_world_affine(Path(), geometry))
+    return apply_orientation(array, ornt_transform(display, stored))
 
 
 def _read_scan(path: Path, channel: int | None = None, frames: bool = False) -> list[Volume]:

@@ -1,0 +1,223 @@
+"""DICOM series in, DICOM SEG out, by highdicom (extra `dicom`); the world stays that of NIfTI, RAS in mm."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from l2gnet.data.volume import MAX_BYTES, Volume, displayed, in_stored_order, unwritable, volume_error
+from l2gnet.errors import VolumeError
+from l2gnet.files import atomic_path
+from l2gnet.shapes import UInt8
+
+Dataset = Any  # of pydicom, which is imported by those who need it
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_HEADERS = ["SeriesInstanceUID", "SeriesNumber", "ImageOrientationPatient", "Rows"]
+_ALIKE = ("ImageType", "EchoTime", "DiffusionBValue")  # images that differ in these show different things
+_SCT = {  # SNOMED CT, as DICOM's own tables name it
+    "right ventricle": ("53085002", "Right ventricle"),
+    "left ventricle": ("87878005", "Left ventricle"),
+    "myocardium": ("74281007", "Myocardium"),
+    "aorta": ("15825003", "Aorta"),
+    "gallbladder": ("28231008", "Gallbladder"),
+    "left kidney": ("18639004", "Left kidney"),
+    "right kidney": ("9846003", "Right kidney"),
+    "liver": ("10200004", "Liver"),
+    "pancreas": ("15776009", "Pancreas"),
+    "spleen": ("78961009", "Spleen"),
+    "stomach": ("69695003", "Stomach"),
+}
+_STRUCTURE = ("91723000", "Anatomical Structure")
+
+
+@dataclass(frozen=True)
+class Series:
+    """The files of one series in one folder, in any order."""
+
+    folder: Path
+    number: int
+    files: tuple[Path, ...]
+
+    def phases(self) -> list[list[Dataset]]:
+        """The images of each phase, in time; one phase unless the series is a cine. Raises as `read_frames` does."""
+        with _told(self.folder):
+            images = list(map(_read, self.files))
+            self._require_alike(images)
+            images.sort(key=lambda image: (_along(image), _time(image)))
+            stacks = [list(images) for _, images in groupby(images, key=lambda image: round(_along(image), 2))]
+            counts = sorted({len(stack) for stack in stacks})
+            if len(counts) > 1:
+                rule = f"series {self.number} must have as many images at one position as at any other"
+                raise volume_error(self.folder, rule, counts, "copy the missing files, and each file once")
+            gaps_mm = np.diff([_along(stack[0]) for stack in stacks])
+            if len(gaps_mm) and gaps_mm.max() > 1.05 * gaps_mm.min():
+                rule = f"the slices of series {self.number} must lie at equal distances"
+                value = f"gaps of {gaps_mm.min():.4g} to {gaps_mm.max():.4g} mm"
+                raise volume_error(self.folder, rule, value, "copy the missing slices, or split the series")
+            return [list(phase) for phase in zip(*stacks, strict=True)]
+
+    def read_frames(self) -> list[Volume]:
+        """The frames of the series as `volume.read_frames` gives them: a cine has several.
+
+        Raises:
+            VolumeError: a file is damaged, a slice is missing, or the images do not make a volume.
+        """
+        phases = self.phases()
+        with _told(self.folder):
+            return list(map(_volume, phases))
+
+    def write_seg(self, path: str | Path, labels: Volume, classes: Sequence[str], *, frame: int, model: str) -> None:
+        """Write the labels of a frame as DICOM SEG, on the planes of its images; patient and study are theirs.
+
+        Raises:
+            VolumeError: the labels are not on the grid of a series, or the file cannot be written.
+        """
+        from highdicom import UID
+        from highdicom.seg import Segmentation
+
+        if labels.stored is None:
+            raise volume_error(path, "labels must be those of a series", "others", "predict this series")
+        images = self.phases()[frame]
+        array: UInt8[np.ndarray, "D H W"] = np.ascontiguousarray(in_stored_order(labels.array, labels.stored).T)
+        segmentation = Segmentation(
+            source_images=images,
+            pixel_array=_stack(images).with_array(array),
+            segmentation_type="BINARY",
+            segment_descriptions=[_described(label, classes[label], model) for label in range(1, len(classes))],
+            series_instance_uid=UID(),
+            series_number=1000 + self.number,
+            sop_instance_uid=UID(),
+            instance_number=frame + 1,
+            manufacturer="L2GNet workbench",
+            manufacturer_model_name=model,
+            software_versions=version("l2gnet"),
+            device_serial_number="0",
+            content_label="SEGMENTATION",
+            omit_empty_frames=bool(array.any()),  # no SEG can have no frame at all
+        )
+        try:
+            with atomic_path(path) as temporary:
+                segmentation.save_as(temporary)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def _require_alike(self, images: Sequence[Dataset]) -> None:
+        for name in _ALIKE:
+            values = sorted({str(image.get(name)) for image in images})
+            if len(values) > 1:
+                rule = f"the images of series {self.number} must have one {name}"
+                raise volume_error(self.folder, rule, "; ".join(values), "split the series")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def find_series(files: Iterable[Path]) -> list[Series]:
+    """The series among DICOM files, by folder and number; what holds no images (reports, our own SEG) is left out.
+
+    Raises:
+        VolumeError: pydicom is missing, or a file is damaged.
+    """
+    try:
+        from pydicom import dcmread
+    except ImportError as error:
+        rule = "DICOM needs the extra `dicom`"
+        raise volume_error(next(iter(files)), rule, "no pydicom", "pip install 'l2gnet[dicom]'") from error
+    found: dict[tuple[Path, str], list[tuple[Path, int]]] = defaultdict(list)
+    for path in files:
+        with _told(path):
+            header = dcmread(path, stop_before_pixels=True, specific_tags=_HEADERS)
+            if "ImageOrientationPatient" in header and "Rows" in header:
+                key = path.parent, str(header.SeriesInstanceUID)
+                found[key].append((path, int(header.get("SeriesNumber") or 0)))
+    series = [
+        Series(folder, members[0][1], tuple(path for path, _ in members)) for (folder, _), members in found.items()
+    ]
+    return sorted(series, key=lambda one: (one.folder, one.number))
+
+
+def _read(path: Path) -> Dataset:
+    from pydicom import dcmread
+
+    return dcmread(path)
+
+
+def _along(image: Dataset) -> float:
+    """Where an image lies along its own normal, in mm."""
+    across, down = np.reshape(image.ImageOrientationPatient, (2, 3)).astype(float)
+    return float(np.cross(across, down) @ np.array(image.ImagePositionPatient, dtype=float))
+
+
+def _time(image: Dataset) -> tuple[float, ...]:
+    return tuple(
+        float(image.get(name) or 0) for name in ("TemporalPositionIdentifier", "TriggerTime", "InstanceNumber")
+    )
+
+
+def _stack(images: Sequence[Dataset]) -> Any:
+    """The images of one phase as highdicom's volume (D, rows, columns) in LPS; HU for CT."""
+    from highdicom import get_volume_from_series
+
+    size = len(images) * int(images[0].Rows) * int(images[0].Columns) * 4
+    if size > MAX_BYTES:
+        raise ValueError(f"{size} bytes, and at most {MAX_BYTES} can be read")
+    if len(images) == 1 and not images[0].get("SpacingBetweenSlices"):
+        images[0].SpacingBetweenSlices = images[0].SliceThickness
+    return get_volume_from_series(
+        images, dtype=np.float32, apply_real_world_transform=False, rtol=0.05, orientation_tol=1e-4
+    )
+
+
+def _volume(images: Sequence[Dataset]) -> Volume:
+    stack = _stack(images)
+    affine = LPS_TO_RAS @ stack.affine[:, [2, 1, 0, 3]]  # columns, rows, slices: the order of NIfTI
+    geometry = nib.Nifti1Header()
+    geometry.set_sform(affine, code="scanner")
+    geometry["pixdim"][1:4] = nib.affines.voxel_sizes(affine)
+    geometry.set_xyzt_units("mm")
+    return displayed(stack.array.T, geometry.get_sform(), geometry)
+
+
+def _described(label: int, name: str, model: str) -> Any:
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.seg import SegmentDescription
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    value, meaning = _SCT.get(name, _STRUCTURE)
+    return SegmentDescription(
+        segment_number=label,
+        segment_label=name[:64],
+        segmented_property_category=Code(_STRUCTURE[0], "SCT", _STRUCTURE[1]),
+        segmented_property_type=Code(value, "SCT", meaning),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=AlgorithmIdentificationSequence(
+            name=f"L2GNet workbench, {model}", version=version("l2gnet"), family=codes.DCM.ArtificialIntelligence
+        ),
+    )
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """A stranger's file can be wrong in as many ways as pydicom and its decoders know: each becomes a VolumeError."""
+    try:
+        yield
+    except VolumeError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        rule = "DICOM images must be readable and make a volume"
+        raise volume_error(path, rule, reason, "export it again") from error

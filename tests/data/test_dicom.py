@@ -1,0 +1,167 @@
+import folders
+import nibabel as nib
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from l2gnet.data.dicom import find_series, is_dicom
+from l2gnet.data.inputs import find_inputs
+from l2gnet.data.phantom import make_heart
+from l2gnet.data.volume import read_frames, write_labels
+from l2gnet.errors import VolumeError
+
+SPACING_MM = (1.4, 1.6, 8.0)
+OBLIQUE = nib.eulerangles.euler2mat(x=0.6, y=-0.4, z=0.25)
+CLASSES = ("background", "right ventricle", "lesion", "left ventricle")
+
+
+def placed(signs=(-1, -1, 1), axes=(0, 1, 2)):
+    affine = np.eye(4)
+    affine[:3, :3] = OBLIQUE @ np.diag(signs)[:, axes] @ np.diag(SPACING_MM)
+    affine[:3, 3] = 10, -20, 30
+    return affine
+
+
+def heart(phase="ED"):
+    return make_heart(1, shape=(5, 30, 36), spacing_mm=(16.0, 6.0, 6.0), phase=phase).image.T.astype(np.int16)
+
+
+def shuffled(count, seed=0):
+    return np.random.default_rng(seed).permutation(count).tolist()
+
+
+def one_input(folder):
+    (found,) = find_inputs([folder])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("signs", "axes"),
+    [((-1, -1, 1), (0, 1, 2)), ((-1, -1, -1), (0, 1, 2)), ((1, -1, -1), (1, 2, 0)), ((1, 1, 1), (0, 2, 1))],
+    ids=["axial, upwards", "axial, downwards", "sagittal", "coronal"],
+)
+def test_an_oblique_series_in_any_file_order_is_the_volume_that_nifti_has(tmp_path, signs, axes):
+    affine = placed(signs, axes)
+    folders.write_dicom(tmp_path / "series", [heart()], affine, order=shuffled(5))
+    nib.Nifti1Image(heart(), affine).to_filename(tmp_path / "same.nii")
+    (expected,), (read,) = read_frames(tmp_path / "same.nii"), one_input(tmp_path / "series").read()
+    assert np.array_equal(read.array, expected.array)
+    np.testing.assert_allclose(read.affine, expected.affine, atol=2e-4)
+    assert read.axes == expected.axes
+
+
+def test_stored_values_are_rescaled_to_hounsfield_units(tmp_path):
+    folders.write_dicom(tmp_path / "ct", [heart()], placed(), RescaleSlope="2", RescaleIntercept="-1024")
+    (read,) = one_input(tmp_path / "ct").read()
+    assert (read.array.min(), read.array.max()) == (2 * heart().min() - 1024, 2 * heart().max() - 1024)
+
+
+def test_a_cine_has_its_phases_in_time(tmp_path):
+    phases = [heart(), heart("ES"), heart() // 2]
+    folders.write_dicom(tmp_path / "cine", phases, placed(), order=shuffled(15))
+    frames = one_input(tmp_path / "cine").read()
+    nib.Nifti1Image(np.stack(phases, -1), placed()).to_filename(tmp_path / "same.nii")
+    for frame, expected in zip(frames, read_frames(tmp_path / "same.nii"), strict=True):
+        assert np.array_equal(frame.array, expected.array)
+
+
+def test_two_series_in_a_folder_are_two_scans_beside_others(tmp_path):
+    folders.write_dicom(tmp_path / "study", [heart()], placed(), number=3)
+    folders.write_dicom(tmp_path / "study", [heart("ES")], placed(), number=7, start=20)
+    folders.write_dicom(tmp_path / "alone", [heart()], placed())
+    (tmp_path / "study" / "README").write_text("no scan")
+    nib.Nifti1Image(heart(), placed()).to_filename(tmp_path / "nifti.nii")
+    found = find_inputs([tmp_path])
+    assert [scan.name for scan in found] == ["nifti", "alone", "study_series3", "study_series7"]
+    assert not np.array_equal(found[2].read()[0].array, found[3].read()[0].array)
+    with pytest.raises(VolumeError, match=r"a DICOM series is named by its folder.*name .*study"):
+        find_inputs([tmp_path / "study" / "IM0001"])
+
+
+def test_a_single_slice_is_as_thick_as_it_says(tmp_path):
+    folders.write_dicom(tmp_path / "one", [heart()[:, :, :1]], placed())
+    (read,) = one_input(tmp_path / "one").read()
+    assert read.spacing_mm == pytest.approx((8.0, 1.6, 1.4))
+
+
+def refused(folder, message):
+    with pytest.raises(VolumeError, match=message):
+        one_input(folder).read()
+
+
+def test_what_is_missing_or_does_not_belong_together_is_said(tmp_path):
+    folders.write_dicom(tmp_path / "gap", [heart()], placed(), order=[0, 1, 3, 4])
+    refused(tmp_path / "gap", r"gap: the slices of series 1 must lie at equal distances; found gaps of 8 to 16 mm")
+    folders.write_dicom(tmp_path / "cine", [heart(), heart("ES")], placed(), order=range(9))
+    refused(tmp_path / "cine", r"as many images at one position as at any other; found \[1, 2\]")
+    folders.write_dicom(tmp_path / "echoes", [heart()], placed(), EchoTime=1.5)
+    folders.write_dicom(tmp_path / "echoes", [heart()], placed(), EchoTime=4.5, start=20)
+    refused(tmp_path / "echoes", r"the images of series 1 must have one EchoTime; found 1\.5; 4\.5")
+    folders.write_dicom(tmp_path / "turned", [heart()], placed(), order=range(4))
+    folders.write_dicom(tmp_path / "turned", [heart()], placed((1, 1, 1), (0, 2, 1)), order=[4], start=20)
+    refused(tmp_path / "turned", r"turned: .* must")
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    folders.write_dicom(tmp_path / "cut", [heart()], placed())
+    whole = (tmp_path / "cut" / "IM0002").read_bytes()
+    (tmp_path / "cut" / "IM0002").write_bytes(whole[:-100])
+    refused(tmp_path / "cut", "cut: DICOM images must be readable and make a volume")
+    (tmp_path / "cut" / "IM0002").write_bytes(whole[:140])
+    refused(tmp_path / "cut", "cut.*: ")
+
+
+def labels_of(scan):
+    """Labels 1 and 3 in two corners that no symmetry of the volume exchanges; 2 is nowhere."""
+    array = np.zeros(scan.shape, np.uint8)
+    array[0, :6, :9] = 1
+    array[2:4, 10:13, 20:24] = 3
+    return scan.like(array)
+
+
+def voxels_in_the_world(seg):
+    """All labelled voxels of a DICOM SEG in RAS, by hand from what each of its frames says of itself."""
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    across, down = np.reshape(shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3)).astype(float)
+    row_mm, column_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    found = {}
+    for mask, about in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        corner = np.array(about.PlanePositionSequence[0].ImagePositionPatient, float)
+        rows, columns = np.nonzero(mask)
+        lps = corner + np.outer(columns * column_mm, across) + np.outer(rows * row_mm, down)
+        label = about.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        found.setdefault(label, []).append(lps * (-1, -1, 1))
+    return {label: np.concatenate(parts) for label, parts in found.items()}
+
+
+def in_order(points):
+    return points[np.lexsort(points.round(2).T)]
+
+
+def test_a_seg_lies_in_the_world_where_the_nifti_labels_lie(tmp_path):
+    folders.write_dicom(tmp_path / "cine", [heart(), heart("ES")], placed(), order=shuffled(10))
+    scan = one_input(tmp_path / "cine")
+    labels = labels_of(scan.read()[1])
+    write_labels(tmp_path / "labels.nii.gz", labels)
+    scan.series.write_seg(tmp_path / "labels.dcm", labels, CLASSES, frame=1, model="l2gnet")
+    seg, nifti = dcmread(tmp_path / "labels.dcm"), nib.load(tmp_path / "labels.nii.gz")
+    voxels = voxels_in_the_world(seg)
+    assert voxels.keys() == {1, 3}
+    for label, points in voxels.items():
+        expected = nib.affines.apply_affine(nifti.affine, np.argwhere(np.asarray(nifti.dataobj) == label))
+        np.testing.assert_allclose(in_order(points), in_order(expected), atol=2e-3)
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == list(CLASSES[1:])
+    assert seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Right ventricle"
+    assert seg.SegmentSequence[1].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Anatomical Structure"
+    assert (seg.PatientID, seg.StudyInstanceUID) == ("4711", scan.series.phases()[1][0].StudyInstanceUID)
+    sources = {item.ReferencedSOPInstanceUID for item in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
+    assert sources == {image.SOPInstanceUID for image in scan.series.phases()[1]}
+
+
+def test_our_own_seg_is_no_scan(tmp_path):
+    folders.write_dicom(tmp_path / "series", [heart()], placed())
+    scan = one_input(tmp_path / "series")
+    path = tmp_path / "series" / "labels.dcm"
+    scan.series.write_seg(path, labels_of(scan.read()[0]), CLASSES, frame=0, model="l2gnet")
+    assert is_dicom(path)
+    assert len(find_series(sorted(path.parent.iterdir()))[0].files) == 5
