@@ -116,6 +116,7 @@ def predict(
     scans: Annotated[list[Path], tyro.conf.Positional],
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     ensemble: tuple[Path, ...] = (),
+    augment: bool = False,
     batch_size: int = 16,
     dicom_seg: bool = False,
 ) -> None:
@@ -126,6 +127,7 @@ def predict(
         scans: NIfTI files, or folders of those or of DICOM series; of any orientation, spacing and size.
         out: Folder that gets the labels of each scan, on its own grid, and what is said of them.
         ensemble: More checkpoints of the same task; all vote with their mean probability.
+        augment: Test-time augmentation: slices turned, and mirrored if the model was trained so; slower.
         batch_size: Slices that pass the network at once.
         dicom_seg: Also write the labels of a DICOM series as DICOM SEG, which names the patient as the series does.
     """
@@ -139,7 +141,7 @@ def predict(
     if other:
         raise ConfigError(f"{other}: --dicom-seg must be given DICOM series only, got NIfTI; leave one of them out")
     volumes_ml = {}
-    segmenter = Segmenter(model, *ensemble, batch_size=batch_size)
+    segmenter = Segmenter(model, *ensemble, batch_size=batch_size, augment=augment)
     failed = 0
     for scan in found:
         try:

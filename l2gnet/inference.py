@@ -11,6 +11,7 @@ from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.shapes import Float, Int64, UInt8
+from l2gnet.views import View
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +39,23 @@ def segment(
     grid: Grid,
     *,
     batch_size: int = 16,
+    views: Sequence[Sequence[View]] = (),
     on_slices: Callable[[int], object] = lambda done: None,
 ) -> Segmented:
-    """Segment a scan by the mean probability of all models; `on_slices` hears of every batch of slices done."""
+    """Segment a scan by the mean probability of all models; `on_slices` hears of every batch of slices done.
+
+    `views` are those of each model that have a say beside the slice itself.
+    """
     labels, confidence = [], []
     codes: list[list[Tensor]] = [[] for _ in models]
     distances: list[list[Tensor]] = [[] for _ in models]
     for images in _batches(models, scan, grid, batch_size):
         traces = [model.trace(images) for model in models]
-        probabilities = torch.stack([trace.logits.float().softmax(1) for trace in traces]).mean(0)
+        said = [
+            _average(model, images, trace.logits, seen)
+            for model, trace, seen in zip(models, traces, views or [()] * len(models), strict=True)
+        ]
+        probabilities = torch.stack(said).mean(0)
         labels.append(grid.labels_from(probabilities, scan))
         confidence.append(slice_confidence(probabilities).cpu().numpy())
         for index, trace in enumerate(traces):
@@ -105,6 +114,16 @@ def codes_of_slices(
 def network_input(slices: UInt8[np.ndarray, "B H W"] | UInt8[torch.Tensor, "B H W"]) -> Float[torch.Tensor, "B 1 H W"]:
     """Slices of a `Grid` (0..255) as the image batch that a model takes (0..1)."""
     return torch.as_tensor(slices)[:, None].float() / 255
+
+
+def _average(
+    model: SegmentationModel, images: Float[Tensor, "B 1 H W"], logits: Float[Tensor, "B L H W"], views: Sequence[View]
+) -> Float[Tensor, "B L H W"]:
+    """The mean probability of a slice and its views, each where it reaches."""
+    total = logits.float().softmax(1)
+    for view in views:
+        total = total + view.back(model(view.see(images)).float().softmax(1))
+    return total / total.sum(1, keepdim=True)
 
 
 def _batches(

@@ -19,6 +19,7 @@ from l2gnet.errors import CheckpointError
 from l2gnet.files import write_json
 from l2gnet.inference import Segmented, segment
 from l2gnet.shapes import Float
+from l2gnet.views import trained_views
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,18 +69,21 @@ class Segmenter:
     Args:
         checkpoints: model files; several are an ensemble, as of one model trained with several seeds.
         batch_size: slices that pass the network at once.
+        augment: test-time augmentation, by the views that each model was trained with; three to five times as slow.
 
     Raises:
-        CheckpointError: a file cannot be used, or the models do not segment the same structures on the same grid.
+        CheckpointError: a file cannot be used, the models do not segment the same structures on the same grid, or
+            a card does not say how its model was trained and `augment` needs to know.
     """
 
-    def __init__(self, *checkpoints: str | Path, batch_size: int = 16):
+    def __init__(self, *checkpoints: str | Path, batch_size: int = 16, augment: bool = False):
         loaded = [load_checkpoint(path) for path in checkpoints]
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.models = [model.to(device) for model, _ in loaded]
         self.card = loaded[0][1]
         self.familiar = [Familiar.of(card) for _, card in loaded]
         self.batch_size = batch_size
+        self.views = [trained_views(card) for _, card in loaded] if augment else []
         for path, (_, card) in zip(checkpoints, loaded, strict=True):
             ours, others = ((c.classes, c.grid, c.plane) for c in (self.card, card))
             if ours != others:
@@ -105,7 +109,8 @@ class Segmenter:
 
     def _segment(self, scan: Volume, bar: tqdm) -> tuple[Segmented, Strangeness]:
         turned = self._in_plane(scan)
-        seen = segment(self.models, turned, self.card.grid, batch_size=self.batch_size, on_slices=bar.update)
+        how = {"batch_size": self.batch_size, "views": self.views, "on_slices": bar.update}
+        seen = segment(self.models, turned, self.card.grid, **how)
         return seen, find_strange(turned, seen, self.familiar)
 
     def _in_plane(self, scan: Volume) -> Volume:

@@ -4,9 +4,10 @@ import torch
 
 from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
-from l2gnet.inference import network_input, predict_volume, trace_codes
+from l2gnet.inference import network_input, predict_volume, segment, trace_codes
 from l2gnet.models import build_model
 from l2gnet.models.backbone import Latent, Trace
+from l2gnet.views import View
 
 GRID = Grid(2.0, 32)
 
@@ -64,3 +65,21 @@ def test_the_input_runs_from_0_to_1():
     images = network_input(np.array([[[0, 51], [102, 255]]], dtype=np.uint8))
     assert images.shape == (1, 1, 2, 2)
     torch.testing.assert_close(images.flatten(), torch.tensor([0.0, 0.2, 0.4, 1.0]))
+
+
+def test_views_have_their_say_where_they_reach():
+    """A model that looks at single pixels sees the same in every mirror, and nearly so when turned."""
+    volume, model = scan(), brightness_model()
+    model.forward = lambda images: model.trace(images).logits
+    plain = segment([model], volume, GRID)
+    mirrored = segment([model], volume, GRID, views=[[View(mirrored=(2,)), View(mirrored=(3,))]])
+    assert np.array_equal(mirrored.labels.array, plain.labels.array)
+    np.testing.assert_allclose(mirrored.confidence, plain.confidence, atol=1e-5)
+    volume.array[:] = 0
+    volume.array[:, 20:32, 24:48] = 500
+    turned = segment([model], volume, GRID, views=[[View(degrees=10.0), View(degrees=-10.0)]]).labels.array == 1
+    truth = volume.array > 0
+    assert 2 * (turned & truth).sum() / (turned.sum() + truth.sum()) > 0.9
+    unlike = segment([model], volume, GRID, views=[[View(mirrored=(2,))]])
+    model.forward = lambda images: -model.trace(images).logits  # a view that contradicts is heard
+    assert segment([model], volume, GRID, views=[[View(mirrored=(2,))]]).confidence.max() < unlike.confidence.min()

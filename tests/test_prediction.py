@@ -143,6 +143,20 @@ def test_an_ensemble_is_the_mean_of_its_models(tmp_path, model):
     assert np.array_equal(twice.labels[0].array, one.labels[0].array)
 
 
+def test_test_time_augmentation_uses_the_views_that_the_model_was_trained_with(tmp_path, model):
+    with pytest.raises(CheckpointError, match="needs a card that says how the model was trained"):
+        Segmenter(model, augment=True)
+    frames = read_frames(save_scan(tmp_path / "scan.nii", *scan_and_affine()))
+    plain = Segmenter(model).predict(frames, "scan")
+    trained = {"settings": {"recipe": "onecycle", "flips": True}}
+    card = ModelCard("l2gnet", SMALL, CLASSES, Grid(3.0, 48), trained)
+    save_checkpoint(tmp_path / "mirrors.safetensors", scattered_model(0), card)
+    segmenter = Segmenter(tmp_path / "mirrors.safetensors", augment=True)
+    assert len(segmenter.views[0]) == 4
+    augmented = segmenter.predict(frames, "scan")
+    assert not np.array_equal(augmented.labels[0].array, plain.labels[0].array)
+
+
 def test_models_of_different_tasks_are_no_ensemble(tmp_path, model):
     other = save_model(tmp_path / "other.safetensors", classes=("background", "liver", "spleen", "stomach"))
     with pytest.raises(CheckpointError, match=r"other.safetensors: the models of an ensemble must share classes"):
