@@ -77,7 +77,7 @@ def slice_confidence(probabilities: Float[Tensor, "B L h w"]) -> Float[Tensor, "
     Soft Dice confidence, 2 sum(p y) / (sum(p) + sum(y)) with y the pixels labelled (Borges et al. 2024,
     arXiv 2402.10665). Where nothing was found it is the probability of background at the least certain pixel.
     """
-    found = torch.zeros_like(probabilities).scatter_(1, probabilities.argmax(1, keepdim=True), 1.0)[:, 1:]
+    found = torch.zeros_like(probabilities).scatter_(1, probabilities.max(1, keepdim=True).indices, 1.0)[:, 1:]
     share = probabilities[:, 1:]
     dice = 2 * (share * found).sum((2, 3)) / (share.sum((2, 3)) + found.sum((2, 3))).clamp_min(1e-6)
     present = found.any(3).any(2)
