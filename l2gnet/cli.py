@@ -133,8 +133,7 @@ def predict(
     """
     from l2gnet.cardiac import function_by_patient
     from l2gnet.data.inputs import find_inputs
-    from l2gnet.files import write_json
-    from l2gnet.prediction import Segmenter, write_prediction, write_seg
+    from l2gnet.prediction import Segmenter, write_function, write_prediction, write_seg
 
     found = find_inputs(scans)
     other = next((scan.path for scan in found if dicom_seg and scan.series is None), None)
@@ -155,7 +154,7 @@ def predict(
             failed += 1
             print(f"l2gnet: error: {error}", file=sys.stderr)
     for patient, function in function_by_patient(volumes_ml).items():
-        write_json(out / f"{patient}_function.json", function.as_dict())
+        write_function(out, patient, function)
         print(f"{patient}: {function}")
     print(f"results: {out}")
     if failed:

@@ -133,7 +133,11 @@ def find_strange(scan: Volume, seen: Segmented, known: Sequence[Familiar | None]
         for codes, distances, familiar in zip(seen.codes, seen.distances, known, strict=True)
         if familiar is not None and codes is not None and distances is not None
     ]
-    reasons = [] if known[0] is None else _unlike(scan, float(seen.confidence.mean()), known[0])
+    reasons = _odd(scan)
+    if known[0] is None:
+        reasons.append("the model's card does not say what is normal")
+    else:
+        reasons += _unlike(scan, float(seen.confidence.mean()), known[0])
     if not measures:
         return Strangeness(None, None, None, tuple(reasons))
     distance, surprise, unused, farthest, most = np.mean(measures, axis=0).tolist()
@@ -159,13 +163,24 @@ def grey_range(scan: Volume) -> Range:
     return float(low), float(high)
 
 
+def _odd(scan: Volume) -> list[str]:
+    """What is strange about a scan for any model."""
+    reasons = []
+    if len(scan.array) == 1:
+        reasons.append("it is one slice: its volumes are those of the slice alone")
+    if scan.array.min() == scan.array.max():
+        reasons.append("it is blank: all of its voxels have one grey value")
+    return reasons
+
+
 def _unlike(scan: Volume, confidence: float, familiar: Familiar) -> list[str]:
     """What is strange about a scan without looking at its codes."""
     reasons = []
     if confidence < familiar.confidence:
         reasons.append(f"the model is sure by {confidence:.2f} only, {familiar.confidence:.2f} at least held out")
-    if len(scan.array) == 1:
-        reasons.append("it is one slice: its volumes are those of the slice alone")
+    if scan.axes not in familiar.axes:
+        known = " or ".join(familiar.axes)
+        reasons.append(f"its D, H and W run to {scan.axes}, to {known} held out: was it cut in another plane?")
     if scan.has_mm:
         for name, mm, (low, high) in zip(("D", "H", "W"), scan.spacing_mm, familiar.spacing_mm, strict=True):
             if not low / _SPACING_FACTOR <= mm <= high * _SPACING_FACTOR:

@@ -13,9 +13,9 @@ from l2gnet.cardiac import CardiacFunction, cardiac_function
 from l2gnet.checkpoint import load_checkpoint
 from l2gnet.data.dicom import Series
 from l2gnet.data.inputs import LABELS_END
-from l2gnet.data.volume import PLANES, Volume, write_labels
+from l2gnet.data.volume import PLANES, Volume, unwritable, write_labels
 from l2gnet.doubt import Familiar, Strangeness, find_strange
-from l2gnet.errors import CheckpointError
+from l2gnet.errors import CheckpointError, VolumeError
 from l2gnet.files import write_json
 from l2gnet.inference import Segmented, segment
 from l2gnet.shapes import Float
@@ -52,6 +52,8 @@ class Prediction:
         reasons = list(max(strange, key=lambda frame: len(frame.reasons)).reasons) if strange else []
         if strange and len(self.labels) > 1:
             reasons.append(f"this holds for {len(strange)} of {len(self.labels)} frames")
+        if len(self.labels) > 1 and not self.function:
+            reasons.append(f"its {len(self.labels)} frames were taken for moments in time: are they channels?")
         return reasons if any(frame.array.any() for frame in self.labels) else [*reasons, "no structure was found"]
 
     def __str__(self) -> str:
@@ -93,7 +95,14 @@ class Segmenter:
                 )
 
     def predict(self, frames: Sequence[Volume], name: str) -> Prediction:
-        """Segment every frame of a scan in the plane that the model was trained on."""
+        """Segment every frame of a scan in the plane that the model was trained on.
+
+        Raises:
+            VolumeError: the frames differ in shape, or their voxel size is unknown and the model needs it.
+        """
+        shapes = sorted({frame.shape for frame in frames})
+        if len(shapes) != 1:
+            raise VolumeError(f"{name}: the frames of a scan must have one shape; found {shapes}; predict them singly.")
         slices = sum(len(self._in_plane(frame).array) for frame in frames)
         with tqdm(total=slices, desc=name, unit="slice", leave=False) as bar:
             done = [self._segment(frame, bar) for frame in frames]
@@ -132,7 +141,6 @@ def write_prediction(folder: str | Path, prediction: Prediction) -> Path:
         VolumeError: the files cannot be written.
     """
     path = Path(folder) / f"{prediction.name}{LABELS_END}.nii.gz"
-    write_labels(path, *prediction.labels)
     frames = zip(prediction.volumes_ml, prediction.confidence.tolist(), prediction.strange, strict=True)
     about: dict[str, Any] = {
         "labels": {name: label for label, name in enumerate(prediction.classes)},
@@ -150,8 +158,14 @@ def write_prediction(folder: str | Path, prediction: Prediction) -> Path:
     }
     if prediction.function:
         about["cardiac_function"] = prediction.function.as_dict()
-    write_json(path.with_name(f"{prediction.name}{LABELS_END}.json"), about)
+    _write_json(path.with_name(f"{prediction.name}{LABELS_END}.json"), about)  # first: no labels without their doubts
+    write_labels(path, *prediction.labels)
     return path
+
+
+def write_function(folder: str | Path, patient: str, function: CardiacFunction) -> None:
+    """Write `PATIENT_function.json`; raises VolumeError where that cannot be done."""
+    _write_json(Path(folder) / f"{patient}_function.json", function.as_dict())
 
 
 def write_seg(folder: str | Path, prediction: Prediction, series: Series, model: str) -> None:
@@ -166,3 +180,10 @@ def write_seg(folder: str | Path, prediction: Prediction, series: Series, model:
         number = f"_frame{frame + 1:02d}" if len(prediction.labels) > 1 else ""
         path = Path(folder) / f"{prediction.name}{LABELS_END}{number}.dcm"
         series.write_seg(path, labels, prediction.classes, frame=frame, model=model)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    try:
+        write_json(path, value)
+    except OSError as error:
+        raise unwritable(path, error) from error

@@ -1,6 +1,8 @@
 import dataclasses
+import functools
 import json
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -100,17 +102,39 @@ def test_a_mistake_ends_in_one_error_and_leaves_nothing(words, message, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_predict_goes_on_after_a_scan_that_cannot_be_read(checkpoint, tmp_path):
-    nib.Nifti1Image(np.random.default_rng(0).random((40, 40, 3), np.float32), np.diag([1, 1, 8, 1])).to_filename(
-        tmp_path / "good.nii.gz"
-    )
+def save(path, array):
+    nib.Nifti1Image(array, np.diag([1, 1, 8, 1])).to_filename(path)
+    return path
+
+
+def noise(*shape):
+    return np.random.default_rng(0).random(shape, np.float32)
+
+
+def test_predict_goes_on_after_scans_that_cannot_be_read(checkpoint, tmp_path):
+    save(tmp_path / "good.nii.gz", noise(40, 40, 3))
+    save(tmp_path / "five.nii", noise(8, 8, 3, 2, 2))
     (tmp_path / "bad.nii.gz").write_bytes(b"no scan")
+    (tmp_path / "cut.nii").write_bytes(save(tmp_path / "good.nii.gz", noise(40, 40, 3)).read_bytes()[:500])
     result = command("predict", checkpoint, tmp_path, "-o", tmp_path / "out")
     refused(result, r"bad\.nii\.gz: the file must")
+    for said in (r"cut\.nii: the file must", r"five\.nii: the image must have 3 or 4 dimensions"):
+        assert re.search(said, result.stderr), result.stderr
     assert result.stdout.startswith("good: a ")
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"good_labels.nii.gz", "good_labels.json"}
     again = command("predict", checkpoint, tmp_path / "good.nii.gz", tmp_path / "out", "-o", tmp_path / "out")
     refused(again, "out: a folder must hold scans")  # our own labels are none
+
+
+def test_predict_says_which_result_had_no_space_and_leaves_nothing_half_written(checkpoint, tmp_path):
+    save(tmp_path / "a_large.nii", noise(16, 16, 400))
+    save(tmp_path / "b_small.nii", noise(40, 40, 3))
+    limit = 3000  # bytes of any one file: as a full disk, but for this process alone
+    line = [sys.executable, "-m", "l2gnet", "predict", checkpoint, tmp_path, "-o", tmp_path / "out"]
+    full = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+    result = subprocess.run([*map(str, line)], preexec_fn=full, capture_output=True, text=True, timeout=120)
+    refused(result, r"a_large_labels\.json: the result must be writable; found .*large.*; free space")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"b_small_labels.nii.gz", "b_small_labels.json"}
 
 
 def test_predict_writes_dicom_seg_for_series_only(checkpoint, tmp_path):

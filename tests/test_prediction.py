@@ -12,10 +12,10 @@ from l2gnet.checkpoint import ModelCard, save_checkpoint
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.data.inputs import find_inputs
-from l2gnet.data.phantom import make_heart
+from l2gnet.data.phantom import make_abdomen, make_heart
 from l2gnet.data.volume import read_frames, read_labels
 from l2gnet.doubt import learn_familiar
-from l2gnet.errors import CheckpointError
+from l2gnet.errors import CheckpointError, VolumeError
 from l2gnet.models import build_model
 from l2gnet.prediction import Segmenter, structure_volumes_ml, write_prediction, write_seg
 from l2gnet.settings import TrainSettings
@@ -195,29 +195,60 @@ def labels_in_file_order(folder, prediction):
     return np.asarray(nib.load(write_prediction(folder / "out", prediction)).dataobj)
 
 
-def test_a_scan_unlike_the_training_data_is_doubted(tmp_path):
-    card = ModelCard(
-        "l2gnet",
-        SMALL,
-        CLASSES,
-        Grid(3.0, 48),
-        {
-            "familiar": learn_familiar(
-                scattered_model(0),
-                open_dataset(TrainSettings(patients=4, validation_patients=3)).validation,
-                Grid(3.0, 48),
-            ).as_dict()
-        },
-    )
-    save_checkpoint(tmp_path / "model.safetensors", scattered_model(0), card)
+@pytest.fixture(scope="module")
+def of_hearts(tmp_path_factory):
+    """A model that knows what phantom hearts look like."""
+    hearts = open_dataset(TrainSettings(patients=4, validation_patients=3)).validation
+    familiar = learn_familiar(scattered_model(0), hearts, Grid(3.0, 48)).as_dict()
+    card = ModelCard("l2gnet", SMALL, CLASSES, Grid(3.0, 48), {"familiar": familiar})
+    path = tmp_path_factory.mktemp("hearts") / "model.safetensors"
+    save_checkpoint(path, scattered_model(0), card)
+    return Segmenter(path)
+
+
+def doubted(segmenter, path, reason):
+    prediction = segmenter.predict(read_frames(path), "scan")
+    assert any(reason in doubt for doubt in prediction.doubts), prediction.doubts
+    assert "DOUBTFUL" in str(prediction)
+    return prediction
+
+
+def test_a_scan_unlike_the_training_data_is_doubted(tmp_path, of_hearts):
     array, affine = scan_and_affine((0.4, 0.4, 3.0))
     path = save_scan(tmp_path / "scan.nii", array - 1000, affine)
-    prediction = Segmenter(tmp_path / "model.safetensors").predict(read_frames(path), "scan")
-    assert any("grey values begin at" in doubt for doubt in prediction.doubts)
-    assert any("voxels measure" in doubt for doubt in prediction.doubts)
-    assert "DOUBTFUL" in str(prediction)
+    prediction = doubted(of_hearts, path, "grey values begin at")
+    doubted(of_hearts, path, "voxels measure")
     write_prediction(tmp_path / "out", prediction)
     assert json.loads((tmp_path / "out/scan_labels.json").read_text())["doubts"] == prediction.doubts
+
+
+def test_another_modality_another_plane_and_single_slices_are_doubted(tmp_path, of_hearts):
+    array, affine = scan_and_affine()
+    ct = make_abdomen(2, shape=(5, 52, 60), spacing_mm=(10.0, 8.0, 7.0)).image.T.astype(np.int16)
+    doubted(of_hearts, save_scan(tmp_path / "ct.nii", ct, affine), "is it another modality or unit?")
+    sagittal = scan_and_affine((8.0, 1.4, 1.6))[1]
+    doubted(of_hearts, save_scan(tmp_path / "plane.nii", array, sagittal), "was it cut in another plane?")
+    doubted(of_hearts, save_scan(tmp_path / "slice.nii", array[:, :, :1], affine), "it is one slice")
+    doubted(of_hearts, save_scan(tmp_path / "blank.nii", np.full_like(array, 7), affine), "it is blank")
+
+
+def test_a_model_that_says_nothing_of_its_data_makes_every_scan_doubtful(tmp_path, model):
+    path = save_scan(tmp_path / "scan.nii", *scan_and_affine())
+    doubted(Segmenter(model), path, "card does not say what is normal")
+
+
+def test_channels_are_not_taken_for_time_in_silence(tmp_path):
+    organs = Segmenter(save_model(tmp_path / "organs.safetensors", classes=("background", "liver", "spleen", "aorta")))
+    array, affine = scan_and_affine()
+    path = save_scan(tmp_path / "channels.nii", np.stack([array, array // 2], -1), affine)
+    doubted(organs, path, "its 2 frames were taken for moments in time: are they channels?")
+
+
+def test_frames_of_two_scans_are_refused(tmp_path, model):
+    array, affine = scan_and_affine()
+    frames = [read_frames(save_scan(tmp_path / f"{D}.nii", array[:, :, :D], affine))[0] for D in (5, 4)]
+    with pytest.raises(VolumeError, match=r"mixed: the frames of a scan must have one shape; found \[\(4, "):
+        Segmenter(model).predict(frames, "mixed")
 
 
 def test_a_dicom_series_gets_the_labels_of_the_same_scan_as_nifti(tmp_path, model):

@@ -1,6 +1,7 @@
 import gzip
 import itertools
 import math
+import resource
 import tracemalloc
 from pathlib import Path
 
@@ -405,3 +406,15 @@ def test_another_grid_is_refused_with_both_names(tmp_path):
         require_same_grid(image, Volume(image.array, far), "image.nii", "labels.nii")
     with pytest.raises(VolumeError, match=r"labels\.nii: .*image\.nii; found shape \(3, 3, 2\) against \(4, 3, 2\)"):
         require_same_grid(image, Volume(image.array[1:], image.affine), "image.nii", "labels.nii")
+
+
+def test_labels_that_find_no_space_leave_no_file(tmp_path):
+    labels = Volume(np.random.default_rng(0).integers(0, 9, (10, 40, 40)).astype(np.uint8), np.eye(4))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(VolumeError, match=r"labels\.nii\.gz: the result must be writable; found .*too large"):
+            write_labels(tmp_path / "labels.nii.gz", labels)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
