@@ -126,7 +126,7 @@ def test_the_plan_shows_what_goes_where(halves):
 
 
 def test_epsilon_by_keys_turns_red_where_it_does_not_converge(open_notebook):
-    notebook = open_notebook([HEART, "explorer.epsilon = 1e-5"], width=1250)
+    notebook = open_notebook([HEART, "explorer.epsilon = 1e-7"], width=1250)
     notebook.run_all()
     viewer = notebook.page.locator(".l2g-viewer")
     slider = viewer.get_by_label("epsilon, on a log scale")

@@ -44,7 +44,7 @@ def test_the_browser_gets_the_plan_of_the_library(explorer):
 def test_epsilon_is_live_and_an_unsolved_plan_says_so(front_end, explorer):
     front_end.change(explorer, epsilon=0.5)
     np.testing.assert_allclose(explorer.plan, transport().solve(0.5).plan[0])
-    front_end.change(explorer, epsilon=1e-4)
+    front_end.change(explorer, epsilon=1e-6)
     assert not explorer.solved["converged"]
     assert explorer.solved["marginal_error"] > 1e-4
     assert explorer.solved["iterations"] == 1000
