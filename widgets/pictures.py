@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from l2gnet.shapes import Bool, Float, Num, UInt8
@@ -47,12 +48,14 @@ def draw_slice(
     axes.set_axis_off()
 
 
-def draw_outlines(axes: Axes, labels: UInt8[np.ndarray, "H W"], *, style: str = "solid") -> None:
-    """Draw the outline of each structure in its colour; a second label map is told apart by another line style."""
+def draw_outlines(
+    axes: Axes, labels: UInt8[np.ndarray, "H W"], *, style: str = "solid", colour: str | None = None
+) -> None:
+    """Draw the outline of each structure, in its colour or a given one; a second map is told apart by its style."""
     for label in range(1, int(labels.max()) + 1):
         if (labels == label).any():
-            colour = label_colour(label)
-            axes.contour(labels == label, levels=[0.5], colors=colour, linewidths=1.4, linestyles=style)
+            colours = colour or label_colour(label)
+            axes.contour(labels == label, levels=[0.5], colors=colours, linewidths=1.4, linestyles=style)
 
 
 def _zoom(axes: Axes, mask: Bool[np.ndarray, "H W"], spacing_mm: tuple[float, float]) -> None:
@@ -143,6 +146,7 @@ def draw_heat(
     if heat is not None:
         over = axes.imshow(heat, cmap=HEAT, aspect=aspect, extent=(0, W, H, 0), vmin=0, vmax=top or heat.max() or 1)
         bar = axes.figure.colorbar(over, cax=axes.inset_axes((0, -0.06, 1, 0.04)), orientation="horizontal")
+        bar.locator = MaxNLocator(4)
         bar.set_label(unit, fontsize=8)
         bar.ax.tick_params(labelsize=8)
     axes.set_title(title, fontsize=9)

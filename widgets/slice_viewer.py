@@ -1,5 +1,6 @@
 """A scan and its label maps, slice by slice, drawn in the browser."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal
@@ -164,14 +165,17 @@ class SliceViewer(Viewer):
         widths_mm = [lengths_mm[plane.across] for plane, _ in rows[0]]
         height_mm = max(lengths_mm[plane.down] for plane, _ in rows[0])
         inches = min(9.5 / sum(widths_mm), 4.2 / height_mm)  # a millimetre
-        figure = Figure((inches * sum(widths_mm), len(rows) * (inches * height_mm + 0.25) + 0.3), layout="constrained")
+        key = AGREEMENT if self.mode == "errors" else {self.classes[n]: _colour(n) for n in self.visible}
+        key = key if self.shown else {}
+        width = max(inches * sum(widths_mm), 4.0)
+        columns = 4 if width > 6 else 2  # inches that four names need
+        height = len(rows) * (inches * height_mm + 0.3) + 0.3 + 0.24 * math.ceil(len(key) / columns)
+        figure = Figure((width, height), layout="constrained")
         grid = figure.subplots(len(rows), len(widths_mm), squeeze=False, width_ratios=widths_mm)
         for axes, (plane, names) in zip(grid.ravel(), chain.from_iterable(rows), strict=True):
             self._draw_pane(axes, plane, names)
-        key = AGREEMENT if self.mode == "errors" else {self.classes[n]: _colour(n) for n in self.visible}
-        if key and self.shown:
+        if key:
             handles = [Patch(color=colour, label=name) for name, colour in key.items()]
-            columns = 4 if figure.get_figwidth() > 6 else 2  # inches that four names need
             figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
         return figure
 
@@ -185,7 +189,7 @@ class SliceViewer(Viewer):
             truth, predicted = self._visible(self.reference, plane), self._visible(self.maps[compared[0]], plane)
             shades = _shades(AGREEMENT.values(), max(self.opacity, 0.3))
             axes.imshow(shades[agreement(truth, predicted)], aspect=aspect)
-            draw_outlines(axes, truth)
+            draw_outlines(axes, truth, colour="white")  # the verdicts need the colours
         else:
             for position, name in enumerate(names):
                 labels = self._visible(self.maps[name], plane)

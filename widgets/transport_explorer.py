@@ -119,18 +119,19 @@ class TransportExplorer(Explorer):
 
     def draw(self) -> Figure:
         """The picture of a saved notebook: the lit image, softmax attention, the plan and its convergence."""
+        heats = {"heat": self.lit["title"], "attention": "softmax attention"}
+        heats = {name: title for name, title in heats.items() if name == "heat" or self.lit[name] is not None}
         figure = Figure(figsize=(10.5, 3.2), layout="constrained")
-        axes = figure.subplots(1, 4, width_ratios=(3, 3, 4, 3))
+        *pictures, plan, curve = figure.subplots(1, len(heats) + 2, width_ratios=(*(3 for _ in heats), 4, 3))
         h, w = self.problem["cells"] or (1, 1)
-        image = self._images[self.index]
-        for panel, name, title in ((axes[0], "heat", self.lit["title"]), (axes[1], "attention", "softmax attention")):
+        for panel, (name, title) in zip(pictures, heats.items(), strict=True):
             values = self.lit[name]
             heat = None if values is None else np.frombuffer(values, np.float32).reshape(h, w)
             options = {"top": self.lit["top"], "unit": self.lit["unit"], "aspect": self._aspect}
-            draw_heat(panel, image, heat, title=title, **options)
+            draw_heat(panel, self._images[self.index], heat, title=title, **options)
         rows, columns = self.solved["rows"], self.solved["columns"]
-        draw_plan(axes[2], self._plan[rows][:, columns], title=f"plan, ε = {self.epsilon:g}")
-        draw_convergence(axes[3], *np.array(self.solved["curve"]).T, tolerance=_TOLERANCE, title=self._verdict())
+        draw_plan(plan, self._plan[rows][:, columns], title=f"plan, ε = {self.epsilon:g}")
+        draw_convergence(curve, *np.array(self.solved["curve"]).T, tolerance=_TOLERANCE, title=self._verdict())
         return figure
 
     def _look(self) -> None:

@@ -5,6 +5,7 @@ const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
 const PANES_HEIGHT = 480;
 const THUMB = 14; // as in slice_viewer.css
 const STRIP_HEIGHT = 22;
+const WHITE = Array(256).fill("#ffffff");
 
 export default viewer((view) => {
   const { model, arrays } = view;
@@ -220,7 +221,7 @@ export default viewer((view) => {
     copyLabels(compared, pane, index, visible, pane.labels);
     agreement(pane.truth, pane.labels, pane.labels);
     paintOver(pane, context, paint, pane.labels, [null, ...Object.values(verdicts)], Math.max(model.get("opacity"), 0.3));
-    return stroke(pane, context, pane.truth, colours, devicePixelRatio, []);
+    return stroke(pane, context, pane.truth, WHITE, devicePixelRatio, []); // the verdicts need the colours
   }
 
   function drawCode(pane, context, index, paint) {
