@@ -1,8 +1,8 @@
-# make demo, make test, make lab: each first makes the environment in .venv that it needs.
+# make demo, make test, make lab, make app: each first makes the environment in .venv that it needs.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lab notebooks fuzz
+.PHONY: demo test lab app notebooks fuzz
 demo: .venv/installed-lab
 	$(BIN)/l2gnet run notebooks/01_train.ipynb --profile demo
 
@@ -18,6 +18,9 @@ fuzz: .venv/installed-test
 
 lab: .venv/installed-lab
 	$(BIN)/jupyter lab --notebook-dir notebooks
+
+app: .venv/installed-lab
+	$(BIN)/l2gnet app notebooks/0[234]_*.ipynb
 
 # Run every notebook anew and keep its output; look at the pictures before you commit them.
 notebooks: .venv/installed-test

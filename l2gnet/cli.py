@@ -78,6 +78,24 @@ def run(
         sys.exit(1)
 
 
+@app.command(name="app")
+def serve(
+    notebooks: Annotated[list[Path], tyro.conf.Positional],
+    parameter: Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])] = (),
+    port: int = 8866,
+) -> None:
+    """Serve notebooks as web pages, without code, to browsers on this machine.
+
+    Args:
+        notebooks: The notebooks to serve.
+        parameter: A parameter's name and value, for every notebook that has it; may be given many times.
+        port: Where the pages are served: http://localhost:PORT.
+    """
+    from l2gnet.pages import serve_pages
+
+    serve_pages(notebooks, dict(parameter), port=port)
+
+
 @app.command
 def report(run_dir: Annotated[Path, tyro.conf.Positional]) -> None:
     """Make one page of a run, report.html, without code and with all pictures inside.
