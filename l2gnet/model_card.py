@@ -13,6 +13,7 @@ from l2gnet.checkpoint import ModelCard, load_checkpoint, save_checkpoint
 from l2gnet.data.dataset import Case, DataSet
 from l2gnet.doubt import Familiar
 
+_TRAINING = ("recipe", "batch_size", "learning_rate", "weight_decay", "flips", "precision", "split_seed", "seed")
 NOT_CLINICAL = "For research and teaching. Not for clinical use: no one has tested that it is safe or effective."
 
 
@@ -44,6 +45,8 @@ def card_text(card: ModelCard, parameters: int) -> str:
     """The card as Markdown."""
     told = card.training
     settings = ", ".join(f"{name} {value}" for name, value in card.settings.items())
+    how = told.get("settings", {})
+    training = ", ".join(f"{name} {how[name]}" for name in _TRAINING if name in how)
     grid = f"{card.grid.size_px} x {card.grid.size_px} pixels"
     grid += f" of {card.grid.spacing_mm:g} mm" if card.grid.spacing_mm else ", the whole slice"
     window = "from {:g} to {:g}".format(*card.grid.window) if card.grid.window else "0.5th to 99.5th percentile"
@@ -57,6 +60,7 @@ def card_text(card: ModelCard, parameters: int) -> str:
         f"- sees: {card.plane} slices, {grid}, grey values {window}",
         f"- settings: {settings}",
         f"- trained on: {told.get('data', 'unknown')}, {volumes}; {told.get('epochs', '?')} epochs",
+        f"- trained with: {training or 'unknown'}; code {told.get('code', 'unknown')}",
         f"- licence of the data: {told.get('licence', 'unknown')}; whether it binds the weights is for you to judge",
         f"- cite: {told.get('citation', 'unknown')}",
         "",

@@ -33,15 +33,16 @@ def metrics(dataset):
 
 def test_the_card_says_what_a_user_must_know(card, dataset, metrics):
     familiar = learn_familiar(build_model("l2gnet", **SMALL), dataset.validation, card.grid)
-    text = card_text(
-        replace(card, training=card.training | {"metrics": metrics, "familiar": familiar.as_dict(), "epochs": 3}), 1234
-    )
+    told = {"metrics": metrics, "familiar": familiar.as_dict(), "epochs": 3, "code": "0.1.0+abc"}
+    told["settings"] = {"recipe": "onecycle", "learning_rate": 0.005, "seed": 7, "channel": ""}
+    text = card_text(replace(card, training=card.training | told), 1234)
     for words in (
         "# l2gnet, 1,234 parameters",
         "Not for clinical use",
         "finds: right ventricle, myocardium, left ventricle",
         "32 x 32 pixels of 3 mm",
         "phantom, 2 volumes to train on, 1 held out; 3 epochs",
+        "trained with: recipe onecycle, learning_rate 0.005, seed 7; code 0.1.0+abc",
         "licence of the data: free",
         "| myocardium | 1.000 | 0.0 | 0 |",
         "voxels of 10-10 x 1.5-1.5 x 1.5-1.5 mm",
@@ -53,6 +54,7 @@ def test_the_card_says_what_a_user_must_know(card, dataset, metrics):
 def test_a_card_that_says_nothing_is_shown_as_such(card):
     text = card_text(replace(card, training={}), 1)
     assert "licence of the data: unknown" in text
+    assert "trained with: unknown; code unknown" in text
     assert "None: it was not evaluated." in text
     assert "no scan can be doubted" in text
 
