@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +19,12 @@ from l2gnet.shapes import UInt8
 
 Dataset = Any  # of pydicom, which is imported by those who need it
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_HEADERS = ["SeriesInstanceUID", "SeriesNumber", "ImageOrientationPatient", "Rows"]
+_HEADERS = ["SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "ImageOrientationPatient"]
+_SCANS = {  # SOP classes of CT, MR and PET with one file a slice
+    "1.2.840.10008.5.1.4.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.4",
+    "1.2.840.10008.5.1.4.1.1.128",
+}
 _ALIKE = ("ImageType", "EchoTime", "DiffusionBValue")  # images that differ in these show different things
 _SCT = {  # SNOMED CT, as DICOM's own tables name it
     "right ventricle": ("53085002", "Right ventricle"),
@@ -126,33 +131,47 @@ def is_dicom(path: Path) -> bool:
 
 
 def find_series(files: Iterable[Path]) -> list[Series]:
-    """The series among DICOM files, by folder and number; what holds no images (reports, our own SEG) is left out.
+    """The series among DICOM files, by folder and number; what is no scan (reports, our own SEG) is left out.
+
+    A damaged file may belong to any series of its folder, so that none of them can be read.
 
     Raises:
-        VolumeError: pydicom is missing, or a file is damaged.
+        VolumeError: pydicom is missing.
     """
     try:
         from pydicom import dcmread
     except ImportError as error:
         rule = "DICOM needs the extra `dicom`"
         raise volume_error(next(iter(files)), rule, "no pydicom", "pip install 'l2gnet[dicom]'") from error
-    found: dict[tuple[Path, str], list[tuple[Path, int]]] = defaultdict(list)
+    found: dict[Path, dict[str, Series]] = defaultdict(dict)
+    damaged: dict[Path, list[Path]] = defaultdict(list)
     for path in files:
-        with _told(path):
-            header = dcmread(path, stop_before_pixels=True, specific_tags=_HEADERS)
-            if "ImageOrientationPatient" in header and "Rows" in header:
-                key = path.parent, str(header.SeriesInstanceUID)
-                found[key].append((path, int(header.get("SeriesNumber") or 0)))
-    series = [
-        Series(folder, members[0][1], tuple(path for path, _ in members)) for (folder, _), members in found.items()
-    ]
-    return sorted(series, key=lambda one: (one.folder, one.number))
+        folder = path.parent
+        try:
+            with _told(path):
+                header = dcmread(path, stop_before_pixels=True, specific_tags=_HEADERS)
+                if header.SOPClassUID in _SCANS:
+                    header.ImageOrientationPatient  # noqa: B018 (must be there)
+                    uid, number = str(header.SeriesInstanceUID), int(header.get("SeriesNumber") or 0)
+                    before = found[folder][uid].files if uid in found[folder] else ()
+                    found[folder][uid] = Series(folder, number, (*before, path))
+        except VolumeError:
+            damaged[folder].append(path)
+    for folder, files_of_none in damaged.items():
+        whole = found[folder] or {"": Series(folder, 0, ())}
+        found[folder] = {uid: replace(one, files=(*one.files, *files_of_none)) for uid, one in whole.items()}
+    return sorted(
+        (one for series in found.values() for one in series.values()), key=lambda one: (one.folder, one.number)
+    )
 
 
 def _read(path: Path) -> Dataset:
     from pydicom import dcmread
 
-    return dcmread(path)
+    with _told(path):
+        image = dcmread(path)
+        image.pixel_array  # noqa: B018 (decoded and kept, so that an error names this file)
+        return image
 
 
 def _along(image: Dataset) -> float:

@@ -53,7 +53,7 @@ def _scans_at(path: Path) -> list[Input]:
     dicom = [file for file in files if is_dicom(file)]
     scans += _series(find_series(dicom)) if dicom else []
     if not scans:
-        rule = "a folder must hold scans (.nii, .nii.gz or DICOM)"
+        rule = "a folder must hold scans (.nii, .nii.gz, or DICOM with a file a slice)"
         raise volume_error(path, rule, "none", "name the one they lie in")
     return scans
 

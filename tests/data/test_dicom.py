@@ -1,3 +1,5 @@
+import contextlib
+
 import folders
 import nibabel as nib
 import numpy as np
@@ -102,13 +104,30 @@ def test_what_is_missing_or_does_not_belong_together_is_said(tmp_path):
     refused(tmp_path / "turned", r"turned: .* must")
 
 
-def test_a_damaged_file_is_named(tmp_path):
-    folders.write_dicom(tmp_path / "cut", [heart()], placed())
+def test_a_damaged_file_is_named_and_takes_no_other_folder_with_it(tmp_path):
+    for name in ("cut", "whole"):
+        folders.write_dicom(tmp_path / name, [heart()], placed())
     whole = (tmp_path / "cut" / "IM0002").read_bytes()
-    (tmp_path / "cut" / "IM0002").write_bytes(whole[:-100])
-    refused(tmp_path / "cut", "cut: DICOM images must be readable and make a volume")
-    (tmp_path / "cut" / "IM0002").write_bytes(whole[:140])
-    refused(tmp_path / "cut", "cut.*: ")
+    for length in (len(whole) - 100, 140):  # without its last pixels, and without most of its header
+        (tmp_path / "cut" / "IM0002").write_bytes(whole[:length])
+        damaged, other = find_inputs([tmp_path])
+        with pytest.raises(VolumeError, match=r"IM0002: DICOM images must be readable and make a volume"):
+            damaged.read()
+        assert len(other.read()) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bytes_changed_at_random_give_the_scan_or_a_clear_error(tmp_path, seed):
+    folders.write_dicom(tmp_path / "series", [heart()[:, :, :2]], placed())
+    path, draw = tmp_path / "series" / "IM0001", np.random.default_rng(seed)
+    whole = path.read_bytes()
+    for _ in range(60):
+        changed = np.frombuffer(whole, np.uint8).copy()
+        changed[draw.integers(132, len(whole) - 2 * heart()[:, :, 0].size, 3)] = draw.integers(0, 256, 3)
+        path.write_bytes(changed.tobytes())
+        with contextlib.suppress(VolumeError):
+            (frame,) = one_input(tmp_path / "series").read()
+            assert np.isfinite(frame.array).all()
 
 
 def labels_of(scan):
