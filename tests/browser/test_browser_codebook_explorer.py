@@ -97,6 +97,8 @@ def test_look(open_notebook):
         notebook.theme(theme)
         time.sleep(0.5)
         notebook.screenshot(f"codebook-{theme}", viewer)
+        # JupyterLab hides everything for a moment; what was drawn then had no size.
+        assert viewer.locator("canvas").evaluate_all("all => all.every((each) => each.width === each.clientWidth)")
     viewer.get_by_label("volume").select_option("1")
     time.sleep(1)
     picture = notebook.screenshot("codebook-volume-2", viewer.get_by_label("where the selected"))

@@ -18,6 +18,8 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+const HIDDEN_MS = 100; // until a hidden view is looked at again
+
 export function viewer(build) {
   return () => {
     let arrays; // one set a model, shared by its views
@@ -101,16 +103,24 @@ class View {
     this.signal.addEventListener("abort", () => (size.disconnect(), theme.disconnect()));
   }
 
-  /** A function that calls `draw` at the next frame, however often it is called until then. */
+  /** A function that calls `draw` at the next frame at which the view is shown, however often it is called until then. */
   eachFrame(draw) {
     const guarded = this.guard(draw);
-    let waiting = 0;
-    this.signal.addEventListener("abort", () => cancelAnimationFrame(waiting));
+    let waiting = false;
+    const frame = () => {
+      if (this.signal.aborted) return;
+      if (this.body.clientWidth === 0) {
+        // JupyterLab hides everything for a moment while it changes its theme: a picture would get no size.
+        setTimeout(() => requestAnimationFrame(frame), HIDDEN_MS);
+        return;
+      }
+      waiting = false;
+      guarded();
+    };
     return () => {
-      waiting ||= requestAnimationFrame(() => {
-        waiting = 0;
-        guarded();
-      });
+      if (waiting) return;
+      waiting = true;
+      requestAnimationFrame(frame);
     };
   }
 
