@@ -1,6 +1,7 @@
 """The log of a training run: a row an epoch in `history.csv`, a line on the screen, sample predictions to look at."""
 
 import csv
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row and print the line, once the epoch's validation is done too."""
         done, elapsed = trainer.current_epoch + 1, time.monotonic() - self.started
-        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        # By name, but structures in the order of their labels, which decides their colours.
+        named = sorted(trainer.callback_metrics.items(), key=lambda item: re.sub("^val_dice_.*", "val_dice_", item[0]))
+        metrics = {name: float(value) for name, value in named}
         row = {"epoch": str(done), "seconds": f"{elapsed:.1f}"} | {name: f"{v:.6g}" for name, v in metrics.items()}
         self.rows.append(row)
         columns = list(dict.fromkeys(name for row in self.rows for name in row))

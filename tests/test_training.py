@@ -91,6 +91,8 @@ def test_history_has_a_row_an_epoch_and_watches_the_codebook(trained):
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["loss"]) < float(rows[0]["loss"])
     assert 0 <= float(rows[1]["val_dice"]) <= 1
+    structures = [name.removeprefix("val_dice_") for name in rows[0] if name.startswith("val_dice_")]
+    assert structures == ["right_ventricle", "myocardium", "left_ventricle"]  # as labels, which decide their colours
     watched = {"codes_used", "codes_perplexity", "codes_per_image", "codes_revived"}
     expected = watched if settings.model in ("vq_unet", "synergynet", "l2gnet") else set()
     expected = expected | {"transport_error"} if settings.model == "l2gnet" else expected
