@@ -51,7 +51,7 @@ def test_a_page_shows_viewers_of_ones_own_run_that_can_be_clicked(browser, addre
     from lab import SCREENSHOTS
 
     page = browser.new_page(viewport={"width": 1100, "height": 1000})
-    page.set_default_timeout(120_000)
+    page.set_default_timeout(240_000)
     errors = []
     page.on("pageerror", lambda error: errors.append(error.stack))
     page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
