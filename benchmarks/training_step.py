@@ -11,7 +11,7 @@ from statistics import median
 import torch
 
 from l2gnet.settings import TrainSettings
-from l2gnet.training import SegmentationTask
+from l2gnet.task import SegmentationTask
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
 

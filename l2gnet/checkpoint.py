@@ -96,8 +96,8 @@ def load_checkpoint(path: str | Path, *, expect: str | None = None) -> tuple[Seg
     return model.eval(), card
 
 
-def require_resumable(path: str | Path, model: SegmentationModel) -> None:
-    """Check a checkpoint of Lightning before it is resumed from: it is ours, whole, and of this model.
+def require_resumable(path: str | Path, task: torch.nn.Module) -> None:
+    """Check a checkpoint of Lightning before it is resumed from: it is ours, whole, and of this task.
 
     It is a pickle inside a zip file; `weights_only=True` refuses every pickle that would run code.
 
@@ -111,7 +111,7 @@ def require_resumable(path: str | Path, model: SegmentationModel) -> None:
             damaged = archive.testzip()
             if damaged is not None:
                 raise ValueError(f"another checksum in {damaged}")
-        _require_shapes(model, {name: tuple(weight.shape) for name, weight in lightning_weights(path).items()})
+        _require_shapes(task, {name: tuple(tensor.shape) for name, tensor in _lightning_state(path).items()})
     # A stranger's bytes can be wrong in as many ways as zip, pickle and torch know.
     except Exception as error:
         reason = str(error).partition("\n")[0][:300]
@@ -125,8 +125,12 @@ def require_resumable(path: str | Path, model: SegmentationModel) -> None:
 
 def lightning_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """The weights of the model in a checkpoint of Lightning; a pickle that would run code is refused."""
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    state = _lightning_state(path)
     return {name.removeprefix("model."): weight for name, weight in state.items() if name.startswith("model.")}
+
+
+def _lightning_state(path: str | Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
 
 
 def _parsed_card(card: Mapping[str, Any]) -> ModelCard:
@@ -167,7 +171,7 @@ def _require(holds: bool, name: str, value: object) -> None:
         raise ValueError(f"{name} cannot be {value!r}")
 
 
-def _require_shapes(model: SegmentationModel, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _require_shapes(model: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise ValueError, naming one difference, unless the model's weights have these shapes."""
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name in sorted({*wanted, *shapes}):

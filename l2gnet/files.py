@@ -1,5 +1,6 @@
 """Writing files so that nothing is lost: a temporary name in the same folder, flushed, then moved."""
 
+import fcntl
 import json
 import os
 import tempfile
@@ -7,6 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from l2gnet.errors import ConfigError
+
+_TEMPORARY = ".writing-"
 
 
 @contextmanager
@@ -17,7 +22,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".writing-", suffix="".join(path.suffixes), dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix="".join(path.suffixes), dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -30,6 +35,27 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_writer(lock: Path) -> Iterator[None]:
+    """Hold the lock of a folder; the system lets go of it when the process ends, however it ends.
+
+    What a writer that was killed left half-written is removed.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{lock.parent} must have one writer, but a job is running there; wait until it ends"
+            ) from None
+        for remains in lock.parent.glob(f"{_TEMPORARY}*"):
+            remains.unlink()
+        yield
 
 
 def write_text(path: str | Path, text: str) -> None:

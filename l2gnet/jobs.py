@@ -5,7 +5,6 @@ Papermill runs the notebook; it accepts unknown parameter names and wrong types 
 
 import ast
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import json
@@ -13,7 +12,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 from l2gnet.errors import ConfigError
-from l2gnet.files import read_json, write_json, write_text
+from l2gnet.files import read_json, sole_writer, write_json, write_text
 from l2gnet.plain_yaml import read_yaml
 from l2gnet.privacy import SECRET, scrubbed
 from l2gnet.settings import TrainSettings
@@ -159,7 +158,7 @@ def run_job(job: Job, *, quiet: bool = False) -> JobResult:
     failed = job.output.with_suffix(".failed.ipynb")
     working = job.output.with_suffix(".running.ipynb")
     started = time.time()
-    with _sole_writer(job.run_dir):
+    with sole_writer(job.run_dir / ".lock"):
         error = _execute(job, working, values, quiet)
         secrets = {name: values[name] for name in job.secrets}
         executed = scrub(_read_notebook(working), secrets)
@@ -284,19 +283,6 @@ def _free_folder(folder: Path) -> Path:
     """The folder itself, or NAME-2, NAME-3 and so on where it is taken."""
     names = (folder.with_name(f"{folder.name}-{count}") for count in itertools.count(2))
     return folder if not folder.exists() else next(name for name in names if not name.exists())
-
-
-@contextlib.contextmanager
-def _sole_writer(run_dir: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system lets go of it when the process ends, however it ends."""
-    with (run_dir / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"{run_dir} must have one writer, but a job is running there; wait until it ends"
-            ) from None
-        yield
 
 
 def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool) -> str | None:

@@ -193,21 +193,25 @@ def test_a_hostile_checkpoint_is_not_resumed_from(tmp_path, hide):
         case "bare":
             path.write_bytes(pickle.dumps(hostile))
     with pytest.raises(CheckpointError, match=r"last\.ckpt: a run resumes from a whole checkpoint of its own model"):
-        require_resumable(path, model)
+        require_resumable(path, task_of(model))
     assert not (tmp_path / "owned").exists()
 
 
+def task_of(model):
+    return torch.nn.ModuleDict({"model": model})
+
+
 def weights_of_lightning(model):
-    return {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    return task_of(model).state_dict()
 
 
 def test_only_a_whole_checkpoint_of_the_same_model_is_resumed_from(tmp_path):
     model, path = build_model("l2gnet", **SETTINGS), tmp_path / "last.ckpt"
     whole = zipped({"state_dict": weights_of_lightning(model)})
     path.write_bytes(whole)
-    require_resumable(path, model)
+    require_resumable(path, task_of(model))
     with pytest.raises(CheckpointError, match="must have shape"):
-        require_resumable(path, build_model("l2gnet", **SETTINGS | {"codes": 16}))
+        require_resumable(path, task_of(build_model("l2gnet", **SETTINGS | {"codes": 16})))
     middle = whole.index(model.state_dict()["bottleneck.mapper.references"].numpy().tobytes())
     for data, message in [
         (whole[:-100], "not a zip file"),
@@ -218,7 +222,7 @@ def test_only_a_whole_checkpoint_of_the_same_model_is_resumed_from(tmp_path):
     ]:
         path.write_bytes(data)
         with pytest.raises(CheckpointError, match=message):
-            require_resumable(path, model)
+            require_resumable(path, task_of(model))
 
 
 def test_a_checkpoint_that_would_unfold_is_not_opened(tmp_path):
@@ -227,4 +231,4 @@ def test_a_checkpoint_that_would_unfold_is_not_opened(tmp_path):
         archive.writestr("last/data.pkl", bytes(50 * 2**20))
     assert path.stat().st_size < 2**17
     with pytest.raises(CheckpointError, match="compressed entries"):
-        require_resumable(path, build_model("l2gnet", **SETTINGS))
+        require_resumable(path, task_of(build_model("l2gnet", **SETTINGS)))

@@ -215,11 +215,17 @@ TARGETS = {
     "card": Target(
         "model.safetensors", json.dumps(asdict(CARD)).encode(), load_checkpoint, CheckpointError, 300, WORDS, with_card
     ),
-    "last.ckpt": Target("last.ckpt", resumable(), lambda path: require_resumable(path, MODEL), CheckpointError, 300),
+    "last.ckpt": Target(
+        "last.ckpt",
+        resumable(),
+        lambda path: require_resumable(path, torch.nn.ModuleDict({"model": MODEL})),
+        CheckpointError,
+        300,
+    ),
     "last.ckpt-pickle": Target(
         "last.ckpt",
         pickle_of_checkpoint(),
-        lambda path: require_resumable(path, MODEL),
+        lambda path: require_resumable(path, torch.nn.ModuleDict({"model": MODEL})),
         CheckpointError,
         300,
         (b"cos\nsystem\n", b"c__builtin__\nbytearray\n", b"R.", pickle.dumps(2**60)),

@@ -9,16 +9,18 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from l2gnet.batches import SliceData
 from l2gnet.checkpoint import load_checkpoint, read_card, save_checkpoint
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.errors import CheckpointError, ConfigError
-from l2gnet.files import write_json
+from l2gnet.files import sole_writer, write_json
 from l2gnet.history import read_history
 from l2gnet.inference import network_input
 from l2gnet.models import MODELS
 from l2gnet.settings import TrainSettings
-from l2gnet.training import SegmentationTask, SliceData, load_slices, open_run, train
+from l2gnet.task import SegmentationTask
+from l2gnet.training import load_slices, open_run, train
 from l2gnet.version import code_version
 
 TINY = {
@@ -237,6 +239,9 @@ def test_batches_are_shuffled_by_seed_and_epoch_and_lose_nothing():
         return [row for batch in loader.sampler for row in batch]
 
     assert order(0) == order(0) != order(1)
+    data.load_state_dict({"epoch": 0, "done": 1})
+    entered = order(0)
+    assert entered == order(0)[settings.batch_size :]
     rows = len(data.training)
     assert len(set(order(0))) == len(order(0)) == rows - rows % settings.batch_size
     assert sum(len(batch[0]) for batch in data.val_dataloader()) == len(data.validation)
@@ -247,6 +252,24 @@ def test_an_accelerator_that_is_not_there_is_refused():
         pytest.skip("this machine has a GPU")
     with pytest.raises(ConfigError, match="accelerator must be one that this machine has"):
         train(TrainSettings(**TINY | {"accelerator": "gpu"}), "unused")
+
+
+def test_too_little_memory_names_the_setting_to_lower(tmp_path, monkeypatch):
+    def full(self, batch, batch_index):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(SegmentationTask, "training_step", full)  # a device that is full is not at hand
+    with pytest.raises(ConfigError, match=r"too little memory for batch_size 8, .*; halve batch_size first"):
+        train(TrainSettings(**TINY), tmp_path / "run")
+
+
+def test_two_trainings_do_not_write_to_one_folder(tmp_path):
+    settings = TrainSettings(**TINY)
+    (tmp_path / ".writing-1.ckpt").touch()  # left by one that was killed
+    with sole_writer(tmp_path / ".training-lock"):
+        assert not (tmp_path / ".writing-1.ckpt").exists()
+        with pytest.raises(ConfigError, match="must have one writer, but a job is running there"):
+            train(settings, tmp_path)
 
 
 def test_validation_dice_counts_a_whole_case():

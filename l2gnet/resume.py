@@ -1,0 +1,92 @@
+"""Going on with a training that was stopped at any moment, as if it had not been stopped.
+
+The order of the data is a function of seed and epoch (`batches.py`), a step's random draws one of seed and step
+(`training.py`); the rest of what decides a training lies in its checkpoint.
+"""
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from l2gnet.files import atomic_path
+
+SAVE_EVERY_S = 60.0  # within an epoch
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints are whole or absent (Lightning's own go through another folder, maybe on another disk)."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint atomically."""
+        with atomic_path(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class Resumable(Callback):
+    """Keep in `path` what a stopped training goes on from: after every epoch, and each minute within one.
+
+    It must come after the callbacks whose files have to be written before an epoch counts as done.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.random_states: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of all random generators, as numbers and tensors, since a checkpoint holds nothing else."""
+        name, keys, *rest = np.random.get_state()
+        return {
+            "python": random.getstate(),
+            "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the states until training starts, because setting up draws numbers too."""
+        self.random_states = state_dict
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the random generators to where they were."""
+        self.saved = time.monotonic()
+        if self.random_states:
+            random.setstate(self.random_states["python"])
+            name, keys, *rest = self.random_states["numpy"]
+            np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+            torch.set_rng_state(self.random_states["torch"])
+            if torch.cuda.device_count() == len(self.random_states["cuda"]):
+                torch.cuda.set_rng_state_all(self.random_states["cuda"])
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time, but not on the last batch, which the epoch's own checkpoint follows."""
+        due = time.monotonic() - self.saved >= SAVE_EVERY_S and batch_idx + 1 < trainer.num_training_batches
+        if trainer.strategy.reduce_boolean_decision(due, all=False):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the finished epoch."""
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self.saved = time.monotonic()
+
+
+class Patience(EarlyStopping):
+    """Stop when validation Dice has not got better for `epochs` epochs, also when killed right after deciding so."""
+
+    def __init__(self, epochs: int):
+        super().__init__("val_dice", mode="max", patience=epochs, check_on_train_epoch_end=False)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember a decision that was taken before the training was stopped."""
+        trainer.should_stop = self.wait_count >= self.patience

@@ -1,0 +1,153 @@
+"""What a training step and a validation do: loss, augmentation, overlaps, and what is logged of an epoch.
+
+The loss of the recipe (`recipes.py`) plus the bottleneck's own. Every random draw of a step is decided by the seed
+and the step, and what an epoch has added up so far lies in the state of the task, so that a run does not depend on
+how it was interrupted.
+"""
+
+from collections.abc import Sequence
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torchmetrics import MaxMetric, MeanMetric, Metric, MetricCollection, SumMetric
+
+from l2gnet.batches import mixed_seed
+from l2gnet.codebook import CodebookUsage, codebook_usage
+from l2gnet.inference import network_input
+from l2gnet.models import build_model
+from l2gnet.models.backbone import Trace
+from l2gnet.recipes import build_augmentation, build_loss, build_optimiser
+from l2gnet.settings import TrainSettings
+from l2gnet.shapes import Float, Int64
+
+
+class SegmentationTask(pl.LightningModule):
+    """A model with its loss, its optimiser, and what is logged of it."""
+
+    def __init__(self, settings: TrainSettings, classes: tuple[str, ...], validation_cases: int):
+        super().__init__()
+        self.settings, self.classes, self.validation_cases = settings, classes, validation_cases
+        self.model = build_model(settings.model, **settings.model_settings(len(classes)))
+        self.augmentation = build_augmentation(settings)
+        self.segmentation_loss = build_loss(settings)
+        self.epoch = MetricCollection(_epoch_totals(), compute_groups=False)
+        if self.model.codebook:
+            self.code_use = CodeUse(len(self.model.codebook.vectors))
+        self._overlap: Tensor
+
+    def on_train_epoch_start(self) -> None:
+        """Start adding up afresh; an epoch that was stopped within goes on with what it had."""
+        for metric in self.modules():
+            if isinstance(metric, Metric):
+                metric.reset()
+
+    def training_step(self, batch: Sequence[Tensor], batch_index: int) -> Tensor:
+        """Augment, predict, and add up the losses."""
+        slices, labels, _ = batch
+        torch.manual_seed(mixed_seed(self.settings.seed, self.global_step))
+        images, labels = self.augmentation(network_input(slices), labels.long())
+        trace = self.model.trace(images)
+        loss = self.loss(trace, labels)
+        self._add_up(loss, trace)
+        return loss
+
+    def loss(self, trace: Trace, labels: Int64[Tensor, "B H W"]) -> Float[Tensor, ""]:
+        """Segmentation loss, at each depth if supervised deeply (weights 1, 1/2, 1/4 ...), plus the bottleneck's."""
+        target = labels[:, None]
+        total = self.segmentation_loss(trace.logits.float(), target)
+        for level, side in enumerate(reversed(trace.side_logits), start=1):
+            coarse = F.interpolate(target.float(), side.shape[2:], mode="nearest")
+            total = total + 0.5**level * self.segmentation_loss(side.float(), coarse)
+        return total if trace.latent.loss is None else total + trace.latent.loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting overlaps afresh."""
+        self._overlap = torch.zeros(self.validation_cases, 3, len(self.classes), device=self.device)
+
+    def validation_step(self, batch: Sequence[Tensor], batch_index: int) -> Int64[Tensor, "B H W"]:
+        """Count voxels of each case: in both, in the prediction, in the truth; returns the predicted labels."""
+        slices, labels, case = batch
+        L = len(self.classes)
+        predicted_labels = self.model(network_input(slices)).argmax(1)
+        predicted = F.one_hot(predicted_labels, L).flatten(1, 2).float()
+        truth = F.one_hot(labels.long(), L).flatten(1, 2).float()
+        counts = torch.stack([(predicted * truth).sum(1), predicted.sum(1), truth.sum(1)], dim=1)
+        self._overlap.index_add_(0, case, counts)
+        return predicted_labels
+
+    def on_validation_epoch_end(self) -> None:
+        """Log Dice a structure, averaged over cases (on the model's grid, for watching only), and codebook use."""
+        both, predicted, truth = self._overlap[:, :, 1:].unbind(1)
+        dice = torch.where(truth + predicted > 0, 2 * both / (truth + predicted), torch.nan).nanmean(0)
+        self.log_dict({f"val_dice_{name.replace(' ', '_')}": d for name, d in zip(self.classes[1:], dice, strict=True)})
+        self.log("val_dice", dice.nanmean())
+        # And of the training epoch that ends with this validation:
+        self.log_dict({name: total.compute() for name, total in self.epoch.items() if total.update_called})
+        if self.model.codebook and self.code_use.update_called:
+            self.log_dict(self.code_use.compute())
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The recipe's optimiser, and its schedule over all steps."""
+        return build_optimiser(
+            self.settings, self.model.parameters(), steps=int(self.trainer.estimated_stepping_batches)
+        )
+
+    def _add_up(self, loss: Tensor, trace: Trace) -> None:
+        latent = trace.latent
+        self.epoch["loss"].update(loss.detach())
+        if latent.codes is not None:
+            self.code_use.update(latent.codes.detach())
+        if latent.revived is not None:
+            self.epoch["codes_revived"].update(latent.revived.float())
+        if latent.loss is not None:
+            self.epoch["quantiser_loss"].update(latent.loss.detach())
+        if latent.transport is not None:
+            self.epoch["transport_error"].update(latent.transport.marginal_error.detach().max())
+            self.epoch["transport_iterations"].update(latent.transport.iterations.float().mean())
+
+
+def _epoch_totals() -> dict[str, Metric | MetricCollection]:
+    totals: dict[str, Metric | MetricCollection] = {
+        "loss": MeanMetric(nan_strategy="disable"),
+        "quantiser_loss": MeanMetric(nan_strategy="disable"),
+        "transport_iterations": MeanMetric(nan_strategy="disable"),
+        "transport_error": MaxMetric(nan_strategy="disable"),
+        "codes_revived": SumMetric(nan_strategy="disable"),
+    }
+    for total in totals.values():
+        total.persistent(True)
+    return totals
+
+
+class CodeUse(Metric):
+    """The use of a codebook's codes over the images of an epoch."""
+
+    counts: Tensor
+    images: Tensor
+    distinct: Tensor
+
+    def __init__(self, codes: int):
+        super().__init__()
+        self.codes = codes
+        for name, zero in {
+            "counts": torch.zeros(codes).long(),
+            "images": torch.tensor(0),
+            "distinct": torch.tensor(0),
+        }.items():
+            self.add_state(name, zero, dist_reduce_fx="sum", persistent=True)
+
+    def update(self, indices: Int64[Tensor, "B ..."]) -> None:
+        """Count the codes of a batch."""
+        usage = codebook_usage([indices], self.codes)
+        self.counts += usage.counts.to(self.counts.device)
+        self.images += len(indices)
+        self.distinct += round(usage.codes_per_image * len(indices))
+
+    def compute(self) -> dict[str, Tensor]:
+        """How many codes are in use, how evenly, and how many in an image."""
+        usage = CodebookUsage(self.counts, int(self.distinct) / max(int(self.images), 1))
+        numbers = {"used": usage.used, "perplexity": usage.perplexity, "per_image": usage.codes_per_image}
+        return {f"codes_{name}": torch.tensor(float(number)) for name, number in numbers.items()}
