@@ -5,7 +5,6 @@ features lie from their codes, and how unusual the codes are that it uses. Their
 confidence, are the most extreme values among the volumes that training held out.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,6 +25,36 @@ _PRIOR = 0.5  # uses that every code is given before any was seen (Jeffreys' pri
 _SPACING_FACTOR = 1.5  # voxels may be so many times smaller or larger than any seen
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What is kept of one volume to learn what is normal: whose it is, and the measures that `Familiar` bounds."""
+
+    patient: str
+    code_counts: Int64[np.ndarray, " K"]
+    distance: float
+    confidence: float
+    spacing_mm: tuple[float, float, float]
+    darkest: float
+    axes: str
+
+    @classmethod
+    def at(cls, scan: Volume, seen: Segmented, patient: str, model: SegmentationModel) -> "Look":
+        """A volume as its model has segmented it."""
+        codes, distances = seen.codes[0], seen.distances[0]
+        counts, distance = np.zeros(0, np.int64), 0.0
+        if model.codebook is not None and codes is not None and distances is not None:
+            counts, distance = _histogram(codes, len(model.codebook.vectors)), float(distances.mean())
+        return cls(
+            patient=patient,
+            code_counts=counts,
+            distance=distance,
+            confidence=float(seen.confidence.mean()),
+            spacing_mm=scan.spacing_mm,
+            darkest=grey_range(scan)[0],
+            axes=scan.axes,
+        )
+
+
 @dataclass(frozen=True)
 class Familiar:
     """What the volumes held out in a training looked like, to the model and in themselves.
@@ -43,6 +72,29 @@ class Familiar:
     spacing_mm: tuple[Range, Range, Range]
     darkest: Range
     axes: tuple[str, ...]
+
+    @classmethod
+    def of_looks(cls, looks: Sequence[Look]) -> "Familiar":
+        """The limits that none of these volumes crosses.
+
+        How surprising the codes of a volume are is judged by those of the other patients.
+        """
+        D, H, W = (_range(axis) for axis in zip(*(look.spacing_mm for look in looks), strict=True))
+        total = np.sum([look.code_counts for look in looks], axis=0)
+        own = {look.patient: np.zeros_like(total) for look in looks}
+        for look in looks:
+            own[look.patient] += look.code_counts
+        surprises = [code_surprise(look.code_counts, total - own[look.patient]) for look in looks if total.size]
+        return cls(
+            volumes=len(looks),
+            code_counts=tuple(total.tolist()),
+            distance=max(look.distance for look in looks),
+            surprise=max(surprises, default=0.0),
+            confidence=min(look.confidence for look in looks),
+            spacing_mm=(D, H, W),
+            darkest=_range([look.darkest for look in looks]),
+            axes=tuple(sorted({look.axes for look in looks})),
+        )
 
     @classmethod
     def of(cls, card: ModelCard) -> "Familiar | None":
@@ -88,36 +140,12 @@ class Strangeness:
 
 
 def learn_familiar(model: SegmentationModel, cases: Sequence[Case], grid: Grid) -> Familiar:
-    """Segment the volumes that training held out, and note what is normal.
-
-    How surprising the codes of a volume are is judged by those of the other patients.
-    """
-    K = 0 if model.codebook is None else len(model.codebook.vectors)
-    looks, histograms, distances = [], [], []
+    """Segment the volumes that training held out, and note what is normal."""
+    looks = []
     for case in cases:
         scan, _ = case.load()
-        seen = segment([model], scan, grid)
-        looks.append((scan.spacing_mm, grey_range(scan)[0], scan.axes, float(seen.confidence.mean())))
-        if seen.codes[0] is not None and seen.distances[0] is not None:
-            histograms.append(_histogram(seen.codes[0], K))
-            distances.append(float(seen.distances[0].mean()))
-    spacings_mm, darkest, axes, confidence = zip(*looks, strict=True)
-    D, H, W = (_range(axis) for axis in zip(*spacings_mm, strict=True))
-    by_patient: dict[str, Int64[np.ndarray, " K"]] = defaultdict(lambda: np.zeros(K, np.int64))
-    for case, histogram in zip(cases, histograms, strict=False):
-        by_patient[case.patient] += histogram
-    total = sum(histograms, np.zeros(K, np.int64))
-    others = (total - by_patient[case.patient] for case in cases)
-    return Familiar(
-        volumes=len(cases),
-        code_counts=tuple(total.tolist()),
-        distance=max(distances, default=0.0),
-        surprise=max(map(code_surprise, histograms, others), default=0.0),
-        confidence=min(confidence),
-        spacing_mm=(D, H, W),
-        darkest=_range(darkest),
-        axes=tuple(sorted(set(axes))),
-    )
+        looks.append(Look.at(scan, segment([model], scan, grid), case.patient, model))
+    return Familiar.of_looks(looks)
 
 
 def find_strange(scan: Volume, seen: Segmented, known: Sequence[Familiar | None]) -> Strangeness:
