@@ -35,15 +35,14 @@ class Codebook(nn.Module):
     Args:
         codes: K, the number of codes.
         dim: d, their dimension.
-        commitment: weight of the commitment loss, which holds tokens near their codes.
+        commitment: weight of the commitment loss, which draws tokens to their codes. It is not needed where tokens
+            are normalised, and it teaches an encoder with skips around it to say the same of every image.
         decay: of the moving averages that the codes follow.
         revive_below: a code whose moving average of uses a batch falls below this is dead, and is
             replaced by a token of the batch.
     """
 
-    def __init__(
-        self, codes: int, dim: int, *, commitment: float = 0.25, decay: float = 0.9, revive_below: float = 1.0
-    ):
+    def __init__(self, codes: int, dim: int, *, commitment: float = 0.0, decay: float = 0.9, revive_below: float = 0.1):
         super().__init__()
         self.quantiser = VectorQuantize(
             dim=dim,

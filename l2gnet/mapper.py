@@ -56,7 +56,7 @@ class L2GMapper(nn.Module):
         references: int,
         *,
         heads: int = 1,
-        epsilon: float = 0.1,
+        epsilon: float = 0.02,
         cost: Cost = "cosine",
         readout: Readout = "barycentric",
         tolerance: float = 1e-4,

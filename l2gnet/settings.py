@@ -36,9 +36,10 @@ class TrainSettings:
     deep_supervision: bool = False  # also train the coarser decoder levels
     codes: int = 128  # K, vectors in the codebook (vq_unet, synergynet, l2gnet)
     code_dim: int = 32  # d, dimension of a code (vq_unet, synergynet, l2gnet)
+    commitment: float = 0.0  # weight of the loss that draws tokens to their codes (vq_unet, synergynet, l2gnet)
     references: int = 32  # R, trainable references that codes are transported to (l2gnet)
     heads: int = 1  # parts of the code dimension with a transport plan each (l2gnet)
-    epsilon: float = 0.1  # entropy of the transport plan, in units of the cost, which lies in 0 to 1 (l2gnet)
+    epsilon: float = 0.02  # entropy of the transport plan, in units of the cost, which lies in 0 to 1 (l2gnet)
     cost: Literal["cosine", "euclidean", "dot"] = (
         "cosine"  # cost between codes and references: cosine, euclidean or dot (l2gnet)
     )
@@ -82,7 +83,7 @@ class TrainSettings:
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("epsilon", "learning_rate"):
             _require(0 < getattr(self, name) < float("inf"), name, "above 0 and finite", getattr(self, name))
-        for name in ("spacing_mm", "weight_decay", "patience", "split_seed", "seed"):
+        for name in ("spacing_mm", "commitment", "weight_decay", "patience", "split_seed", "seed"):
             _require(0 <= getattr(self, name) < float("inf"), name, "0 or more, and finite", getattr(self, name))
         rule = 'empty, or like "phase=ED" or "group=NOR"'
         _require(re.fullmatch("((phase|group)=.+)?", self.train_on) is not None, "train_on", rule, self.train_on)

@@ -26,15 +26,15 @@ def test_evaluation_changes_nothing():
 
 
 def test_gradient_passes_straight_through():
-    for codebook in (Codebook(16, 4).eval(), Codebook(16, 4, commitment=0.0).train()):
+    for codebook in (Codebook(16, 4).eval(), Codebook(16, 4).train()):
         tokens = torch.randn(2, 9, 4, requires_grad=True)
         weights = torch.randn(2, 9, 4)
         (codebook(tokens).tokens * weights).sum().backward()
         torch.testing.assert_close(tokens.grad, weights)
 
 
-def test_commitment_loss_is_a_quarter_of_the_squared_error():
-    codebook, tokens = Codebook(8, 4).train(), clusters()
+def test_commitment_loss_is_a_share_of_the_squared_error():
+    codebook, tokens = Codebook(8, 4, commitment=0.25).train(), clusters()
     quantised = codebook(tokens)
     expected = 0.25 * (quantised.tokens - tokens).square().mean()
     torch.testing.assert_close(quantised.loss, expected)
@@ -57,7 +57,7 @@ def test_dead_codes_are_revived():
     for _ in range(60):  # the tokens move far away: codes left behind die and come back at the new place
         revived += int(codebook(clusters(seed=1) + 100).revived)
     assert revived > 0
-    assert len(codebook.eval()(clusters(seed=1) + 100).indices.unique()) == 8
+    assert torch.cdist(codebook.vectors, clusters(seed=1)[0] + 100).amin(1).max() < 30  # from some 200 away
 
 
 def test_usage_of_a_data_set():

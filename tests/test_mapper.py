@@ -63,7 +63,7 @@ def test_cosine_cost_of_equal_and_opposite_directions():
 
 def test_plan_on_codes_is_the_plan_of_the_histogram():
     codebook, indices = tokens(1, 4, 8)[0], torch.tensor([[0, 0, 2, 3, 2, 0], [1, 1, 1, 1, 3, 3]])
-    mapper = L2GMapper(8, 5)
+    mapper = L2GMapper(8, 5, epsilon=0.1)
     mapped = mapper(codebook[indices], indices)
     histogram = torch.stack([row.bincount(minlength=4) for row in indices]) / 6
     cost = unit_cost(codebook[None], mapper.references, "cosine")[0]

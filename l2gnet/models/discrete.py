@@ -21,7 +21,8 @@ class DiscreteBottleneck(nn.Module):
     def __init__(self, features: int, codebook: Codebook):
         super().__init__()
         dim = codebook.vectors.shape[1]
-        # The normalisation holds the tokens at one scale while the encoder changes, so the codes can follow.
+        # The normalisation holds the tokens at one scale while the encoder changes, so the codes can follow without
+        # a commitment loss.
         self.to_tokens = nn.Sequential(nn.Conv2d(features, dim, kernel_size=1), nn.BatchNorm2d(dim))
         self.codebook = codebook
 

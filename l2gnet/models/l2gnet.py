@@ -45,15 +45,16 @@ def build(
     deep_supervision: bool = False,
     codes: int = 256,
     code_dim: int = 64,
+    commitment: float = 0.0,
     references: int = 64,
     heads: int = 1,
-    epsilon: float = 0.1,
+    epsilon: float = 0.02,
     cost: Cost = "cosine",
     readout: Readout = "barycentric",
 ) -> SegmentationUNet:
     """Build L2GNet: the U-Net backbone with a codebook of `codes` x `code_dim` and `references` references."""
     mapper = L2GMapper(code_dim, references, heads=heads, epsilon=epsilon, cost=cost, readout=readout)
-    bottleneck = L2GBottleneck(width * 2**depth, Codebook(codes, code_dim), mapper)
+    bottleneck = L2GBottleneck(width * 2**depth, Codebook(codes, code_dim, commitment=commitment), mapper)
     return SegmentationUNet(
         bottleneck, channels=channels, classes=classes, width=width, depth=depth, deep_supervision=deep_supervision
     )

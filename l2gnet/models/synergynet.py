@@ -58,9 +58,10 @@ def build(
     deep_supervision: bool = False,
     codes: int = 256,
     code_dim: int = 64,
+    commitment: float = 0.0,
 ) -> SegmentationUNet:
     """Build SynergyNet: the backbone with a codebook of `codes` x `code_dim` and cross-attention around it."""
-    bottleneck = SynergyBottleneck(width * 2**depth, Codebook(codes, code_dim))
+    bottleneck = SynergyBottleneck(width * 2**depth, Codebook(codes, code_dim, commitment=commitment))
     return SegmentationUNet(
         bottleneck, channels=channels, classes=classes, width=width, depth=depth, deep_supervision=deep_supervision
     )

@@ -44,9 +44,10 @@ def build(
     deep_supervision: bool = False,
     codes: int = 256,
     code_dim: int = 64,
+    commitment: float = 0.0,
 ) -> SegmentationUNet:
     """Build a VQ-UNet: the backbone with a codebook of `codes` x `code_dim` in its bottleneck."""
-    bottleneck = VQBottleneck(width * 2**depth, Codebook(codes, code_dim))
+    bottleneck = VQBottleneck(width * 2**depth, Codebook(codes, code_dim, commitment=commitment))
     return SegmentationUNet(
         bottleneck, channels=channels, classes=classes, width=width, depth=depth, deep_supervision=deep_supervision
     )
@@ -54,4 +55,4 @@ def build(
 
 def build_published(*, channels: int = 1, classes: int = 4) -> SegmentationUNet:
     """Build a VQ-UNet of the published sizes: 64 to 1024 channels, 1024 codes of dimension 256."""
-    return build(channels=channels, classes=classes, width=64, depth=4, codes=1024, code_dim=256)
+    return build(channels=channels, classes=classes, width=64, depth=4, codes=1024, code_dim=256, commitment=0.25)

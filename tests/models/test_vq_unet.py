@@ -19,5 +19,5 @@ def test_the_decoder_sees_nothing_but_codes():
 
 
 def test_the_quantiser_adds_its_loss_while_training():
-    model = build_model("vq_unet", width=4, depth=3, codes=6, code_dim=8).train()
+    model = build_model("vq_unet", width=4, depth=3, codes=6, code_dim=8, commitment=0.25).train()
     assert model.trace(torch.randn(4, 1, 32, 32)).latent.loss > 0
