@@ -99,6 +99,12 @@ def test_every_file_shown_exists():
         assert (ROOT / "notebooks" / "profiles" / f"{name}.yaml").exists(), name
 
 
+def test_every_picture_shown_is_there_and_small():
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert pictures
+    assert all((ROOT / picture).stat().st_size < 200_000 for picture in pictures)
+
+
 def test_data_check(desk):
     assert "3 patients" in run(desk, command("l2gnet data check path/to/acdc"))
 
