@@ -44,7 +44,7 @@ ACDC_CPU = TrainSettings(
     patients=24, size_px=128, spacing_mm=1.5, width=16, codes=256, code_dim=64, references=64, epochs=1
 )
 CT_SHAPE = (148, 512, 512)
-SLICES = 16  # that pass a network at once
+SLICES = 8  # that pass a network at once, as in `l2gnet predict`
 
 Way = Callable[[Path], object]
 Network = Callable[[torch.Tensor], torch.Tensor]

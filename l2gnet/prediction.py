@@ -78,7 +78,7 @@ class Segmenter:
             a card does not say how its model was trained and `augment` needs to know.
     """
 
-    def __init__(self, *checkpoints: str | Path, batch_size: int = 16, augment: bool = False):
+    def __init__(self, *checkpoints: str | Path, batch_size: int = 8, augment: bool = False):
         loaded = [load_checkpoint(path) for path in checkpoints]
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.models = [model.to(device) for model, _ in loaded]
