@@ -1,5 +1,6 @@
 """The `l2gnet` command: the same verbs as the notebooks."""
 
+import errno
 import sys
 from dataclasses import asdict
 from json import dumps
@@ -12,6 +13,8 @@ from l2gnet.errors import CheckpointError, ConfigError, VolumeError
 from l2gnet.settings import TrainSettings
 from l2gnet.tables import text_table
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
 # What needs torch or Jupyter is imported by the verb that uses it, so that --help answers at once.
 
 app = tyro.extras.SubcommandApp()
@@ -22,11 +25,24 @@ app.command(privacy_app, name="privacy")
 
 
 def main() -> None:
-    """Run the command line: status 2 and one clear line for a user's mistake, 1 for a job that failed."""
+    """Run the command line: status 2 and one clear line for a user's mistake, 1 for a job that failed.
+
+    A job that SIGTERM ended has status 143, as shells and queues expect.
+    """
     try:
         app.cli(prog="l2gnet", description="Discrete codes related by optimal transport, for medical segmentation.")
     except (ConfigError, VolumeError, CheckpointError) as error:
         print(f"l2gnet: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"l2gnet: error: {where}results must be written, got: {error.strerror}; "
+            "make room, or choose another folder",
+            file=sys.stderr,
+        )
         sys.exit(2)
 
 
@@ -56,6 +72,7 @@ def run(
     parameter: Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])] = (),
     runs_dir: Path = Path("runs"),
     again: bool = False,
+    execution_timeout: int | None = None,
 ) -> None:
     """Run a notebook headless, as a reproducible job.
 
@@ -65,17 +82,25 @@ def run(
         parameter: A parameter's name and value, on top of the profile; may be given many times.
         runs_dir: Folder that gets the run folder.
         again: Run even if the same job has finished before, into a folder of its own.
+        execution_timeout: Seconds that a cell may take before the job fails; no limit if not given.
     """
     from l2gnet.jobs import run_notebook
 
-    result = run_notebook(notebook, profile=profile, parameters=dict(parameter), runs_dir=runs_dir, again=again)
+    result = run_notebook(
+        notebook,
+        profile=profile,
+        parameters=dict(parameter),
+        runs_dir=runs_dir,
+        again=again,
+        cell_timeout_s=execution_timeout,
+    )
     print("\nthis job has finished before; --again runs it anew" if result.done_before else "")
     print(f"run folder: {result.run_dir}")
     for file in sorted(result.run_dir.glob("[!.]*")):
         print(f"  {file.name}")
     if result.error:
         print(f"l2gnet: the notebook failed with {result.error}; see {result.notebook}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(143 if result.terminated else 1)
 
 
 @app.command(name="app")

@@ -51,13 +51,12 @@ def segment(
     distances: list[list[Tensor]] = [[] for _ in models]
     for images in _batches(models, scan, grid, batch_size):
         traces = [model.trace(images) for model in models]
-        said = [
-            _average(model, images, trace.logits, seen)
-            for model, trace, seen in zip(models, traces, views or [()] * len(models), strict=True)
-        ]
-        probabilities = torch.stack(said).mean(0)
-        labels.append(grid.labels_from(probabilities, scan))
-        confidence.append(slice_confidence(probabilities).cpu().numpy())
+        said = [trace.logits.float().softmax(1) for trace in traces]
+        # Of the slices themselves: views lower it, and what is normal was learnt without them.
+        confidence.append(slice_confidence(torch.stack(said).mean(0)).cpu().numpy())
+        if views:
+            said = [_averaged(*each, images) for each in zip(said, models, views, strict=True)]
+        labels.append(grid.labels_from(torch.stack(said).mean(0), scan))
         for index, trace in enumerate(traces):
             if trace.latent.codes is not None and trace.latent.distances is not None:
                 codes[index].append(trace.latent.codes.cpu())
@@ -116,11 +115,11 @@ def network_input(slices: UInt8[np.ndarray, "B H W"] | UInt8[torch.Tensor, "B H 
     return torch.as_tensor(slices)[:, None].float() / 255
 
 
-def _average(
-    model: SegmentationModel, images: Float[Tensor, "B 1 H W"], logits: Float[Tensor, "B L H W"], views: Sequence[View]
+def _averaged(
+    plain: Float[Tensor, "B L H W"], model: SegmentationModel, views: Sequence[View], images: Float[Tensor, "B 1 H W"]
 ) -> Float[Tensor, "B L H W"]:
     """The mean probability of a slice and its views, each where it reaches."""
-    total = logits.float().softmax(1)
+    total = plain
     for view in views:
         total = total + view.back(model(view.see(images)).float().softmax(1))
     return total / total.sum(1, keepdim=True)

@@ -10,16 +10,18 @@ import itertools
 import json
 import platform
 import re
+import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
@@ -32,6 +34,7 @@ from l2gnet.version import code_version
 
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
 _SETTINGS = {"TrainSettings": TrainSettings}
+_TERMINATED = "terminated by SIGTERM"
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -70,6 +73,11 @@ class JobResult:
     notebook: Path
     error: str | None = None
     done_before: bool = False
+    terminated: bool = False  # the error is that the system asked the job to end
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM came: queues send it before they kill."""
 
 
 def read_parameters(notebook: str | Path) -> dict[str, Parameter]:
@@ -92,20 +100,22 @@ def run_notebook(
     parameters: Mapping[str, Any] | None = None,
     runs_dir: str | Path = "runs",
     again: bool = False,
+    cell_timeout_s: int | None = None,
 ) -> JobResult:
     """Run a notebook headless with a profile's settings and then the given parameters on top.
 
     A job that has finished is not run twice unless `again` is set, and then into a folder of its own; one that was
-    stopped goes on where it can (its parameter `resume` is set).
+    stopped goes on where it can (its parameter `resume` is set). A cell that takes longer than `cell_timeout_s` fails.
 
     Raises:
         ConfigError: a parameter or setting is unknown, of the wrong type or out of range, or the folder is not free.
             No kernel was started.
+        OSError: results cannot be written; what is there is whole.
     """
     job = plan_job(notebook, profile=profile, parameters=parameters, runs_dir=runs_dir)
     if again:
         job = replace(job, run_dir=_free_folder(job.run_dir))
-    return run_job(job)
+    return run_job(job, cell_timeout_s=cell_timeout_s)
 
 
 def plan_job(
@@ -133,7 +143,7 @@ def plan_job(
     return Job(name, notebook, str(profile) if profile else None, values, run_dir, secrets)
 
 
-def run_job(job: Job, *, quiet: bool = False) -> JobResult:
+def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None) -> JobResult:
     """Run a planned job, unless it has finished before.
 
     Its folder receives the executed notebook, its HTML and `run.json`, beside what the notebook itself writes. A
@@ -159,34 +169,37 @@ def run_job(job: Job, *, quiet: bool = False) -> JobResult:
     working = job.output.with_suffix(".running.ipynb")
     started = time.time()
     with sole_writer(job.run_dir / ".lock"):
-        error = _execute(job, working, values, quiet)
-        secrets = {name: values[name] for name in job.secrets}
-        executed = scrub(_read_notebook(working), secrets)
-        error = scrubbed(error, secrets)
-        log = job.run_dir / "log.txt"
-        if log.exists():
-            write_text(log, scrubbed(log.read_text(encoding="utf-8"), secrets))
-        if error is None:
-            html, _ = HTMLExporter().from_notebook_node(executed)
-            write_text(job.output.with_suffix(".html"), html)
-            failed.unlink(missing_ok=True)
-        write_json(
-            job.run_dir / "run.json",
-            {
-                "job": job.name,
-                "notebook": job.notebook.name,
-                "profile": scrubbed(job.profile, secrets),
-                "parameters": scrubbed(_without(values, secrets), secrets),
-                "status": "failed" if error else "finished",
-                "error": error,
-                "seconds": round(time.time() - started, 1),
-                "python": platform.python_version(),
-            },
-        )
-        kept = failed if error else job.output
-        write_text(kept, nbformat.writes(executed) + "\n")  # last: it marks the job as finished
-        working.unlink()
-    return JobResult(job.run_dir, kept, error)
+        try:
+            error = _execute(job, working, values, quiet, cell_timeout_s)
+            terminated = error == _TERMINATED
+            secrets = {name: values[name] for name in job.secrets}
+            executed = scrub(_read_notebook(working), secrets)
+            error = scrubbed(error, secrets)
+            log = job.run_dir / "log.txt"
+            if log.exists():
+                write_text(log, scrubbed(log.read_text(encoding="utf-8"), secrets))
+            if error is None:
+                html, _ = HTMLExporter().from_notebook_node(executed)
+                write_text(job.output.with_suffix(".html"), html)
+                failed.unlink(missing_ok=True)
+            write_json(
+                job.run_dir / "run.json",
+                {
+                    "job": job.name,
+                    "notebook": job.notebook.name,
+                    "profile": scrubbed(job.profile, secrets),
+                    "parameters": scrubbed(_without(values, secrets), secrets),
+                    "status": "failed" if error else "finished",
+                    "error": error,
+                    "seconds": round(time.time() - started, 1),
+                    "python": platform.python_version(),
+                },
+            )
+            kept = failed if error else job.output
+            write_text(kept, nbformat.writes(executed) + "\n")  # last: it marks the job as finished
+        finally:
+            working.unlink(missing_ok=True)  # papermill may have written half of it
+    return JobResult(job.run_dir, kept, error, terminated=terminated)
 
 
 def scrub(notebook: nbformat.NotebookNode, secrets: Mapping[str, Any]) -> nbformat.NotebookNode:
@@ -285,11 +298,11 @@ def _free_folder(folder: Path) -> Path:
     return folder if not folder.exists() else next(name for name in names if not name.exists())
 
 
-def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool) -> str | None:
+def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool, cell_timeout_s: int | None) -> str | None:
     """Run the notebook, saving as it goes; returns the error that stopped it."""
     screen = (job.run_dir / "log.txt").open("a") if quiet else contextlib.nullcontext(sys.stdout)
     try:
-        with screen as log:
+        with _terminable(), screen as log:
             papermill.execute_notebook(
                 job.notebook,
                 working,
@@ -299,12 +312,33 @@ def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool) ->
                 stdout_file=log,
                 progress_bar=not quiet,
                 request_save_on_cell_execute=True,
+                execution_timeout=cell_timeout_s,
             )
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}"
-    except DeadKernelError as error:
+    except (DeadKernelError, CellTimeoutError) as error:
         return f"{type(error).__name__}: {error}"
+    except _TerminatedError:
+        return _TERMINATED
     return None
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a notebook as an error would: papermill shuts the kernel down on its way out."""
+    if threading.current_thread() is not threading.main_thread():  # as in a worker of a sweep, which Dask ends
+        yield
+        return
+
+    def terminate(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _is_file(path: Path) -> bool:

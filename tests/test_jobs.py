@@ -2,7 +2,11 @@ import fcntl
 import json
 import os
 import re
+import resource
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -239,3 +243,76 @@ def test_the_environment_of_the_caller_is_left_alone(notebook):
     before = dict(os.environ)
     run(notebook)
     assert dict(os.environ) == before
+
+
+def test_a_cell_that_takes_too_long_fails(tmp_path):
+    result = run(write_notebook(tmp_path, body="import time\ntime.sleep(60)"), cell_timeout_s=1)
+    assert result.error is not None
+    assert result.error.startswith("CellTimeoutError")
+    assert result.notebook.name == "work.failed.ipynb"
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_kernel_and_keeps_what_was_done(tmp_path):
+    body = """\
+from pathlib import Path
+import os, time
+print("before")
+(Path(run_dir) / "kernel.txt").write_text(str(os.getpid()))
+time.sleep(60)"""
+    notebook = write_notebook(tmp_path, body=body)
+    job = plan_job(notebook, runs_dir=tmp_path / "runs")
+    command = [sys.executable, "-m", "l2gnet", "run", notebook, "--runs-dir", tmp_path / "runs"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started = job.run_dir / "kernel.txt"
+    deadline = time.monotonic() + 60
+    while not (started.exists() and started.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert errors.splitlines()[-1].startswith("l2gnet: the notebook failed with terminated by SIGTERM")
+    assert not Path(f"/proc/{started.read_text()}").exists()
+    assert {file.name for file in job.run_dir.iterdir()} == {"work.failed.ipynb", "run.json", "kernel.txt", ".lock"}
+    assert "sleep" in (job.run_dir / "work.failed.ipynb").read_text()
+    assert json.loads((job.run_dir / "run.json").read_text())["error"] == "terminated by SIGTERM"
+
+
+def refused(notebook, runs_dir, **settings):
+    """The one line that the command ends in."""
+    command = [sys.executable, "-m", "l2gnet", "run", notebook, "--runs-dir", runs_dir]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, **settings)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    return next(line for line in result.stderr.splitlines() if line.startswith("l2gnet: error"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("option", "message", "left"),
+    [
+        ("size=64k", "results must be written, got: No space left on device; make room", [".lock"]),
+        ("ro", "results must be written, got: Read-only file system", []),
+    ],
+)
+def test_a_disk_that_is_full_or_read_only_ends_in_one_error_and_nothing_half_written(tmp_path, option, message, left):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", option, "l2gnet", runs], capture_output=True).returncode:
+        pytest.skip("only root may mount a disk")
+    try:
+        assert message in refused(write_notebook(tmp_path, body='print("x" * 200_000)'), runs)
+        assert [file.name for run_dir in runs.iterdir() for file in run_dir.iterdir()] == left
+    finally:
+        subprocess.run(["umount", "--lazy", runs], check=True)
+
+
+def test_a_file_that_may_not_grow_ends_in_one_error_and_nothing_half_written(tmp_path):
+    limit = 20_000
+    notebook = write_notebook(tmp_path, body='print("x" * 200_000)')
+    line = refused(
+        notebook, tmp_path / "runs", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )
+    assert "results must be written, got: File too large" in line
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert [file.name for file in run_dir.iterdir()] == [".lock"]

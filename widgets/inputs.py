@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 
 from l2gnet.data.volume import Volume, read_labels, read_volume, require_same_grid
 from l2gnet.shapes import Integer, Num, UInt8
 
-Input = np.ndarray | torch.Tensor | Volume | str | Path
+if TYPE_CHECKING:  # else the first picture would wait for it
+    import torch
+
+Input: TypeAlias = "np.ndarray | torch.Tensor | Volume | str | Path"
 
 
 def open_scan(scan: Input, spacing_mm: Sequence[float] | None) -> tuple[Volume, bool]:
@@ -62,7 +64,7 @@ def open_labels(name: str, labels: Input, scan: Volume, scan_input: Input) -> UI
     return exact
 
 
-def open_codes(codes: np.ndarray | torch.Tensor, scan: Volume) -> Integer[np.ndarray, "D h w"]:
+def open_codes(codes: "np.ndarray | torch.Tensor", scan: Volume) -> Integer[np.ndarray, "D h w"]:
     """The code of every token of a scan, from an array or tensor.
 
     Raises:
@@ -104,7 +106,7 @@ def compact(array: Num[np.ndarray, "D H W"]) -> tuple[Integer[np.ndarray, "D H W
 
 
 def _three_axes(what: str, value: Any) -> np.ndarray:
-    if isinstance(value, torch.Tensor):
+    if hasattr(value, "detach"):  # a tensor
         value = value.detach().cpu()
         value = value.float() if value.is_floating_point() else value  # NumPy has no bfloat16
     array = np.asarray(value)

@@ -1,6 +1,9 @@
 import gc
 import io
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -154,3 +157,8 @@ def test_a_large_volume_is_not_copied_and_only_sent_in_parts(front_end):
     front_end.sent.clear()
     gc.collect()
     assert all(reference() is None for reference in references)  # although `viewer` is still here
+
+
+def test_the_first_picture_does_not_wait_for_torch():
+    code = "import sys; from widgets import SliceViewer; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent.parent).returncode == 0
