@@ -1,8 +1,9 @@
-"""How fast pictures follow the keys in JupyterLab: SliceViewer, ipyniivue and matplotlib in an Output.
+"""How fast pictures follow keys and clicks in JupyterLab: SliceViewer, ipyniivue and matplotlib in an Output.
 
 Run `python benchmarks/viewer.py`. All three show the same 512x512 volume with two label maps (matplotlib and ipyniivue
 move by an ipywidgets slider, as they have none of their own). A press is timed in the page, from the key event to the
-first task in which the picture differs. In a burst, 40 keys follow each other as fast as they can be sent.
+first task in which the picture differs. In a burst, 40 keys follow each other as fast as they can be sent. A click on
+the plan of a TransportExplorer is timed in the same way, to the pixels that it lights up.
 """
 
 import argparse
@@ -66,6 +67,16 @@ def show(change):
 slider.observe(show, "value")
 ipywidgets.VBox([slider, viewer])
 """
+PLAN = """
+import numpy as np
+from l2gnet.image_transport import ImageTransport
+from widgets import TransportExplorer
+rng = np.random.default_rng(0)
+rows = rng.integers(0, 256, (28, 28))
+rows.flat[:256] = np.arange(256)
+transport = ImageTransport(rng.uniform(size=(256, 64)), rows, tokens=rng.normal(size=(256, 64)))
+TransportExplorer(transport, rng.normal(size=(512, 512)), epsilon=0.05)
+"""
 # Watches a picture from task to task: `seen` counts how often it differs from what it was before.
 WATCH = """
 (selector) => {
@@ -79,7 +90,9 @@ WATCH = """
     return context.getImageData(0, 0, 24, 24).data.join();
   };
   const watch = (window.watch = { last: "", seen: 0, changed: 0, pressed: 0 });
-  document.addEventListener("keydown", (event) => (watch.pressed = event.timeStamp), true);
+  for (const type of ["keydown", "pointerdown"]) {
+    document.addEventListener(type, (event) => (watch.pressed = event.timeStamp), true);
+  }
   const channel = new MessageChannel();
   channel.port1.onmessage = () => {
     const now = look();
@@ -138,6 +151,25 @@ def first_picture(notebook: OpenNotebook, cell: int) -> float:
     )
 
 
+def click_plan(notebook: OpenNotebook, clicks: int) -> list[float]:
+    """Milliseconds from each click on a reference of the plan to the pixels that light up for it."""
+    page = notebook.page
+    plan = page.get_by_label("transport plan: codes down")
+    plan.scroll_into_view_if_needed()
+    box = plan.bounding_box()
+    page.evaluate(WATCH, ".l2g-transport canvas")
+    page.wait_for_timeout(2000)
+    times = []
+    for i in range(clicks):
+        before = page.evaluate("window.watch.seen")
+        page.mouse.click(box["x"] + box["width"] * (0.3 + 0.6 * (i * 7 % 13) / 13), box["y"] + 20)
+        page.wait_for_function(f"window.watch.seen > {before}", polling=20)
+        times.append(page.evaluate("window.watch.changed - window.watch.pressed"))
+        page.wait_for_timeout(100)
+    page.evaluate("window.watch = null")
+    return times
+
+
 def main(presses: int) -> None:
     peers = {
         "SliceViewer": (OURS, ".l2g-slider", ".l2g-pane canvas"),
@@ -150,6 +182,12 @@ def main(presses: int) -> None:
         notebook.run_cell(0)
         seconds = first_picture(notebook, 1)
         print(f"first picture of 512x512x150 with two label maps: {seconds:.2f} s after running the cell", flush=True)
+        notebook.close()
+        notebook = open_notebook(lab, browser, [PLAN], width=1300)
+        notebook.run_all()
+        times = click_plan(notebook, presses)
+        high = statistics.quantiles(times, n=20)[-1]
+        print(f"click on the plan: median {statistics.median(times):.1f} ms, 95th percentile {high:.1f} ms", flush=True)
         notebook.close()
         print("| viewer | median (ms) | 95th percentile (ms) | pictures in a burst of 40 |\n|---|---|---|---|")
         for name, (cell, slider, picture) in peers.items():
