@@ -48,7 +48,7 @@ def test_help_explains_every_setting_with_its_default():
         flag = f"--{field.name.replace('_', '-')}"
         assert flag in text
     assert "in-plane pixel size that the model sees, in mm; 0 fits the whole slice into size_px (default: 2.0)" in text
-    assert "entropy of the transport plan, in units of the cost, which lies in 0 to 1 (l2gnet) (default: 0.1)" in text
+    assert "entropy of the transport plan, in units of the cost, which lies in 0 to 1 (l2gnet) (default: 0.02)" in text
 
 
 def test_the_installed_command_is_the_module():

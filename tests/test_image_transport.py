@@ -54,7 +54,7 @@ def test_the_relation_of_a_pixel_is_a_row_of_a_doubly_stochastic_matrix():
 def test_the_relation_is_what_the_mapper_applies():
     torch.manual_seed(0)
     book, rows = torch.randn(9, 8), torch.randint(0, 9, (1, 16))
-    mapper = L2GMapper(8, 5, tolerance=1e-6)
+    mapper = L2GMapper(8, 5, epsilon=0.1, tolerance=1e-6)
     mapped = mapper(book[rows], rows)
     present = rows.unique()
     place = torch.searchsorted(present, rows[0])

@@ -85,7 +85,7 @@ def test_values_and_gradients_are_those_of_the_token_level_layer(cost, readout, 
 @pytest.mark.parametrize("readout", ["barycentric", "grid"])
 def test_a_loss_on_the_plan_reaches_tokens_and_references(readout):
     tokens, indices = quantised()
-    mapper = mapper_of(references=14, readout=readout, **EXACT)
+    mapper = mapper_of(references=14, epsilon=0.1, readout=readout, **EXACT)
     mapped = mapper(tokens, indices)
     expected, plan = token_level(tokens, mapper.references, 0.1, "cosine", readout)
     rows = rows_of_codes(indices)
