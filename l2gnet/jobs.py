@@ -1,9 +1,5 @@
-"""Notebooks as jobs: parameters are checked before a kernel starts, results lie in one run folder.
+"""Notebooks as jobs: parameters are checked before a kernel starts, papermill runs it, results lie in one folder."""
 
-Papermill runs the notebook; it accepts unknown parameter names and wrong types silently, hence the checks here.
-"""
-
-import ast
 import contextlib
 import hashlib
 import itertools
@@ -27,25 +23,12 @@ from papermill.exceptions import PapermillExecutionError
 
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json, sole_writer, write_json, write_text
-from l2gnet.plain_yaml import read_yaml
+from l2gnet.parameters import checked_values, read_notebook, read_parameters
 from l2gnet.privacy import SECRET, scrubbed
-from l2gnet.settings import TrainSettings
 from l2gnet.version import code_version
 
-_TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
-_SETTINGS = {"TrainSettings": TrainSettings}
 _TERMINATED = "terminated by SIGTERM"
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One line of a parameters cell: `name: type = literal  # help`."""
-
-    name: str
-    type: str
-    default: Any
-    help: str
 
 
 @dataclass(frozen=True)
@@ -78,19 +61,6 @@ class JobResult:
 
 class _TerminatedError(BaseException):
     """SIGTERM came: queues send it before they kill."""
-
-
-def read_parameters(notebook: str | Path) -> dict[str, Parameter]:
-    """The parameters of a notebook, from the cell tagged `parameters`.
-
-    Raises:
-        ConfigError: there is no such notebook, no such cell, or a line of it is not `name: type = literal  # help`.
-    """
-    path = Path(notebook)
-    for cell in _read_notebook(path).cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            return _parse_parameters(cell.source, path)
-    raise ConfigError(f"{path}: a job needs a cell tagged 'parameters', found none; add one as the first code cell")
 
 
 def run_notebook(
@@ -132,10 +102,7 @@ def plan_job(
     """
     notebook = Path(notebook)
     declared = read_parameters(notebook)
-    values = {name: parameter.default for name, parameter in declared.items()}
-    for source, given in ((f"profile {profile}", read_profile(notebook, profile)), ("-p", parameters or {})):
-        values |= {name: _convert(declared, name, value, source) for name, value in given.items()}
-    _check_settings(notebook, values)
+    values = checked_values(notebook, declared, profile=profile, parameters=parameters)
     name = _job_name(notebook, profile, values)
     run_dir = Path(values.get("run_dir") or Path(runs_dir) / name)
     marked = (parameter for parameter in declared.values() if parameter.help.endswith(SECRET))
@@ -173,7 +140,7 @@ def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None)
             error = _execute(job, working, values, quiet, cell_timeout_s)
             terminated = error == _TERMINATED
             secrets = {name: values[name] for name in job.secrets}
-            executed = scrub(_read_notebook(working), secrets)
+            executed = scrub(read_notebook(working), secrets)
             error = scrubbed(error, secrets)
             log = job.run_dir / "log.txt"
             if log.exists():
@@ -224,64 +191,6 @@ def scrub(notebook: nbformat.NotebookNode, secrets: Mapping[str, Any]) -> nbform
 
 def _without(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
     return {name: f"[{name}]" if name in secrets else value for name, value in values.items()}
-
-
-def read_profile(notebook: Path, profile: str | Path | None) -> dict[str, Any]:
-    """The settings of a profile: a YAML file, or the name of one in `profiles/` beside the notebook."""
-    if profile is None:
-        return {}
-    path = Path(profile) if Path(profile).suffix else notebook.parent / "profiles" / f"{profile}.yaml"
-    if not _is_file(path):
-        known = ", ".join(sorted(file.stem for file in (notebook.parent / "profiles").glob("*.yaml")))
-        raise ConfigError(f"{path}: there is no such profile; the known ones are {known or 'none'}")
-    return read_yaml(path, "a profile")
-
-
-def _parse_parameters(source: str, path: Path) -> dict[str, Parameter]:
-    rule = "a line of the parameters cell must be `name: type = literal  # help`"
-    parameters = {}
-    lines = source.splitlines()
-    for statement in ast.parse(source).body:
-        line = lines[statement.lineno - 1]
-        try:
-            match statement:
-                case ast.AnnAssign(target=ast.Name(id=name), annotation=ast.Name(id=kind), value=ast.expr() as value):
-                    parameters[name] = Parameter(name, kind, ast.literal_eval(value), line.split("  # ", 1)[1])
-                case _:
-                    raise ValueError
-            if type(parameters[name].default) is not _TYPES[kind]:
-                raise ValueError
-        except (ValueError, KeyError, IndexError):
-            raise ConfigError(f"{path}: {rule}, with a type of {', '.join(_TYPES)}; got {line!r}") from None
-    return parameters
-
-
-def _convert(declared: Mapping[str, Parameter], name: str, value: Any, source: str) -> Any:
-    """A value as its parameter's type; text (from the command line) is read as that type."""
-    if name not in declared:
-        raise ConfigError(f"{source}: unknown parameter {name!r}; the notebook takes {', '.join(declared)}")
-    kind = _TYPES[declared[name].type]
-    if isinstance(value, str) and kind is not str:
-        with contextlib.suppress(ValueError, RecursionError):
-            value = json.loads(value)
-    try:
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind:
-            raise TypeError
-        json.dumps(value)  # what a list holds is plain, too
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        got = f"got {repr(value)[:200]}; {declared[name].help}"
-        raise ConfigError(f"{source}: {name} must be of type {kind.__name__}, {got}") from None
-    return value
-
-
-def _check_settings(notebook: Path, values: Mapping[str, Any]) -> None:
-    """Let the dataclass that the notebook names in its metadata check the ranges."""
-    name = _read_notebook(notebook).metadata.get("l2gnet", {}).get("settings")
-    if name is not None:
-        settings = _SETTINGS[name]
-        settings.from_mapping({key: values[key] for key in values if key in settings.__dataclass_fields__})
 
 
 def _job_name(notebook: Path, profile: str | Path | None, values: Mapping[str, Any]) -> str:
@@ -339,19 +248,3 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long, for one
-        return False
-
-
-def _read_notebook(path: Path) -> nbformat.NotebookNode:
-    if not _is_file(path):
-        raise ConfigError(f"{path}: there is no such notebook; name a .ipynb file")
-    try:
-        return nbformat.read(path, as_version=4)
-    except Exception as error:  # nbformat raises many kinds for a damaged file
-        raise ConfigError(f"{path}: a job must be a Jupyter notebook, got: {error}") from error

@@ -11,7 +11,7 @@ from papermill.parameterize import parameterize_notebook
 
 from l2gnet.errors import ConfigError
 from l2gnet.files import write_text
-from l2gnet.jobs import plan_job, read_parameters
+from l2gnet.parameters import checked_values, read_parameters
 
 _OPTIONS = ("--Voila.ip=127.0.0.1", "--no-browser", "--classic-tree", "--show_tracebacks=True")
 # Voilà starts a kernel where its notebook lies, but paths are meant from here; and it cannot show bars that are gone.
@@ -51,7 +51,7 @@ def write_pages(notebooks: Sequence[Path], folder: Path, parameters: Mapping[str
             raise ConfigError(f"-p: unknown parameter {name!r}; the notebooks take {known}")
     for path, names in declared.items():
         given = {name: value for name, value in parameters.items() if name in names}
-        values = plan_job(path, parameters=given).values
+        values = checked_values(path, names, parameters=given)
         chosen = {name: values[name] for name in given}
         page = parameterize_notebook(load_notebook_node(str(path)), chosen, kernel_name="python3", language="python")
         page.cells.insert(0, nbformat.v4.new_code_cell(_FIRST_CELL.format(folder=str(Path.cwd()))))

@@ -13,8 +13,7 @@ import nbformat
 import pytest
 
 from l2gnet.errors import ConfigError
-from l2gnet.jobs import Parameter, plan_job, read_parameters, run_job, run_notebook, scrub
-from l2gnet.settings import TrainSettings
+from l2gnet.jobs import plan_job, run_job, run_notebook, scrub
 
 PARAMETERS = """\
 count: int = 3  # how many
@@ -46,39 +45,6 @@ def notebook(tmp_path):
 
 def run(notebook, **settings):
     return run_notebook(notebook, runs_dir=notebook.parent / "runs", **settings)
-
-
-def test_parameters_are_read_from_their_cell(notebook):
-    declared = read_parameters(notebook)
-    assert declared["count"] == Parameter("count", "int", 3, "how many")
-    assert [parameter.default for parameter in declared.values()] == [3, 0.5, "a", False, [1, 2], "", False]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "count = 3  # no type",
-        "count: int = 3",
-        'count: int = "3"  # another type',
-        "count: int = 1 + 2  # derived",
-        "count: dict = {}  # a type that no command line can give",
-        "import os",
-    ],
-)
-def test_a_parameters_cell_must_be_plain(tmp_path, line):
-    with pytest.raises(ConfigError, match="a line of the parameters cell must be `name: type = literal  # help`"):
-        read_parameters(write_notebook(tmp_path, parameters=line))
-
-
-def test_files_that_are_no_job_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="there is no such notebook"):
-        read_parameters(tmp_path / "missing.ipynb")
-    (tmp_path / "text.ipynb").write_text("hello")
-    with pytest.raises(ConfigError, match="must be a Jupyter notebook"):
-        read_parameters(tmp_path / "text.ipynb")
-    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "bare.ipynb")
-    with pytest.raises(ConfigError, match="needs a cell tagged 'parameters'"):
-        read_parameters(tmp_path / "bare.ipynb")
 
 
 def test_profile_and_parameters_reach_the_notebook(notebook):
@@ -187,13 +153,6 @@ def test_the_settings_behind_a_notebook_check_the_ranges(tmp_path):
     notebook = write_notebook(tmp_path, "epochs: int = 3  # passes", l2gnet={"settings": "TrainSettings"})
     with pytest.raises(ConfigError, match="epochs must be at least 1, got 0"):
         run(notebook, parameters={"epochs": 0})
-
-
-def test_the_training_notebook_and_the_command_line_take_the_same_settings():
-    declared = read_parameters(Path(__file__).parent.parent / "notebooks" / "01_train.ipynb")
-    assert declared.pop("run_dir").default == ""
-    assert TrainSettings.from_mapping({name: p.default for name, p in declared.items()}) == TrainSettings()
-    assert list(declared) == list(TrainSettings.__dataclass_fields__)
 
 
 def test_widget_state_is_dropped_and_pictures_stay():

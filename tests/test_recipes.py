@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from l2gnet.jobs import read_profile
+from l2gnet.parameters import read_profile
 from l2gnet.recipes import build_loss, build_optimiser
 from l2gnet.settings import TrainSettings
 
