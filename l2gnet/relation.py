@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from l2gnet.shapes import Float, Int64
-from l2gnet.transport import find_potential, solve_adjoint
+from l2gnet.sinkhorn import find_potential
+from l2gnet.transport import solve_adjoint
 
 Cost = Literal["cosine", "euclidean", "dot"]
 Readout = Literal["barycentric", "grid"]

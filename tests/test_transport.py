@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l2gnet import transport
+from l2gnet import sinkhorn
 from l2gnet.transport import ConvergenceWarning, TransportPlan, solve_transport
 
 
@@ -190,9 +190,9 @@ def test_a_plan_shows_itself():
 def test_scalings_are_used_where_they_are_safe_and_logarithms_elsewhere(dtype, monkeypatch):
     used = []
     for name in ("_scaled_columns", "_log_columns"):
-        way = getattr(transport, name)
+        way = getattr(sinkhorn, name)
         monkeypatch.setattr(
-            transport, name, lambda cost, *rest, name=name, way=way: used.append((name, cost.dtype)) or way(cost, *rest)
+            sinkhorn, name, lambda cost, *rest, name=name, way=way: used.append((name, cost.dtype)) or way(cost, *rest)
         )
     cost, source, target = problem(15, dtype=dtype)
     reach = float(cost.max() - cost.min())
@@ -213,7 +213,7 @@ def test_a_plateau_of_the_error_is_crossed():
 def test_scalings_and_logarithms_agree(epsilon, monkeypatch):
     given = problem(16)
     scaled = solve_transport(*given, epsilon=epsilon)
-    monkeypatch.setitem(transport._LARGEST_EXPONENT, torch.float64, 0.0)
+    monkeypatch.setitem(sinkhorn._LARGEST_EXPONENT, torch.float64, 0.0)
     logarithmic = solve_transport(*given, epsilon=epsilon)
     torch.testing.assert_close(scaled.plan, logarithmic.plan)
     assert torch.equal(scaled.iterations, logarithmic.iterations)
@@ -231,7 +231,7 @@ def test_single_precision_is_right_down_to_a_small_epsilon():
 def test_heavy_ball_steps_need_fewer_iterations_and_give_the_same_plan(monkeypatch):
     given = problem(18, K=40, R=30)
     fast = solve_transport(*given, epsilon=0.02, tolerance=1e-6, max_iterations=20_000)
-    monkeypatch.setattr(transport._Pace, "learn", lambda *_: None)
+    monkeypatch.setattr(sinkhorn._Pace, "learn", lambda *_: None)
     plain = solve_transport(*given, epsilon=0.02, tolerance=1e-6, max_iterations=20_000)
     assert (2 * fast.iterations < plain.iterations).all()
     torch.testing.assert_close(fast.plan, plain.plan, atol=1e-6, rtol=0)
