@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from l2gnet.data.slices import SliceSet
 from l2gnet.inference import network_input
 from l2gnet.mapper import L2GMapper
 from l2gnet.models.backbone import SegmentationModel
+from l2gnet.overlap import Overlap
 
 _FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
     "features of another image": lambda features: features.roll(1, dims=0),
@@ -72,15 +72,8 @@ def _changed(module: nn.Module, change: Callable) -> Iterator[None]:
 
 def _dice(model: SegmentationModel, slices: SliceSet, classes: int, batches: list[list[int]]) -> float:
     device = next(model.parameters()).device
-    both, sizes = torch.zeros(2, len(slices.names), classes, dtype=torch.float64)
+    overlap = Overlap(len(slices.names), classes)
     for rows in batches:
         predicted = model(network_input(slices.images[rows]).to(device)).argmax(1).cpu()
-        a, b = (
-            F.one_hot(labels.long(), classes).flatten(1, 2)
-            for labels in (predicted, torch.from_numpy(slices.labels[rows]))
-        )
-        case = torch.from_numpy(slices.case[rows])
-        both.index_add_(0, case, (a * b).sum(1).double())
-        sizes.index_add_(0, case, (a + b).sum(1).double())
-    found = (2 * both / sizes)[:, 1:]  # NaN where neither has the structure
-    return float(found.nanmean())
+        overlap.add(predicted, torch.from_numpy(slices.labels[rows]), torch.from_numpy(slices.case[rows]))
+    return float(overlap.dice().nanmean())

@@ -19,6 +19,7 @@ from l2gnet.codebook import CodebookUsage, codebook_usage
 from l2gnet.inference import network_input
 from l2gnet.models import build_model
 from l2gnet.models.backbone import Trace
+from l2gnet.overlap import Overlap
 from l2gnet.recipes import build_augmentation, build_loss, build_optimiser
 from l2gnet.settings import TrainSettings
 from l2gnet.shapes import Float, Int64
@@ -36,7 +37,7 @@ class SegmentationTask(pl.LightningModule):
         self.epoch = MetricCollection(_epoch_totals(), compute_groups=False)
         if self.model.codebook:
             self.code_use = CodeUse(len(self.model.codebook.vectors))
-        self._overlap: Tensor
+        self._overlap: Overlap
 
     def on_train_epoch_start(self) -> None:
         """Start adding up afresh; an epoch that was stopped within goes on with what it had."""
@@ -65,23 +66,18 @@ class SegmentationTask(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start counting overlaps afresh."""
-        self._overlap = torch.zeros(self.validation_cases, 3, len(self.classes), device=self.device)
+        self._overlap = Overlap(self.validation_cases, len(self.classes), self.device)
 
     def validation_step(self, batch: Sequence[Tensor], batch_index: int) -> Int64[Tensor, "B H W"]:
-        """Count voxels of each case: in both, in the prediction, in the truth; returns the predicted labels."""
+        """Count what predictions and truth share; returns the predicted labels."""
         slices, labels, case = batch
-        L = len(self.classes)
         predicted_labels = self.model(network_input(slices)).argmax(1)
-        predicted = F.one_hot(predicted_labels, L).flatten(1, 2).float()
-        truth = F.one_hot(labels.long(), L).flatten(1, 2).float()
-        counts = torch.stack([(predicted * truth).sum(1), predicted.sum(1), truth.sum(1)], dim=1)
-        self._overlap.index_add_(0, case, counts)
+        self._overlap.add(predicted_labels, labels, case)
         return predicted_labels
 
     def on_validation_epoch_end(self) -> None:
         """Log Dice a structure, averaged over cases (on the model's grid, for watching only), and codebook use."""
-        both, predicted, truth = self._overlap[:, :, 1:].unbind(1)
-        dice = torch.where(truth + predicted > 0, 2 * both / (truth + predicted), torch.nan).nanmean(0)
+        dice = self._overlap.dice().nanmean(0)
         self.log_dict({f"val_dice_{name.replace(' ', '_')}": d for name, d in zip(self.classes[1:], dice, strict=True)})
         self.log("val_dice", dice.nanmean())
         # And of the training epoch that ends with this validation:

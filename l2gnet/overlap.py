@@ -1,0 +1,33 @@
+"""Dice of a model at work: voxels counted batch by batch on the model's grid, added up over the slices of a case."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from l2gnet.shapes import Float, Int64, Integer
+
+
+class Overlap:
+    """How many pixels predictions and truth share.
+
+    Args:
+        cases: how many cases there are.
+        classes: L, with background.
+        device: where the labels will be.
+    """
+
+    def __init__(self, cases: int, classes: int, device: torch.device | str = "cpu"):
+        self.classes = classes
+        self._both, self._sizes = torch.zeros(2, cases, classes, dtype=torch.int64, device=device)
+
+    def add(
+        self, predicted: Int64[Tensor, "B H W"], truth: Integer[Tensor, "B H W"], case: Int64[Tensor, " B"]
+    ) -> None:
+        """Count the pixels of slices, each of a case."""
+        a, b = (F.one_hot(labels.long(), self.classes).flatten(1, 2) for labels in (predicted, truth))
+        self._both.index_add_(0, case, (a * b).sum(1))
+        self._sizes.index_add_(0, case, (a + b).sum(1))
+
+    def dice(self) -> Float[Tensor, "cases structures"]:
+        """Dice of each structure in each case; NaN where neither prediction nor truth has it."""
+        return 2 * self._both[:, 1:] / self._sizes[:, 1:]
