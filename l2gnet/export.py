@@ -99,9 +99,8 @@ class _Graph(nn.Module):
         self.model = copy.deepcopy(model).requires_grad_(False)
         for buffer in self.model.buffers():  # the quantiser has one with a gradient, of which torch would warn
             buffer.requires_grad_(False)
-        mapper = getattr(self.model.bottleneck, "mapper", None)
-        if isinstance(mapper, L2GMapper):
-            self.model.bottleneck.mapper = GraphMapper(mapper)
+        if self.model.mapper is not None:
+            self.model.bottleneck.mapper = GraphMapper(self.model.mapper)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> dict[str, Tensor]:
         trace = self.model.trace(images)

@@ -169,7 +169,6 @@ def codebook_and_mapper(model: SegmentationModel) -> tuple[Codebook, L2GMapper]:
     Raises:
         ValueError: the model does not have both.
     """
-    codebook, mapper = model.codebook, getattr(model.bottleneck, "mapper", None)
-    if codebook is None or not isinstance(mapper, L2GMapper):
+    if model.codebook is None or model.mapper is None:
         raise ValueError("this model has no transport plan; use one that has, as l2gnet")
-    return codebook, mapper
+    return model.codebook, model.mapper

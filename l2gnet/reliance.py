@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from l2gnet.data.slices import SliceSet
 from l2gnet.inference import network_input
-from l2gnet.mapper import L2GMapper
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.overlap import Overlap
 
@@ -44,7 +43,6 @@ def reliance(
     if len(slices) < 2:
         raise ValueError(f"there must be two slices or more to exchange features, got {len(slices)}")
     model.eval()
-    mapper = getattr(model.bottleneck, "mapper", None)
     order = torch.randperm(len(slices), generator=torch.Generator().manual_seed(seed))
     batches = [batch.tolist() for batch in order.split(batch_size)]
     if len(batches[-1]) == 1 and len(batches) > 1:  # a slice by itself has no other image
@@ -54,9 +52,9 @@ def reliance(
     for name, change in _FEATURES.items():
         with _changed(model.bottleneck, lambda latent, to=change: replace(latent, features=to(latent.features))):
             dice[name] = _dice(model, slices, classes, batches)
-    if isinstance(mapper, L2GMapper):
+    if model.mapper is not None:
         for name, change in _RELATED.items():
-            with _changed(mapper, lambda mapped, to=change: replace(mapped, tokens=to(mapped.tokens))):
+            with _changed(model.mapper, lambda mapped, to=change: replace(mapped, tokens=to(mapped.tokens))):
                 dice[name] = _dice(model, slices, classes, batches)
     return dice
 

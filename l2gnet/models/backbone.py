@@ -15,6 +15,7 @@ from monai.networks.nets.basic_unet import Down, TwoConv
 from torch import Tensor, nn
 
 from l2gnet.codebook import Codebook
+from l2gnet.mapper import L2GMapper
 from l2gnet.models.attention import AttentionMap
 from l2gnet.shapes import Float, Int64
 from l2gnet.transport import TransportPlan
@@ -84,6 +85,11 @@ class SegmentationModel(nn.Module):
     def codebook(self) -> Codebook | None:
         """The codebook, where the model has one."""
         return getattr(self.bottleneck, "codebook", None)
+
+    @property
+    def mapper(self) -> L2GMapper | None:
+        """What relates the codes, where the model has it."""
+        return getattr(self.bottleneck, "mapper", None)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B L H W"]:
         """Logits only."""
