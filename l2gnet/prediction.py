@@ -118,8 +118,14 @@ class Segmenter:
 
     def _segment(self, scan: Volume, bar: tqdm) -> tuple[Segmented, Strangeness]:
         turned = self._in_plane(scan)
-        how = {"batch_size": self.batch_size, "views": self.views, "on_slices": bar.update}
-        seen = segment(self.models, turned, self.card.grid, **how)
+        seen = segment(
+            self.models,
+            turned,
+            self.card.grid,
+            batch_size=self.batch_size,
+            views=self.views,
+            on_slices=bar.update,
+        )
         return seen, find_strange(turned, seen, self.familiar)
 
     def _in_plane(self, scan: Volume) -> Volume:
@@ -176,10 +182,11 @@ def write_seg(folder: str | Path, prediction: Prediction, series: Series, model:
     Raises:
         VolumeError: a file cannot be written.
     """
-    for frame, labels in enumerate(prediction.labels):
-        number = f"_frame{frame + 1:02d}" if len(prediction.labels) > 1 else ""
-        path = Path(folder) / f"{prediction.name}{LABELS_END}{number}.dcm"
-        series.write_seg(path, labels, prediction.classes, frame=frame, model=model)
+    start = Path(folder) / f"{prediction.name}{LABELS_END}"
+    frames = range(1, len(prediction.labels) + 1)
+    names = [f"_frame{frame:02d}.dcm" for frame in frames] if len(frames) > 1 else [".dcm"]
+    paths = [start.with_name(start.name + name) for name in names]
+    series.write_segs(paths, prediction.labels, prediction.classes, model=model)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Going on with a training that was stopped at any moment, as if it had not been stopped.
 
 The order of the data is a function of seed and epoch (`batches.py`), a step's random draws one of seed and step
-(`training.py`); the rest of what decides a training lies in its checkpoint.
+(`task.py`); the rest of what decides a training lies in its checkpoint.
 """
 
 import random

@@ -78,20 +78,39 @@ class Series:
         with _told(self.folder):
             return list(map(_volume, phases))
 
-    def write_seg(self, path: str | Path, labels: Volume, classes: Sequence[str], *, frame: int, model: str) -> None:
-        """Write the labels of a frame as DICOM SEG, on the planes of its images; patient and study are theirs.
+    def write_segs(
+        self, paths: Sequence[str | Path], labels: Sequence[Volume], classes: Sequence[str], *, model: str
+    ) -> None:
+        """Write the labels of each frame as DICOM SEG, on the planes of its images; patient and study are theirs.
 
         Raises:
-            VolumeError: the labels are not on the grid of a series, or the file cannot be written.
+            VolumeError: the labels are not on the grid of a series, or a file cannot be written.
         """
+        for frame, (path, on_frame, images) in enumerate(zip(paths, labels, self.phases(), strict=True)):
+            segmentation = self._segmentation(path, images, on_frame, classes, frame=frame, model=model)
+            try:
+                with atomic_path(path) as temporary:
+                    segmentation.save_as(temporary)
+            except OSError as error:
+                raise unwritable(path, error) from error
+
+    def _segmentation(
+        self,
+        path: str | Path,
+        images: Sequence[Dataset],
+        labels: Volume,
+        classes: Sequence[str],
+        *,
+        frame: int,
+        model: str,
+    ) -> Any:
         from highdicom import UID
         from highdicom.seg import Segmentation
 
         if labels.stored is None:
             raise volume_error(path, "labels must be those of a series", "others", "predict this series")
-        images = self.phases()[frame]
         array: UInt8[np.ndarray, "D H W"] = np.ascontiguousarray(in_stored_order(labels.array, labels.stored).T)
-        segmentation = Segmentation(
+        return Segmentation(
             source_images=images,
             pixel_array=_stack(images).with_array(array),
             segmentation_type="BINARY",
@@ -107,11 +126,6 @@ class Series:
             content_label="SEGMENTATION",
             omit_empty_frames=bool(array.any()),  # no SEG can have no frame at all
         )
-        try:
-            with atomic_path(path) as temporary:
-                segmentation.save_as(temporary)
-        except OSError as error:
-            raise unwritable(path, error) from error
 
     def _require_alike(self, images: Sequence[Dataset]) -> None:
         for name in _ALIKE:

@@ -160,9 +160,10 @@ def in_order(points):
 def test_a_seg_lies_in_the_world_where_the_nifti_labels_lie(tmp_path):
     folders.write_dicom(tmp_path / "cine", [heart(), heart("ES")], placed(), order=shuffled(10))
     scan = one_input(tmp_path / "cine")
-    labels = labels_of(scan.read()[1])
-    write_labels(tmp_path / "labels.nii.gz", labels)
-    scan.series.write_seg(tmp_path / "labels.dcm", labels, CLASSES, frame=1, model="l2gnet")
+    frames = [labels_of(frame) for frame in scan.read()]
+    write_labels(tmp_path / "labels.nii.gz", frames[1])
+    paths = [tmp_path / "first.dcm", tmp_path / "labels.dcm"]
+    scan.series.write_segs(paths, frames, CLASSES, model="l2gnet")
     seg, nifti = dcmread(tmp_path / "labels.dcm"), nib.load(tmp_path / "labels.nii.gz")
     voxels = voxels_in_the_world(seg)
     assert voxels.keys() == {1, 3}
@@ -181,6 +182,6 @@ def test_our_own_seg_is_no_scan(tmp_path):
     folders.write_dicom(tmp_path / "series", [heart()], placed())
     scan = one_input(tmp_path / "series")
     path = tmp_path / "series" / "labels.dcm"
-    scan.series.write_seg(path, labels_of(scan.read()[0]), CLASSES, frame=0, model="l2gnet")
+    scan.series.write_segs([path], [labels_of(scan.read()[0])], CLASSES, model="l2gnet")
     assert is_dicom(path)
     assert len(find_series(sorted(path.parent.iterdir()))[0].files) == 5
