@@ -206,6 +206,22 @@ def network_table(title: str, model: Path, scan: Path, folder: Path, turns: int)
         print(f"| {name} | {cells} | {int((way(images).argmax(1) != expected).sum()):,} |", flush=True)
 
 
+def all_tables(
+    what: str, size_px: int, model: Path, transunet: Path, scan: Path, folder: Path, turns: int, whole_turns: int
+) -> None:
+    """The network, whole cases and the command on one scan, by l2gnet of width 16 and by TransUNet."""
+    network_table(f"{what}'s slices at {size_px} x {size_px}, l2gnet of width 16", model, scan, folder, turns)
+    ways = {
+        "l2gnet, width 16": predicted(model, scan),
+        "l2gnet, width 16, bf16 autocast": predicted(model, scan, bf16=True),
+        "l2gnet, width 16, by MONAI": by_monai(model, scan),
+        "TransUNet": predicted(transunet, scan),
+        "one slice only, l2gnet": first_slice(model, scan),
+    }
+    whole_cases(f"{what} of {read_volume(scan).shape}", ways, folder, whole_turns)
+    whole_command(model, scan, folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--heart", type=Path, help="a volume of ACDC; without it the phantom")
@@ -228,30 +244,12 @@ def main() -> None:
         classes = load_checkpoint(small)[1].classes
         whole = Grid(0.0, 224)
         transunet = save_random(folder / "t4.safetensors", heart, whole, classes, "transunet", variant="published")
-        network_table("A heart's slices at 128 x 128, l2gnet of width 16", small, heart, folder, arguments.turns)
-        ways = {
-            "l2gnet, width 16": predicted(small, heart),
-            "l2gnet, width 16, bf16 autocast": predicted(small, heart, bf16=True),
-            "l2gnet, width 16, by MONAI": by_monai(small, heart),
-            "TransUNet": predicted(transunet, heart),
-            "one slice only, l2gnet": first_slice(small, heart),
-        }
-        whole_cases(f"A heart of {read_volume(heart).shape}", ways, folder, arguments.turns)
-        whole_command(small, heart, folder)
+        all_tables("A heart", 128, small, transunet, heart, folder, arguments.turns, arguments.turns)
 
         body = Grid(0.0, 224, ABDOMEN_HU)
         l2gnet = save_random(folder / "l9.safetensors", scan, body, ORGANS, "l2gnet")
         transunet = save_random(folder / "t9.safetensors", scan, body, ORGANS, "transunet", variant="published")
-        network_table("A CT's slices at 224 x 224, l2gnet of width 16", l2gnet, scan, folder, arguments.turns)
-        ways = {
-            "l2gnet, width 16": predicted(l2gnet, scan),
-            "l2gnet, width 16, bf16 autocast": predicted(l2gnet, scan, bf16=True),
-            "l2gnet, width 16, by MONAI": by_monai(l2gnet, scan),
-            "TransUNet": predicted(transunet, scan),
-            "one slice only, l2gnet": first_slice(l2gnet, scan),
-        }
-        whole_cases(f"A CT of {CT_SHAPE}", ways, folder, max(1, arguments.turns // 4))
-        whole_command(l2gnet, scan, folder)
+        all_tables("A CT", 224, l2gnet, transunet, scan, folder, arguments.turns, max(1, arguments.turns // 4))
     print(f"\nload {os.getloadavg()[0]:.1f} at the end")
 
 
