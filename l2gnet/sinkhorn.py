@@ -61,8 +61,9 @@ def find_potential(
         following = potential + epsilon * pace.step * change
         if iteration >= _CHECK_EVERY:
             following += (pace.momentum * (potential - previous)).masked_fill_(empty, 0.0)
-        if failed is not None:
+        if failed is not None:  # back, and without the momentum of the steps that failed, which may be NaN
             following = torch.where(failed, pace.best, following)
+            potential = torch.where(failed, pace.best, potential)
         previous, potential = potential, torch.where(moving, following, potential)
         iterations += moving
     return potential.to(given), iterations.squeeze(-1)
@@ -84,7 +85,8 @@ class _Pace:
 
     def learn(self, iteration: int, error: Tensor, potential: Tensor) -> Tensor:
         """Take in the errors of an iteration; says which images must go back to `best`."""
-        failed = ~(error <= self.error) & (self.momentum > 0)  # Sinkhorn's own steps grow it by rounding at most
+        grown = ~(error <= self.error) & (self.momentum > 0)  # Sinkhorn's own steps grow it by rounding at most
+        failed = grown | error.isnan()
         rate = torch.where(failed, 1.0, error / self.error) ** (1 / (iteration - self.iteration))
         seen = torch.maximum(rate, self.momentum.sqrt() + 1e-6)
         gap = ((1 + self.momentum - seen - self.momentum / seen) / self.step).clamp(1e-4, 1.0)
@@ -113,7 +115,8 @@ def _scaled_columns(cost: Tensor, source: Tensor, epsilon: float) -> Callable[[T
     transposed = kernel.transpose(-1, -2).contiguous()  # the other layout makes the product several times slower
 
     def log_columns(potential: Tensor) -> Tensor:
-        scaled = (potential / epsilon).exp()
+        # Potentials mean the same with any constant added, and momentum may carry the constant far away.
+        scaled = ((potential - potential.amax(-1, keepdim=True)) / epsilon).exp()
         return (scaled * torch.bmm(source / torch.bmm(scaled, transposed), kernel)).log_()
 
     return log_columns

@@ -209,6 +209,18 @@ def test_a_plateau_of_the_error_is_crossed():
     assert solve_transport(cost, source, target, epsilon=epsilon).converged.all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [2, 3, 9])
+def test_few_rows_of_uneven_mass_are_solved_too(rows, dtype):
+    cost, source, target = problem(20, B=400, K=rows, R=6, dtype=dtype)
+    source = source**8 + 1e-3  # momentum that is right for most images is wrong for some of these
+    source = source / source.sum(1, keepdim=True)
+    for epsilon in (0.02, 0.01):
+        solved = solve_transport(cost, source, target, epsilon=epsilon, max_iterations=5000)
+        assert solved.converged.all()
+        assert solved.target_potential.isfinite().all()
+
+
 @pytest.mark.parametrize("epsilon", [0.03, 0.1, 1.0])
 def test_scalings_and_logarithms_agree(epsilon, monkeypatch):
     given = problem(16)
