@@ -28,6 +28,8 @@ def dishonesty(notebook: nbformat.NotebookNode, text: str) -> list[str]:
         wrong.append("not run from top to bottom")
     if any(output.output_type == "error" for cell in code for output in cell.outputs):
         wrong.append("an error in its output")
+    if any(output.get("name") == "stderr" for cell in code for output in cell.outputs):
+        wrong.append("a warning in its output")
     if "widgets" in notebook.metadata or "vnd.jupyter.widget-view" in text:
         wrong.append("saved widget state")
     if len(notebook.cells) > 30:
@@ -74,6 +76,10 @@ def cheat(change):
         (lambda n, code: code[-1].update(outputs=[]), "a check cell that was never run"),
         (lambda n, code: code[-1].update(source=f"{CHECK}\nprint(1)"), "a check cell that asserts nothing"),
         (lambda n, code: code[0].update(execution_count=9), "not run from top to bottom"),
+        (
+            lambda n, code: code[-1].outputs.append(nbformat.v4.new_output("stream", name="stderr", text="beware")),
+            "a warning in its output",
+        ),
         (lambda n, code: n.metadata.update(widgets={}), "saved widget state"),
         (lambda n, code: n.cells.extend(nbformat.v4.new_markdown_cell() for _ in range(30)), "more than 30 cells"),
         (lambda n, code: code[0].update(source="x" * 300_000), "more than 300 kB"),
