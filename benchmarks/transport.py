@@ -331,8 +331,13 @@ def measure(case: Case, turns: int) -> list[dict[str, Any]]:
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in chosen}
     slopes: dict[str, Tensor] = {}
     for turn in range(turns + 1):
-        for name, (layer, _) in chosen.items():
-            seconds = problem.step(layer)
+        for name, (layer, _) in list(chosen.items()):
+            try:
+                seconds = problem.step(layer)
+            except Exception as error:  # OTT-JAX: its adjoint system is singular, and its linear solver may give up
+                print(f"\n{case}: {name} failed: {str(error).strip().splitlines()[0]}")
+                del chosen[name]
+                continue
             if turn:
                 times[name].append(seconds)
             elif problem.tokens.grad is not None:

@@ -24,6 +24,7 @@ from l2gnet.transport import solve_adjoint
 Cost = Literal["cosine", "euclidean", "dot"]
 Readout = Literal["barycentric", "grid"]
 _SHARED_ROWS = 4  # one kernel for all images pays while it has at most so many times the rows of one image
+_DENSE = 0.55  # rows a token, beyond which going from tokens to rows and back costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,14 @@ def unit_cost(
 def _cost_and_factor(tokens: Tensor, references: Tensor, kind: Cost) -> tuple[Tensor, Tensor]:
     """The cost, and the factor in front of its product <token, reference>."""
     z = _directions(references, kind).view(len(references), *[1] * (tokens.ndim - 3), *references.shape[1:])
-    length = tokens.detach().norm(dim=-1, keepdim=True)
+    norm = tokens.norm(dim=-1, keepdim=True)
+    length = norm.detach()
     longest = references.detach().norm(dim=-1).amax(dim=1).view(-1, *[1] * (tokens.ndim - 1))
     tiny = torch.finfo(tokens.dtype).tiny
     product = tokens @ z.transpose(-1, -2)
     if kind == "cosine":
         factor = 0.5 / length.clamp_min(1e-12)
-        return 0.5 - 0.5 * product / tokens.norm(dim=-1, keepdim=True).clamp_min(1e-12), factor
+        return 0.5 - 0.5 * product / norm.clamp_min(1e-12), factor
     if kind == "dot":
         factor = 0.5 / (length.amax(dim=-2, keepdim=True) * longest).clamp_min(tiny)
         return 0.5 - factor * product, factor.expand(length.shape)
@@ -141,13 +143,19 @@ class Relate(torch.autograd.Function):
         q = (scores - total).exp()  # a row's way to the references
         plan = a * q
         aligned = R * (plan.transpose(-1, -2) @ e)  # G: what each reference receives, an average of codes
-        related = aligned if setting.readout == "grid" else _spread(q @ aligned, rows.row)
-        ctx.save_for_backward(e, references, q, aligned, cost, factor, rows.row, rows.counts)
-        ctx.setting = setting
         source_potential = setting.epsilon * (a.log() - total).squeeze(-1)
         ctx.mark_non_differentiable(cost, source_potential, potential, iterations)
+        shown = (plan, cost, source_potential, potential, iterations)
+        ctx.dense = q.shape[2] > _DENSE * N
+        if ctx.dense:  # from here on each token has a row of its own
+            e, q, cost, factor = tokens, *(_spread(x, rows.row) for x in (q, cost, factor))
+        related = aligned
+        if setting.readout == "barycentric":
+            related = q @ aligned if ctx.dense else _spread(q @ aligned, rows.row)
+        ctx.save_for_backward(e, references, q, aligned, cost, factor, rows.row, rows.counts)
+        ctx.setting = setting
         ctx.set_materialize_grads(False)
-        return related, plan, cost, source_potential, potential, iterations
+        return related, *shown
 
     @staticmethod
     @once_differentiable
@@ -155,21 +163,22 @@ class Relate(torch.autograd.Function):
         """Gradients of tokens and references."""
         e, references, q, aligned, cost, factor, row, counts = ctx.saved_tensors
         setting: Setting = ctx.setting
-        epsilon = setting.epsilon
         (h, B, U, _), R, N = e.shape, references.shape[1], row.shape[1]
-        n = counts.to(q.dtype).unsqueeze(-1)
+        n = q.new_ones(B, U, 1) if ctx.dense else counts.to(q.dtype).unsqueeze(-1)
         z = _directions(references, setting.cost)
+        slope = factor / setting.epsilon  # of a row's scores in its products with the references
         by_token = None if d_related is None or setting.readout == "grid" else d_related
         with torch.autocast(q.device.type, enabled=False):
             # Slopes of the loss in q: `alike` for each token of a row, and `whole`, summed over the row's tokens.
             if by_token is not None:
-                by_row = _gather_up(by_token, row, U)
+                by_row = by_token if ctx.dense else _gather_up(by_token, row, U)
                 d_aligned = q.transpose(-1, -2) @ by_row
             else:
                 d_aligned = torch.zeros_like(aligned) if d_related is None else d_related
-            alike = (R / N) * (e @ d_aligned.transpose(-1, -2))
+            d_aligned = (R / N) * d_aligned
+            alike = e @ d_aligned.transpose(-1, -2)
             if d_plan is not None:
-                alike += d_plan / N
+                alike += (_spread(d_plan, row) if ctx.dense else d_plan) / N
             whole = n * alike
             if by_token is not None:
                 whole += by_row @ aligned.transpose(-1, -2)
@@ -180,26 +189,31 @@ class Relate(torch.autograd.Function):
             alike -= multiplier.unsqueeze(-2) / N
             whole -= multiplier.unsqueeze(-2) * (n / N)
 
-            pull = _centred(q, whole) / epsilon * factor  # minus the slope of the loss in <token, reference>
+            pull = _centred(q, whole) * slope  # minus the slope of the loss in <token, reference>
             d_references = (pull.transpose(-1, -2) @ e).sum(1)
             if setting.cost == "euclidean":
                 d_references -= pull.sum((1, 2)).unsqueeze(-1) * references
             if setting.cost == "cosine":
                 d_references = _through_normalisation(d_references, z, references)
 
-            pull = _centred(q, alike) / epsilon * factor
-            each = (R / N) * (q @ d_aligned) + pull @ z.unsqueeze(1)
-            cosine = 1 - 2 * cost if setting.cost == "cosine" else None
-            direction = _directions(e, setting.cost)
-            if cosine is not None:
-                each -= (pull * cosine).sum(-1, keepdim=True) * direction
-            if by_token is None:
-                return _spread(each, row), d_references, None, None
-            own, along = _own_pull(by_token, row, q, factor / epsilon, aligned, cosine)
-            table = torch.stack([each, direction])
-            del each, direction  # this and `by_row` keep the peak of memory down: the largest array comes now
-            d_tokens = _spread(table[0], row) if along is None else _spread_less(table, along, row)
-            d_tokens.flatten(1, 2).baddbmm_(own.flatten(1, 2), z)
+            if not ctx.dense:
+                pull = _centred(q, alike) * slope
+            both = e.new_empty(1 if ctx.dense else 2, *e.shape)  # what a row's tokens share, and its code
+            to_references = torch.cat([d_aligned, z.unsqueeze(1).expand_as(d_aligned)], dim=-2)
+            each = torch.matmul(torch.cat([q, pull], dim=-1), to_references, out=both[0])
+            along = _along(pull, cost, factor) if setting.cost == "cosine" else None
+            if ctx.dense or by_token is None:
+                if along is not None:
+                    each.addcmul_(e, along, value=-1)
+                return each if ctx.dense else _spread(each, row), d_references, None, None
+            pull = _centred(_spread(q, row), by_token @ aligned.transpose(-1, -2)).mul_(_spread(slope, row))
+            if along is None:
+                d_tokens = _spread(each, row)
+            else:
+                both[1] = e
+                own = _along(pull, _spread(cost, row), _spread(factor, row))
+                d_tokens = _spread_less(both, _spread(along, row) + own, row)
+            d_tokens.flatten(1, 2).baddbmm_(pull.flatten(1, 2), z)
         return d_tokens, d_references, None, None
 
 
@@ -226,16 +240,12 @@ def _solve(
     return cost, factor, potential.view(h, B, R), iterations.view(h, B)
 
 
-def _own_pull(
-    by_token: Tensor, row: Tensor, q: Tensor, slope: Tensor, aligned: Tensor, cosine: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """What only a token's own incoming gradient decides: its pull to each reference, and with cosines along itself."""
-    pull = by_token @ aligned.transpose(-1, -2)
-    own = _spread(q, row)
-    pull -= torch.linalg.vecdot(pull, own).unsqueeze(-1)
-    pull.mul_(own).mul_(_spread(slope, row))
-    del own
-    return pull, None if cosine is None else torch.linalg.vecdot(pull, _spread(cosine, row))
+def _along(pull: Tensor, cost: Tensor, factor: Tensor) -> Tensor:
+    """How much of a token has to be taken off its gradient, because its length does not change its cosines.
+
+    That is <pull, cosines> over the token's length. A pull adds up to zero, and the cosines are 1 - 2 cost.
+    """
+    return -4 * factor * torch.linalg.vecdot(pull, cost).unsqueeze(-1)
 
 
 def _spread_less(table: Tensor, along: Tensor, row: Tensor) -> Tensor:
@@ -248,8 +258,8 @@ def _spread_less(table: Tensor, along: Tensor, row: Tensor) -> Tensor:
 
 
 def _centred(q: Tensor, slope: Tensor) -> Tensor:
-    """The gradient of a softmax q: its slope less the mean, weighted by q."""
-    return q * (slope - (q * slope).sum(-1, keepdim=True))
+    """The gradient of a softmax q: q times its slope less the mean, weighted by q."""
+    return torch.ops.aten._softmax_backward_data(slope, q, -1, q.dtype)
 
 
 def _through_normalisation(gradient: Tensor, direction: Tensor, vector: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def close(mine, reference, relative):
     ).item()
 
 
-@pytest.mark.parametrize("with_codes", [True, False])
+@pytest.mark.parametrize("K", [6, 40, None], ids=["few codes", "many codes", "no codes"])
 @pytest.mark.parametrize("epsilon", [0.05, 0.2, 1.0])
 @pytest.mark.parametrize(
     ("cost", "readout", "heads"),
@@ -69,11 +69,11 @@ def close(mine, reference, relative):
         ("dot", "grid", 1),
     ],
 )
-def test_values_and_gradients_are_those_of_the_token_level_layer(cost, readout, heads, epsilon, with_codes):
-    tokens, indices = quantised()
+def test_values_and_gradients_are_those_of_the_token_level_layer(cost, readout, heads, epsilon, K):
+    tokens, indices = quantised(K=K or 6)
     settings = {"epsilon": epsilon, "cost": cost, "readout": readout, "heads": heads}
     mapper = mapper_of(references=14 if readout == "grid" else 5, **settings, **EXACT)
-    mapped = mapper(tokens, indices if with_codes else None)
+    mapped = mapper(tokens, indices if K else None)
     expected, _ = token_level(tokens, mapper.references, epsilon, cost, readout)
     close(mapped.tokens, expected, 1e-10)
     ours = gradients([mapped.tokens], [tokens, mapper.references])
@@ -82,9 +82,10 @@ def test_values_and_gradients_are_those_of_the_token_level_layer(cost, readout, 
     close(ours[1], reference[1], 1e-6)
 
 
+@pytest.mark.parametrize("K", [6, 40])
 @pytest.mark.parametrize("readout", ["barycentric", "grid"])
-def test_a_loss_on_the_plan_reaches_tokens_and_references(readout):
-    tokens, indices = quantised()
+def test_a_loss_on_the_plan_reaches_tokens_and_references(readout, K):
+    tokens, indices = quantised(K=K)
     mapper = mapper_of(references=14, epsilon=0.1, readout=readout, **EXACT)
     mapped = mapper(tokens, indices)
     expected, plan = token_level(tokens, mapper.references, 0.1, "cosine", readout)
