@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import itertools
 import json
-import platform
 import re
 import signal
 import sys
@@ -25,6 +24,7 @@ from l2gnet.errors import ConfigError
 from l2gnet.files import read_json, sole_writer, write_json, write_text
 from l2gnet.parameters import checked_values, read_notebook, read_parameters
 from l2gnet.privacy import SECRET, scrubbed
+from l2gnet.provenance import PeakMemory, data_fingerprint, provenance
 from l2gnet.version import code_version
 
 _TERMINATED = "terminated by SIGTERM"
@@ -40,6 +40,7 @@ class Job:
     profile: str | None
     values: dict[str, Any]
     run_dir: Path
+    data_fingerprint: str | None = None  # of the data that parameters point to
     secrets: tuple[str, ...] = ()  # names of parameters whose given values are not kept
 
     @property
@@ -95,7 +96,7 @@ def plan_job(
     parameters: Mapping[str, Any] | None = None,
     runs_dir: str | Path = "runs",
 ) -> Job:
-    """Check all that a job is made of, and name it by the notebook, the profile, and a hash of parameters and code.
+    """Check all that a job is made of, and name it by notebook and profile and a hash of parameters, data and code.
 
     Raises:
         ConfigError: a parameter or setting is unknown, of the wrong type or out of range.
@@ -103,11 +104,12 @@ def plan_job(
     notebook = Path(notebook)
     declared = read_parameters(notebook)
     values = checked_values(notebook, declared, profile=profile, parameters=parameters)
-    name = _job_name(notebook, profile, values)
+    data = data_fingerprint(values)
+    name = _job_name(notebook, profile, values, data)
     run_dir = Path(values.get("run_dir") or Path(runs_dir) / name)
     marked = (parameter for parameter in declared.values() if parameter.help.endswith(SECRET))
     secrets = tuple(parameter.name for parameter in marked if values[parameter.name] != parameter.default)
-    return Job(name, notebook, str(profile) if profile else None, values, run_dir, secrets)
+    return Job(name, notebook, str(profile) if profile else None, values, run_dir, data, secrets)
 
 
 def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None) -> JobResult:
@@ -137,7 +139,8 @@ def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None)
     started = time.time()
     with sole_writer(job.run_dir / ".lock"):
         try:
-            error = _execute(job, working, values, quiet, cell_timeout_s)
+            with PeakMemory() as peak:
+                error = _execute(job, working, values, quiet, cell_timeout_s)
             terminated = error == _TERMINATED
             secrets = {name: values[name] for name in job.secrets}
             executed = scrub(read_notebook(working), secrets)
@@ -158,8 +161,11 @@ def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None)
                     "parameters": scrubbed(_without(values, secrets), secrets),
                     "status": "failed" if error else "finished",
                     "error": error,
+                    "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
                     "seconds": round(time.time() - started, 1),
-                    "python": platform.python_version(),
+                    "peak_memory_mb": round(peak.mb),
+                    "data_fingerprint": job.data_fingerprint,
+                    **provenance(),
                 },
             )
             kept = failed if error else job.output
@@ -193,10 +199,10 @@ def _without(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str,
     return {name: f"[{name}]" if name in secrets else value for name, value in values.items()}
 
 
-def _job_name(notebook: Path, profile: str | Path | None, values: Mapping[str, Any]) -> str:
+def _job_name(notebook: Path, profile: str | Path | None, values: Mapping[str, Any], data: str | None) -> str:
     """Notebook, profile and a hash of all that decides the result; where it lies and whether it resumes do not."""
     deciding = {name: value for name, value in values.items() if name not in ("run_dir", "resume")}
-    digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([deciding, data], sort_keys=True).encode())
     digest.update(notebook.read_bytes() + code_version().encode())
     return f"{notebook.stem}-{Path(profile).stem if profile else 'custom'}-{digest.hexdigest()[:8]}"
 

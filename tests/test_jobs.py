@@ -56,6 +56,10 @@ def test_profile_and_parameters_reach_the_notebook(notebook):
     record = json.loads((result.run_dir / "run.json").read_text())
     assert record["status"] == "finished"
     assert record["parameters"]["count"] == 7
+    assert record["peak_memory_mb"] > 20  # a kernel's
+    assert record["seconds"] < 120
+    assert record["data_fingerprint"] is None
+    assert {"git", "code", "packages", "hardware", "started"} <= set(record)
 
 
 def test_a_job_that_is_done_is_not_run_twice(notebook):
@@ -68,6 +72,17 @@ def test_a_job_that_is_done_is_not_run_twice(notebook):
     assert third.run_dir != first.run_dir
     assert (third.run_dir / "result.txt").exists()
     assert run(notebook, parameters={"count": 4}).run_dir not in (first.run_dir, third.run_dir)
+
+
+def test_a_job_on_changed_data_is_another_job(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "scan").write_text("1")
+    notebook = write_notebook(tmp_path, 'data_dir: str = ""  # folder', "pass")
+    first = plan_job(notebook, parameters={"data_dir": str(tmp_path / "data")})
+    (tmp_path / "data" / "scan").write_text("2")
+    second = plan_job(notebook, parameters={"data_dir": str(tmp_path / "data")})
+    assert first.name != second.name
+    assert first.data_fingerprint != second.data_fingerprint
 
 
 def test_a_job_that_failed_is_kept_and_goes_on_next_time(notebook):

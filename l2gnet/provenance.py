@@ -1,0 +1,133 @@
+"""Where a result comes from: the data, the code, the packages, the machine, and the memory that it took."""
+
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import threading
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from packaging.requirements import Requirement
+
+from l2gnet.version import code_version
+
+_LOOK_EVERY_S = 0.25
+
+
+@functools.cache
+def provenance() -> dict[str, Any]:
+    """Python, packages, code, commit and machine of this process; nothing of it names the machine or its user."""
+    return {
+        "python": platform.python_version(),
+        "packages": _packages(),
+        "code": code_version(),
+        "git": _git_state(Path(__file__).parent),
+        "system": platform.platform(),
+        "hardware": {
+            "cpu": _cpu(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "gpus": _gpus(),
+        },
+    }
+
+
+def data_fingerprint(values: Mapping[str, Any]) -> str | None:
+    """A hash of what the parameters of a job point to: the folder `data_dir`, and every file; None where there is none.
+
+    Names and contents count, places and dates do not.
+    """
+    digest = hashlib.sha256()
+    found = False
+    for name, value in sorted(values.items()):
+        if not (isinstance(value, str) and value):
+            continue
+        path = Path(value)
+        if path.is_file():
+            files = [path]
+        else:
+            files = sorted(file for file in path.rglob("*") if file.is_file()) if name == "data_dir" else []
+        for file in files:
+            found = True
+            state = file.stat()
+            digest.update(
+                f"{name} {file.relative_to(path)} {_content(file, state.st_size, state.st_mtime_ns)}\n".encode()
+            )
+    return digest.hexdigest()[:16] if found else None
+
+
+class PeakMemory:
+    """The most memory, in MB, that the processes started by this one hold together, while `with` lasts."""
+
+    def __enter__(self) -> "PeakMemory":
+        """Start looking."""
+        self.mb = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop looking."""
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        own = psutil.Process()
+        while not self._ended.wait(_LOOK_EVERY_S):
+            self.mb = max(self.mb, sum(_held(child) for child in own.children(recursive=True)) / 1e6)
+
+
+def _held(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.Error:  # it has ended meanwhile
+        return 0
+
+
+@functools.cache
+def _content(file: Path, size: int, changed_ns: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in sorted({Requirement(line).name for line in requires("l2gnet") or ()} - {"l2gnet"}, key=str.lower):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_state(package: Path) -> dict[str, Any] | None:
+    """The commit of the checkout that the package runs from, and whether files differ from it; None elsewhere."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", package, *arguments], check=True, capture_output=True, text=True).stdout
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain").strip())}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _cpu() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _gpus() -> list[str]:
+    if shutil.which("nvidia-smi") is None:
+        return []
+    asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    return subprocess.run(asked, capture_output=True, text=True).stdout.splitlines()
