@@ -19,6 +19,7 @@ import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json, sole_writer, write_json, write_text
@@ -28,6 +29,7 @@ from l2gnet.provenance import PeakMemory, data_fingerprint, provenance
 from l2gnet.version import code_version
 
 _TERMINATED = "terminated by SIGTERM"
+_KERNELS = Config(AsyncKernelManager={"transport_encryption": "auto"})  # others work on the same cluster node
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -228,6 +230,7 @@ def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool, ce
                 progress_bar=not quiet,
                 request_save_on_cell_execute=True,
                 execution_timeout=cell_timeout_s,
+                config=_KERNELS,
             )
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}"

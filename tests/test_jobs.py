@@ -74,6 +74,11 @@ def test_a_job_that_is_done_is_not_run_twice(notebook):
     assert run(notebook, parameters={"count": 4}).run_dir not in (first.run_dir, third.run_dir)
 
 
+def test_what_a_kernel_says_cannot_be_read_by_others_on_the_machine(notebook, capfd):
+    run(notebook)
+    assert "without encryption" not in capfd.readouterr().err
+
+
 def test_a_job_on_changed_data_is_another_job(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "scan").write_text("1")
