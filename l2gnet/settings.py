@@ -28,6 +28,7 @@ class TrainSettings:
     cache_dir: str = "cache"  # prepared slices of real data are kept here
     patients: int = 40  # phantom patients to make; real data sets bring their own
     validation_patients: int = 8  # patients held out, equally from each diagnosis group; synapse has its own 12
+    fold: int = -1  # hold out this fold of nnU-Net's splits_final.json, from 0 on; -1 draws a split (decathlon)
     train_on: str = ""  # train on a part only, as "phase=ED" or "group=NOR"; all held-out patients are still evaluated
     spacing_mm: float = 2.0  # in-plane pixel size that the model sees, in mm; 0 fits the whole slice into size_px
     size_px: int = 96  # height and width that the model sees, in pixels, around the middle of the scan
@@ -85,6 +86,8 @@ class TrainSettings:
             _require(0 < getattr(self, name) < float("inf"), name, "above 0 and finite", getattr(self, name))
         for name in ("spacing_mm", "commitment", "weight_decay", "patience", "split_seed", "seed"):
             _require(0 <= getattr(self, name) < float("inf"), name, "0 or more, and finite", getattr(self, name))
+        rule = "-1, or for data = decathlon a fold from 0 on"
+        _require(self.fold == -1 or (self.fold >= 0 and self.data == "decathlon"), "fold", rule, self.fold)
         rule = 'empty, or like "phase=ED" or "group=NOR"'
         _require(re.fullmatch("((phase|group)=.+)?", self.train_on) is not None, "train_on", rule, self.train_on)
         smallest = 2 ** (self.depth + 1)

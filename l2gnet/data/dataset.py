@@ -74,7 +74,7 @@ def _open(settings: TrainSettings) -> DataSet:
         case "synapse":
             return _from_folder(settings, synapse.find_scans(settings.data_dir))
         case "decathlon":
-            return _from_folder(settings, decathlon.find_scans(settings.data_dir, settings.channel))
+            return _from_folder(settings, decathlon.find_scans(settings.data_dir, settings.channel, settings.fold))
         case "phantom" | "phantom-abdomen":
             return _open_phantom(settings)
 

@@ -9,7 +9,8 @@ Antonelli et al., Nature Communications 13, 2022, doi 10.1038/s41467-022-30695-9
     cases       a list "training" of image and label    the files in labelsTr, or "dataset" by case
     images      one file a case, channels in it         one file a channel, CASE_0000.nii.gz
 
-Every case counts as one patient, since no field says whose it is.
+Every case counts as one patient, since no field says whose it is. Folds are those of nnU-Net's splits_final.json, if it
+lies there: a list with the names of the cases to train and to validate on, [{"train": [...], "val": [...]}, ...].
 """
 
 import json
@@ -23,6 +24,7 @@ from l2gnet.data.volume import volume_error
 from l2gnet.errors import ConfigError, VolumeError
 
 FILE = "dataset.json"
+SPLITS = "splits_final.json"
 _MAX_BYTES = 16 * 2**20
 _ENDINGS = (".nii.gz", ".nii")
 
@@ -38,11 +40,12 @@ def read_channels(data_dir: str | Path) -> tuple[str, ...]:
     return _channels(path, _read_json(path))
 
 
-def find_scans(data_dir: str | Path, channel: str = "") -> ScanFolder:
+def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanFolder:
     """The labelled cases of a folder, by name, each with one channel of its image.
 
-    `channel` is its name or number, and may be empty where there is only one. Raises VolumeError where dataset.json
-    is missing, malformed or names no case, ConfigError where `channel` is none of its channels.
+    `channel` is its name or number, and may be empty where there is only one. From `fold` 0 on, the cases are those of
+    a fold of splits_final.json. Raises VolumeError where dataset.json or splits_final.json is missing, malformed or
+    names no case, ConfigError where there is no such channel or fold.
     """
     root = Path(data_dir)
     path = root / FILE
@@ -62,6 +65,10 @@ def find_scans(data_dir: str | Path, channel: str = "") -> ScanFolder:
             scans[scan.name] = scan
         except VolumeError as error:
             problems.append(error)
+    held_out: frozenset[str] = frozenset()
+    if fold >= 0:
+        training, held_out = _read_fold(root / SPLITS, fold, set(scans))
+        scans = {name: scan for name, scan in scans.items() if name in training | held_out}
     name, reference = (info.get(key) for key in ("name", "reference"))
     licence = info.get("licence", info.get("license"))
     return ScanFolder(
@@ -72,6 +79,7 @@ def find_scans(data_dir: str | Path, channel: str = "") -> ScanFolder:
         citation=reference if isinstance(reference, str) and reference else "as the owner of the data asks",
         licence=licence if isinstance(licence, str) and licence else "as the owner of the data grants",
         window=ABDOMEN_HU if channels[number].casefold() == "ct" else None,
+        test_patients=held_out,
     )
 
 
@@ -83,7 +91,30 @@ class _Entry:
     label: Any
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_fold(path: Path, fold: int, known: set[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of the cases to train and to validate on."""
+    if not path.is_file():
+        remedy = "copy it from nnUNet_preprocessed, or set fold to -1: then a split is drawn"
+        raise volume_error(path, "a fold needs nnU-Net's file of splits", "none", remedy)
+    folds = _read_json(path, list)
+    if fold >= len(folds):
+        raise ConfigError(f"{path}: fold must lie in 0..{len(folds) - 1}, or be -1 for a split of its own, got {fold}")
+    parts = folds[fold] if isinstance(folds[fold], dict) else {}
+    for names in (parts.get("train"), parts.get("val")):
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            rule = 'a fold must name cases to train and to validate on, as {"train": ["a"], "val": ["b"]}'
+            raise volume_error(path, rule, str(folds[fold])[:200], "correct it")
+    training, held_out = frozenset(parts["train"]), frozenset(parts["val"])
+    unknown, both = sorted((training | held_out) - known), sorted(training & held_out)
+    if unknown:
+        rule = "a fold must name cases of this folder"
+        raise volume_error(path, rule, ", ".join(unknown[:5]), "copy the whole data set")
+    if both:
+        raise volume_error(path, "no case may be trained and validated on", ", ".join(both[:5]), "correct the fold")
+    return training, held_out
+
+
+def _read_json(path: Path, kind: type = dict) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
             (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
@@ -100,8 +131,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         if isinstance(error, VolumeError):
             raise
         raise volume_error(path, "the file must be JSON with every name once", error, "correct it") from error
-    if not isinstance(info, dict):
-        raise volume_error(path, "the file must be a JSON object", type(info).__name__, "write {...}")
+    if not isinstance(info, kind):
+        what, remedy = ("object", "write {...}") if kind is dict else ("list", "write [...]")
+        raise volume_error(path, f"the file must be a JSON {what}", type(info).__name__, remedy)
     return info
 
 

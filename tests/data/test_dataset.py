@@ -201,6 +201,16 @@ def test_decathlon_cases_are_its_training_scans(task):
     assert (image.array == 104).all()
 
 
+def test_a_fold_of_nnunet_holds_out_its_cases(task, tmp_path):
+    folder = shutil.copytree(task, tmp_path / "task")
+    (folder / "splits_final.json").write_text('[{"train": ["case1", "case2"], "val": ["case7"]}]')
+    dataset = open_task(folder, fold=0)
+    assert (names(dataset.training), names(dataset.validation)) == (["case1", "case2"], ["case7"])
+    assert len(open_task(folder).validation) == 3
+    with pytest.raises(ConfigError, match="fold must be -1, or for data = decathlon a fold from 0 on, got 0"):
+        open_phantom(fold=0)
+
+
 def test_a_channel_that_is_not_there_is_refused(task):
     with pytest.raises(ConfigError, match="channel must be one of T2, ADC, got ''"):
         open_task(task, channel="")

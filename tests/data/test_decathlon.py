@@ -353,3 +353,38 @@ def test_no_description_makes_it_fail_otherwise(tmp_path, changes, whole, which)
         folder = find_scans(tmp_path)
         assert folder.scans or folder.problems
         assert all(file.resolve().is_relative_to(tmp_path) for scan in folder.scans for file in scan.files)
+
+
+def write_splits(root, folds):
+    (root / "splits_final.json").write_text(json.dumps(folds))
+
+
+def test_a_fold_of_nnunet_decides_who_is_held_out(decathlon):
+    write_splits(decathlon, [{"train": [CASES[0]], "val": [CASES[1]]}, {"train": [*CASES[1:]], "val": [CASES[0]]}])
+    folder = find_scans(decathlon, fold=1)
+    assert [scan.name for scan in folder.scans] == sorted(CASES)
+    assert folder.test_patients == {CASES[0]}
+    folder = find_scans(decathlon, fold=0)
+    assert [scan.name for scan in folder.scans] == sorted(CASES[:2])  # the third is in no part of this fold
+    assert folder.test_patients == {CASES[1]}
+    assert find_scans(decathlon).test_patients == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("folds", "error", "message"),
+    [
+        ([{"train": ["a"], "val": ["b"]}], VolumeError, "must name cases of this folder; found a, b"),
+        ([{"train": [CASES[0]], "val": [CASES[0]]}], VolumeError, "no case may be trained and validated on"),
+        ([{"train": [CASES[0]]}], VolumeError, "a fold must name cases to train and to validate on"),
+        ([{"train": [CASES[0]], "val": [3]}], VolumeError, "a fold must name cases to train and to validate on"),
+        ([[]], VolumeError, "a fold must name cases to train and to validate on"),
+        ({}, VolumeError, "must be a JSON list"),
+        ([], ConfigError, "fold must lie in"),
+        (None, VolumeError, "needs nnU-Net's file of splits"),
+    ],
+)
+def test_a_fold_that_is_not_there_is_refused(decathlon, folds, error, message):
+    if folds is not None:
+        write_splits(decathlon, folds)
+    with pytest.raises(error, match=re.escape(message)):
+        find_scans(decathlon, fold=0)
