@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from vector_quantize_pytorch import VectorQuantize
+from vector_quantize_pytorch.vector_quantize_pytorch import batched_sample_vectors
 
 from l2gnet.shapes import Float, Int64
+from l2gnet.whole_batch import gathered
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,17 @@ class Codebook(nn.Module):
     def vectors(self) -> Float[Tensor, "K d"]:
         """The codes."""
         return self.quantiser.codebook
+
+    def learn_from_whole_batches(self) -> None:
+        """Learn from the tokens of all processes of a training, as one process would from all of them.
+
+        The library can do so only if processes exist when it is made, and then draws other tokens than one process.
+        """
+        book = self.quantiser._codebook
+        draw, replace = batched_sample_vectors, book.replace
+        book.all_reduce_fn = book.kmeans_all_reduce_fn = distributed.all_reduce
+        book.sample_fn = lambda tokens, count: draw(gathered(tokens[0])[None], count)
+        book.replace = lambda tokens, **masks: replace(gathered(tokens[0])[None], **masks)
 
     def forward(self, tokens: Float[Tensor, "B N d"]) -> Quantised:
         """Quantise in float32; while training, the codes move towards their tokens."""

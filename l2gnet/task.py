@@ -6,6 +6,7 @@ how it was interrupted.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -22,7 +23,8 @@ from l2gnet.models.backbone import Trace
 from l2gnet.overlap import Overlap
 from l2gnet.recipes import build_augmentation, build_loss, build_optimiser
 from l2gnet.settings import TrainSettings
-from l2gnet.shapes import Float, Int64
+from l2gnet.shapes import Float, Int64, Num
+from l2gnet.whole_batch import gathered, normalise_whole_batches, part
 
 
 class SegmentationTask(pl.LightningModule):
@@ -39,6 +41,13 @@ class SegmentationTask(pl.LightningModule):
             self.code_use = CodeUse(len(self.model.codebook.vectors))
         self._overlap: Overlap
 
+    def setup(self, stage: str) -> None:
+        """Where several processes share each batch, let what is taken of a batch be of the whole."""
+        if self.trainer.world_size > 1:
+            normalise_whole_batches(self.model, self.trainer.strategy.root_device)
+            if self.model.codebook:
+                self.model.codebook.learn_from_whole_batches()
+
     def on_train_epoch_start(self) -> None:
         """Start adding up afresh; an epoch that was stopped within goes on with what it had."""
         for metric in self.modules():
@@ -50,19 +59,24 @@ class SegmentationTask(pl.LightningModule):
         slices, labels, _ = batch
         torch.manual_seed(mixed_seed(self.settings.seed, self.global_step))
         images, labels = self.augmentation(network_input(slices), labels.long())
-        trace = self.model.trace(images)
-        loss = self.loss(trace, labels)
+        trace = self.model.trace(part(images))  # every process has augmented all, to draw what one would
+        loss = self.loss(trace, part(labels))
         self._add_up(loss, trace)
         return loss
 
     def loss(self, trace: Trace, labels: Int64[Tensor, "B H W"]) -> Float[Tensor, ""]:
         """Segmentation loss, at each depth if supervised deeply (weights 1, 1/2, 1/4 ...), plus the bottleneck's."""
         target = labels[:, None]
-        total = self.segmentation_loss(trace.logits.float(), target)
+        total = self._segmentation_loss(trace.logits.float(), target)
         for level, side in enumerate(reversed(trace.side_logits), start=1):
             coarse = F.interpolate(target.float(), side.shape[2:], mode="nearest")
-            total = total + 0.5**level * self.segmentation_loss(side.float(), coarse)
+            total = total + 0.5**level * self._segmentation_loss(side.float(), coarse)
         return total if trace.latent.loss is None else total + trace.latent.loss
+
+    def _segmentation_loss(self, logits: Float[Tensor, "B L H W"], target: Num[Tensor, "B 1 H W"]) -> Float[Tensor, ""]:
+        if self.segmentation_loss.dice.batch:  # then it is no mean over slices
+            logits, target = gathered(logits), gathered(target)
+        return self.segmentation_loss(logits, target)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting overlaps afresh."""
@@ -71,7 +85,7 @@ class SegmentationTask(pl.LightningModule):
     def validation_step(self, batch: Sequence[Tensor], batch_index: int) -> Int64[Tensor, "B H W"]:
         """Count what predictions and truth share; returns the predicted labels."""
         slices, labels, case = batch
-        predicted_labels = self.model(network_input(slices)).argmax(1)
+        predicted_labels = gathered(self.model(network_input(part(slices))).argmax(1))[: len(slices)]
         self._overlap.add(predicted_labels, labels, case)
         return predicted_labels
 
@@ -92,26 +106,28 @@ class SegmentationTask(pl.LightningModule):
         )
 
     def _add_up(self, loss: Tensor, trace: Trace) -> None:
+        # Every process adds up the whole batch, so that a checkpoint of one serves any number of them.
         latent = trace.latent
-        self.epoch["loss"].update(loss.detach())
+        self.epoch["loss"].update(gathered(loss.detach()).mean())
         if latent.codes is not None:
-            self.code_use.update(latent.codes.detach())
+            self.code_use.update(gathered(latent.codes.detach()))
         if latent.revived is not None:
             self.epoch["codes_revived"].update(latent.revived.float())
         if latent.loss is not None:
-            self.epoch["quantiser_loss"].update(latent.loss.detach())
+            self.epoch["quantiser_loss"].update(gathered(latent.loss.detach()).mean())
         if latent.transport is not None:
-            self.epoch["transport_error"].update(latent.transport.marginal_error.detach().max())
-            self.epoch["transport_iterations"].update(latent.transport.iterations.float().mean())
+            self.epoch["transport_error"].update(gathered(latent.transport.marginal_error.detach()).max())
+            self.epoch["transport_iterations"].update(gathered(latent.transport.iterations).float().mean())
 
 
 def _epoch_totals() -> dict[str, Metric | MetricCollection]:
+    settings: dict[str, Any] = {"nan_strategy": "disable", "sync_on_compute": False}
     totals: dict[str, Metric | MetricCollection] = {
-        "loss": MeanMetric(nan_strategy="disable"),
-        "quantiser_loss": MeanMetric(nan_strategy="disable"),
-        "transport_iterations": MeanMetric(nan_strategy="disable"),
-        "transport_error": MaxMetric(nan_strategy="disable"),
-        "codes_revived": SumMetric(nan_strategy="disable"),
+        "loss": MeanMetric(**settings),
+        "quantiser_loss": MeanMetric(**settings),
+        "transport_iterations": MeanMetric(**settings),
+        "transport_error": MaxMetric(**settings),
+        "codes_revived": SumMetric(**settings),
     }
     for total in totals.values():
         total.persistent(True)
@@ -126,7 +142,7 @@ class CodeUse(Metric):
     distinct: Tensor
 
     def __init__(self, codes: int):
-        super().__init__()
+        super().__init__(sync_on_compute=False)
         self.codes = codes
         for name, zero in {
             "counts": torch.zeros(codes).long(),
