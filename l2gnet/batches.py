@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from l2gnet.data.dataset import DataSet
 from l2gnet.data.slices import SliceSet
+from l2gnet.errors import ConfigError
 from l2gnet.settings import TrainSettings
 
 
@@ -21,6 +22,9 @@ class SliceData(pl.LightningDataModule):
         self.training = slices.select(case.name for case in dataset.training)
         self.validation = slices.select(case.name for case in dataset.validation)
         size = min(settings.batch_size, len(self.training))
+        if size % settings.processes:
+            rule = f"batch_size must be at most the {size} training slices where processes share it"
+            raise ConfigError(f"{rule}, got {settings.batch_size}; lower it to a multiple of {settings.processes}")
         self.order = _ShuffledBatches(len(self.training), size, settings.seed)
 
     def train_dataloader(self) -> DataLoader:

@@ -55,9 +55,12 @@ def train(settings: Annotated[TrainSettings, tyro.conf.arg(name="")], run_dir: s
         run_dir: Where results go; empty makes a new folder under runs/.
     """
     from l2gnet.evaluation import evaluate_cases, structure_table, write_scores
+    from l2gnet.processes import is_first
     from l2gnet.training import train as train_model
 
     run = train_model(settings, run_dir)
+    if not is_first(settings):
+        return
     scores = evaluate_cases(run.model, run.dataset.validation, run.grid, run.dataset.classes, settings.convention)
     header = {"model": settings.model, "data": run.dataset.name, "convention": settings.convention}
     write_scores(run.run_dir, scores, run.dataset.validation, header)

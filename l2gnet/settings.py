@@ -48,7 +48,7 @@ class TrainSettings:
         "barycentric"  # way back from references to pixels: barycentric or grid (l2gnet)
     )
     epochs: int = 10  # passes over the training slices
-    batch_size: int = 16  # slices a step
+    batch_size: int = 16  # slices a step, of all devices together
     recipe: Literal["onecycle", "transunet"] = (
         "onecycle"  # onecycle (AdamW) or transunet (SGD, polynomial decay, its loss and augmentation)
     )
@@ -63,6 +63,8 @@ class TrainSettings:
         "32-true"  # 32-true, bf16-mixed or 16-mixed (Lightning's names)
     )
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"  # auto, cpu or gpu
+    devices: int = 1  # GPUs of a machine that share each batch, a process each; the result is the same within rounding
+    nodes: int = 1  # machines with so many devices; srun or torchrun starts the processes where there are several
     split_seed: int = 0  # decides which patients are held out, and which patients the phantom makes
     seed: int = 0  # decides weights, order and augmentation
     resume: bool = False  # go on from the last checkpoint in the run folder
@@ -80,7 +82,7 @@ class TrainSettings:
             rule = f"the folder of the {self.data} data"
             _require(self.data_dir != "" and Path(self.data_dir).is_dir(), "data_dir", rule, self.data_dir)
         counts = ("patients", "validation_patients", "size_px", "width", "depth", "epochs", "batch_size")
-        for name in (*counts, "codes", "code_dim", "references", "heads"):
+        for name in (*counts, "codes", "code_dim", "references", "heads", "devices", "nodes"):
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("epsilon", "learning_rate"):
             _require(0 < getattr(self, name) < float("inf"), name, "above 0 and finite", getattr(self, name))
@@ -93,6 +95,8 @@ class TrainSettings:
         smallest = 2 ** (self.depth + 1)
         _require(self.size_px >= smallest, "size_px", f"at least {smallest} at depth {self.depth}", self.size_px)
         _require(self.code_dim % self.heads == 0, "heads", f"a divisor of code_dim = {self.code_dim}", self.heads)
+        rule = f"a multiple of devices x nodes = {self.processes}"
+        _require(self.batch_size % self.processes == 0, "batch_size", rule, self.batch_size)
         rule = 'two numbers, the lower first, as "-125 275"'
         _require(self.window == "" or self.window_range is not None, "window", rule, self.window)
         if self.data.startswith("phantom"):
@@ -120,6 +124,11 @@ class TrainSettings:
                 raise ConfigError(f"{name} must be {rule}, got {value!r} of type {type(value).__name__}")
             checked[name] = value
         return cls(**checked)
+
+    @property
+    def processes(self) -> int:
+        """How many processes share each batch."""
+        return self.devices * self.nodes
 
     @property
     def window_range(self) -> tuple[float, float] | None:

@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from l2gnet.models import build_model
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.pretrained import load_imagenet_weights
 from l2gnet.models.transunet import TransUNet
+from l2gnet.processes import is_first, started, train_in_processes
 from l2gnet.resume import AtomicCheckpoints, Patience, Resumable
 from l2gnet.settings import TrainSettings
 from l2gnet.task import SegmentationTask
@@ -36,6 +38,7 @@ from l2gnet.version import code_version
 RESUME_FILE = "last.ckpt"
 _BEST_FILE = "best.ckpt"
 _LOCAL = ("data_dir", "cache_dir", "pretrained")  # settings that are paths of this machine
+_FREE = ("resume", "devices", "nodes")  # settings that a resumed run may change
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,22 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
 
     Raises:
         ConfigError: the folder holds a run already, and `settings.resume` is off or its settings were others; or
-            another training is writing to it; or there is no such accelerator here, or it has too little memory.
+            another training is writing to it; or there is no such accelerator here, or too few devices, or too little
+            memory.
         VolumeError: the data folder is not what it should be.
         CheckpointError: the checkpoint to resume from is damaged, or of another model.
     """
     run_dir = Path(run_dir or f"runs/{settings.data}-{settings.model}-{time.strftime('%Y%m%d-%H%M%S')}")
     if settings.accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError("accelerator must be one that this machine has, got 'gpu' and no GPU; use auto or cpu")
+    if settings.accelerator != "cpu" and settings.devices > torch.cuda.device_count() > 0:
+        have = torch.cuda.device_count()
+        raise ConfigError(f"devices must be at most the {have} GPUs of this machine, got {settings.devices}")
+    if not started(settings):
+        train_in_processes(settings, run_dir)
+        return open_run(run_dir / "model.safetensors", data_dir=settings.data_dir, cache_dir=settings.cache_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    with sole_writer(run_dir / ".training-lock"):
+    with sole_writer(run_dir / ".training-lock") if is_first(settings) else nullcontext():
         return _train(settings, run_dir)
 
 
@@ -76,15 +86,19 @@ def _train(settings: TrainSettings, run_dir: Path) -> TrainedRun:
     dataset = open_dataset(settings)
     grid = Grid(settings.spacing_mm, settings.size_px, dataset.window)
     slices = load_slices(settings, dataset, grid)
-    write_json(run_dir / "config.json", _shareable(settings) | {"pretrained": Path(settings.pretrained).name})
+    first = is_first(settings)
+    if first:
+        write_json(run_dir / "config.json", _shareable(settings) | {"pretrained": Path(settings.pretrained).name})
     pl.seed_everything(settings.seed, verbose=False)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advertisements in the log
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # no advertisements in the log
     task = SegmentationTask(settings, dataset.classes, len(dataset.validation))
     if settings.pretrained:
         assert isinstance(task.model, TransUNet)  # the settings see to it
         load_imagenet_weights(task.model, settings.pretrained)
     if resume_file.exists():
         require_resumable(resume_file, task)
+    watchers = _watchers(run_dir) if first else []
     best = ModelCheckpoint(
         run_dir,
         filename=Path(_BEST_FILE).stem,
@@ -96,15 +110,19 @@ def _train(settings: TrainSettings, run_dir: Path) -> TrainedRun:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # it is the run folder
         warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before")  # SliceData can
+        warnings.filterwarnings("ignore", "It is recommended to use .*sync_dist")  # all processes log the same
         warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated")  # Lightning 2.6 on torch 2.13
         warnings.filterwarnings("ignore", "The `srun` command is available")  # one run needs no srun
         trainer = pl.Trainer(
             max_epochs=settings.epochs,
             accelerator=settings.accelerator,
-            devices=1,
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy="ddp" if settings.processes > 1 else "auto",
+            use_distributed_sampler=False,  # every process gets whole batches, and takes its part
             precision=settings.precision,
             logger=_logger(run_dir),
-            callbacks=[best, *_watchers(run_dir), *_early_stopping(settings), Resumable(resume_file)],
+            callbacks=[best, *watchers, *_early_stopping(settings), Resumable(resume_file)],
             plugins=[AtomicCheckpoints()],
             num_sanity_val_steps=0,
             log_every_n_steps=1,  # every metric is one an epoch anyway
@@ -138,8 +156,9 @@ def _train(settings: TrainSettings, run_dir: Path) -> TrainedRun:
             **describe_data(dataset),
         },
     )
-    _save(run_dir / "model.safetensors", task.model, card, dataset)
-    _save(run_dir / "best.safetensors", _best_model(run_dir / _BEST_FILE, card), card, dataset)
+    if first:
+        _save(run_dir / "model.safetensors", task.model, card, dataset)
+        _save(run_dir / "best.safetensors", _best_model(run_dir / _BEST_FILE, card), card, dataset)
     return TrainedRun(task.model.eval(), dataset, grid, run_dir)
 
 
@@ -171,7 +190,7 @@ def _require_same_run(run_dir: Path, settings: TrainSettings) -> None:
         raise ConfigError(f"run_dir must be free, but {run_dir} holds a run; choose another, or set resume")
     # A setting that is younger than the run had its default.
     before, now = asdict(TrainSettings()) | read_json(run_dir / "config.json"), _shareable(settings)
-    changed = sorted(name for name in now if name != "resume" and before[name] != now[name])
+    changed = sorted(name for name in now if name not in _FREE and before[name] != now[name])
     if changed:
         what = ", ".join(f"{name} {before[name]!r} -> {now[name]!r}" for name in changed)
         raise ConfigError(f"{run_dir}: a resumed run must keep its settings, got {what}; choose another folder")

@@ -247,6 +247,13 @@ def test_batches_are_shuffled_by_seed_and_epoch_and_lose_nothing():
     assert sum(len(batch[0]) for batch in data.val_dataloader()) == len(data.validation)
 
 
+def test_a_batch_that_processes_cannot_share_evenly_is_refused():
+    settings = TrainSettings(**TINY | {"batch_size": 600, "devices": 4, "nodes": 2})
+    dataset = open_dataset(settings)
+    with pytest.raises(ConfigError, match="batch_size must be at most the 30 training slices where processes share"):
+        SliceData(settings, dataset, load_slices(settings, dataset, Grid(4.0, 48)))
+
+
 def test_an_accelerator_that_is_not_there_is_refused():
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
