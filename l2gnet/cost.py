@@ -10,6 +10,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from l2gnet.inference import best_device
 from l2gnet.models.backbone import SegmentationModel
 
 
@@ -29,7 +30,7 @@ def measure_costs(
     models: Mapping[str, SegmentationModel], size_px: int, *, batch_size: int = 16, turns: int = 11
 ) -> dict[str, Cost]:
     """Measure models side by side, in turns, so that whatever else the machine does slows them all alike."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     one, many = (torch.rand(B, 1, size_px, size_px, device=device) for B in (1, batch_size))
     placed = {name: model.eval().to(device) for name, model in models.items()}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in placed}

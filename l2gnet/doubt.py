@@ -16,7 +16,7 @@ from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
 from l2gnet.errors import CheckpointError
-from l2gnet.inference import Segmented, segment
+from l2gnet.inference import Segmented, on_best_device, segment
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.shapes import Int64
 
@@ -142,9 +142,10 @@ class Strangeness:
 def learn_familiar(model: SegmentationModel, cases: Sequence[Case], grid: Grid) -> Familiar:
     """Segment the volumes that training held out, and note what is normal."""
     looks = []
-    for case in cases:
-        scan, _ = case.load()
-        looks.append(Look.at(scan, segment([model], scan, grid), case.patient, model))
+    with on_best_device(model):
+        for case in cases:
+            scan, _ = case.load()
+            looks.append(Look.at(scan, segment([model], scan, grid), case.patient, model))
     return Familiar.of_looks(looks)
 
 

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
 from l2gnet.files import write_json, write_text
-from l2gnet.inference import predict_volume
+from l2gnet.inference import on_best_device, predict_volume
 from l2gnet.metrics import Convention, StructureScore, score_case, summarise
 from l2gnet.model_card import record_metrics
 from l2gnet.models.backbone import SegmentationModel
@@ -32,11 +32,12 @@ def evaluate_cases(
     Distances are in mm, or in voxels where the voxel size is unknown or the convention is `transunet`.
     """
     scores = {}
-    for case in tqdm(cases, desc="evaluate", unit="volume", leave=False):
-        image, truth = case.load()
-        predicted = predict_volume(model, image, grid)
-        spacing_mm = truth.spacing_mm if truth.has_mm else None
-        scores[case.name] = score_case(predicted.array, truth.array, classes, spacing_mm, convention=convention)
+    with on_best_device(model):
+        for case in tqdm(cases, desc="evaluate", unit="volume", leave=False):
+            image, truth = case.load()
+            predicted = predict_volume(model, image, grid)
+            spacing_mm = truth.spacing_mm if truth.has_mm else None
+            scores[case.name] = score_case(predicted.array, truth.array, classes, spacing_mm, convention=convention)
     return scores
 
 

@@ -1,6 +1,7 @@
 """A scan in, its labels out, on the scan's own grid."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,23 @@ class Segmented:
     confidence: Float[np.ndarray, " D"]
     codes: tuple[Int64[np.ndarray, "D h w"] | None, ...]
     distances: tuple[Float[np.ndarray, "D h w"] | None, ...]
+
+
+def best_device() -> torch.device:
+    """The GPU, where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def on_best_device(model: SegmentationModel) -> Iterator[None]:
+    """Hold a model there for a while; a training leaves it on the CPU."""
+    before = next(model.parameters()).device
+    if before.type == "cpu":
+        model.to(best_device())
+    try:
+        yield
+    finally:
+        model.to(before)
 
 
 def predict_volume(model: SegmentationModel, scan: Volume, grid: Grid, *, batch_size: int = 16) -> Volume:

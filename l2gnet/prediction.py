@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
 from l2gnet.cardiac import CardiacFunction, cardiac_function
@@ -17,7 +16,7 @@ from l2gnet.data.volume import PLANES, Volume, unwritable, write_labels
 from l2gnet.doubt import Familiar, Strangeness, find_strange
 from l2gnet.errors import CheckpointError, VolumeError
 from l2gnet.files import write_json
-from l2gnet.inference import Segmented, segment
+from l2gnet.inference import Segmented, best_device, segment
 from l2gnet.shapes import Float
 from l2gnet.views import trained_views
 
@@ -80,8 +79,7 @@ class Segmenter:
 
     def __init__(self, *checkpoints: str | Path, batch_size: int = 8, augment: bool = False):
         loaded = [load_checkpoint(path) for path in checkpoints]
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.models = [model.to(device) for model, _ in loaded]
+        self.models = [model.to(best_device()) for model, _ in loaded]
         self.card = loaded[0][1]
         self.familiar = [Familiar.of(card) for _, card in loaded]
         self.batch_size = batch_size

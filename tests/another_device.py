@@ -14,6 +14,7 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
+from l2gnet import inference
 from l2gnet.checkpoint import ModelCard, load_checkpoint, save_checkpoint
 from l2gnet.code_atlas import CodeAtlas
 from l2gnet.data.dataset import open_dataset
@@ -56,6 +57,7 @@ torch.__future__.set_swap_module_params_on_conversion(True)
 torch.inference_mode.__enter__ = _NoGrad.__enter__
 torch.inference_mode.__exit__ = _NoGrad.__exit__
 DEVICE = torch.device(NAME, 0)
+inference.best_device = lambda: DEVICE
 
 
 class Elsewhere(torch.Tensor):
@@ -158,7 +160,12 @@ def main() -> None:
         card = ModelCard(model, settings.model_settings(len(dataset.classes)), dataset.classes, grid, {})
         with tempfile.TemporaryDirectory() as folder:
             save_checkpoint(Path(folder) / "model.safetensors", task.model, card)
-            load_checkpoint(Path(folder) / "model.safetensors")
+            on_cpu, _ = load_checkpoint(Path(folder) / "model.safetensors")
+        there = []
+        on_cpu.bottleneck.register_forward_pre_hook(lambda module, inputs, there=there: there.append(inputs[0].device))
+        evaluate_cases(on_cpu, dataset.validation, grid, dataset.classes)
+        assert set(there) == {DEVICE}
+        assert next(on_cpu.parameters()).device.type == "cpu"
         print(f"{model}: trained, evaluated and looked into")
     tokens, references = torch.randn(2, 9, 8, device=DEVICE), 9
     for cost in ("cosine", "euclidean", "dot"):
