@@ -1,6 +1,7 @@
 """The processes of a training on several GPUs: started here on one machine, by srun or torchrun on several."""
 
 import os
+import signal
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -57,6 +58,8 @@ def train_in_processes(settings: TrainSettings, run_dir: Path) -> None:
 
 
 def _train(rank: int, settings: TrainSettings, run_dir: Path, port: int, errors: SimpleQueue) -> None:
+    # torch has it sent when the process that started this one dies; what runs in the background of a shell ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # As torchrun tells its processes, which Lightning looks for first, also within a job of SLURM.
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": settings.devices, "MASTER_PORT": port}
     os.environ |= {name: str(number) for name, number in numbers.items()}
