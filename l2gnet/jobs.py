@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import logging
 import re
 import signal
 import sys
@@ -217,6 +218,7 @@ def _free_folder(folder: Path) -> Path:
 
 def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool, cell_timeout_s: int | None) -> str | None:
     """Run the notebook, saving as it goes; returns the error that stopped it."""
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters with two equals signs in a line
     screen = (job.run_dir / "log.txt").open("a") if quiet else contextlib.nullcontext(sys.stdout)
     try:
         with _terminable(), screen as log:

@@ -74,6 +74,12 @@ def test_a_job_that_is_done_is_not_run_twice(notebook):
     assert run(notebook, parameters={"count": 4}).run_dir not in (first.run_dir, third.run_dir)
 
 
+def test_parameters_that_papermill_cannot_read_pass_without_a_word(tmp_path, caplog):
+    notebook = write_notebook(tmp_path, 'part: str = ""  # as "phase=ED"', 'assert part == "phase=ES"')
+    assert run(notebook, parameters={"part": "phase=ES"}).error is None
+    assert not caplog.records
+
+
 def test_what_a_kernel_says_cannot_be_read_by_others_on_the_machine(notebook, capfd):
     run(notebook)
     assert "without encryption" not in capfd.readouterr().err
