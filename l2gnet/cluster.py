@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import dask
-import torch
 from distributed import Nanny, Scheduler, SpecCluster
 from distributed.deploy import Cluster
 
@@ -60,6 +59,10 @@ def open_cluster(workers: Workers) -> Cluster:
         {
             "distributed.scheduler.worker-saturation": 1.0,  # hand a worker its next run when it is free, not before
             "distributed.scheduler.allowed-failures": 10,  # workers die of many things, seldom of the run they had
+            # Else Dask looks 50 times a second at itself, and 100 times at what its workers do: a twentieth of a core.
+            "distributed.worker.profile.enabled": False,
+            "distributed.admin.tick.interval": "1s",
+            "distributed.admin.system-monitor.interval": "10s",
         }
     )
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the table of runs says what happens
@@ -89,7 +92,9 @@ def _local(workers: Workers) -> SpecCluster:
         }
         for number in range(_local_count(workers))
     }
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
+    # Even without a dashboard it serves its state on a port: any, as a second sweep would find the usual one taken.
+    options = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"cls": Scheduler, "options": options}
     return SpecCluster(workers=specs, scheduler=scheduler)
 
 
@@ -120,6 +125,8 @@ def _cores() -> int:
 
 def _gpus() -> list[str]:
     """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES spells them."""
+    import torch  # on demand: workers take a second less to start
+
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
     return names[: torch.cuda.device_count()]

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from l2gnet.files import atomic_path
+from l2gnet.tables import read_rows
 
 
 class History(Callback):
@@ -28,7 +29,7 @@ class History(Callback):
         """Start the clock and take up earlier rows (before this hook a resumed run does not know its epoch yet)."""
         self.started, self.first_epoch = time.monotonic(), trainer.current_epoch
         if self.path.exists():
-            self.rows = [row for row in read_history(self.path) if int(row["epoch"]) <= trainer.current_epoch]
+            self.rows = [row for row in read_rows(self.path) if int(row["epoch"]) <= trainer.current_epoch]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the row and print the line, once the epoch's validation is done too."""
@@ -51,12 +52,6 @@ class History(Callback):
             f"{codes}  {elapsed:.0f} s, {left:.0f} s left",
             flush=True,
         )
-
-
-def read_history(path: str | Path) -> list[dict[str, str]]:
-    """The rows of a `history.csv`, one an epoch, values as text."""
-    with Path(path).open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 class Samples(Callback):

@@ -32,6 +32,7 @@ from l2gnet.version import code_version
 _TERMINATED = "terminated by SIGTERM"
 _KERNELS = Config(AsyncKernelManager={"transport_encryption": "auto"})  # others work on the same cluster node
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+_HTML = HTMLExporter()  # one for all runs: it reads its template once
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None)
             if log.exists():
                 write_text(log, scrubbed(log.read_text(encoding="utf-8"), secrets))
             if error is None:
-                html, _ = HTMLExporter().from_notebook_node(executed)
+                html, _ = _HTML.from_notebook_node(executed)
                 write_text(job.output.with_suffix(".html"), html)
                 failed.unlink(missing_ok=True)
             write_json(

@@ -13,27 +13,26 @@ A sweep file is YAML:
     workers: {count: 2}  # see l2gnet.cluster.Workers
 """
 
+import contextlib
 import itertools
 import math
 import os
 import shutil
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, Future, get_worker
+from distributed import Client, Future, get_worker, wait
 
 from l2gnet.cluster import Workers, open_cluster, threads_of_a_run
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json
-from l2gnet.history import read_history
 from l2gnet.jobs import Job, plan_job, run_job
 from l2gnet.plain_yaml import read_yaml
-from l2gnet.tables import text_table
+from l2gnet.tables import read_rows, text_table
 
 _KEYS = ("notebook", "profile", "parameters", "grid", "retries", "workers")
 _MOST_RUNS = 10_000
@@ -103,9 +102,12 @@ def run_sweep(sweep: Sweep, *, show: Callable[[Sequence[Run]], None], every_s: f
                 )
                 for name, run in waiting.items()
             }  # fmt: skip
-            while not all(_settled(waiting[name], future) for name, future in futures.items()):
+            while futures:
                 show(sweep.runs)
-                time.sleep(every_s)
+                with contextlib.suppress(TimeoutError):
+                    wait(list(futures.values()), timeout=every_s, return_when="FIRST_COMPLETED")
+                # A future that is let go is not asked for again when the worker that held its result dies.
+                futures = {name: future for name, future in futures.items() if not _settled(waiting[name], future)}
     show(sweep.runs)
 
 
@@ -202,7 +204,9 @@ def _run_on_worker(job: Job, threads: int, folder: str) -> None:
 
 
 def _started(run: Run) -> None:
-    run.state, run.starts = "running", run.starts + 1
+    run.starts += 1
+    if run.state == "waiting":  # the news may come after that of the run's end
+        run.state = "running"
 
 
 def _settled(run: Run, future: Future) -> bool:
@@ -223,6 +227,6 @@ def _progress(run: Run) -> str:
     if run.state in ("finished", "done before") and metrics.exists():
         return f"Dice {read_json(metrics)['all']['overall']['dice']['mean']:.4f}"
     if run.state == "running" and history.exists():
-        last = read_history(history)[-1]
+        last = read_rows(history)[-1]
         return f"epoch {last['epoch']}, val Dice {float(last['val_dice']):.3f}"
     return ""

@@ -12,7 +12,7 @@ from test_jobs import write_notebook
 
 from l2gnet.cluster import Workers, open_cluster, threads_of_a_run
 from l2gnet.errors import ConfigError
-from l2gnet.sweep import LiveTable, read_sweep, run_sweep, run_table
+from l2gnet.sweep import LiveTable, _started, read_sweep, run_sweep, run_table
 
 ROOT = Path(__file__).parent.parent
 PARAMETERS = """\
@@ -154,6 +154,20 @@ def test_one_failure_takes_no_other_run_and_a_killed_workers_run_goes_on(plan, c
     assert [run.state for run in again.runs] == ["done before", "failed", "done before"]
     assert not (well.job.run_dir / "done.txt").exists()
     assert len(starts(badly)) == 3
+
+
+@pytest.mark.slow
+def test_a_run_that_finished_does_not_start_again_when_its_worker_dies(plan):
+    sweep = plan({"mode": ["well", "kill"]}, workers={"count": 1})
+    run_sweep(sweep, show=lambda runs: None, every_s=60)
+    assert [(run.state, run.starts) for run in sweep.runs] == [("finished", 1), ("finished", 2)]
+
+
+def test_news_of_a_start_that_comes_late_does_not_undo_the_end(plan):
+    (run,) = plan({"mode": ["well"]}).runs
+    run.state = "finished"
+    _started(run)
+    assert (run.state, run.starts) == ("finished", 1)
 
 
 @pytest.mark.slow

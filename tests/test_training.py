@@ -15,10 +15,10 @@ from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.files import sole_writer, write_json
-from l2gnet.history import read_history
 from l2gnet.inference import network_input
 from l2gnet.models import MODELS
 from l2gnet.settings import TrainSettings
+from l2gnet.tables import read_rows
 from l2gnet.task import SegmentationTask
 from l2gnet.training import load_slices, open_run, train
 from l2gnet.version import code_version
@@ -89,7 +89,7 @@ def test_a_run_is_opened_again_from_its_checkpoint(trained, tmp_path):
 
 def test_history_has_a_row_an_epoch_and_watches_the_codebook(trained):
     settings, run = trained
-    rows = read_history(run.run_dir / "history.csv")
+    rows = read_rows(run.run_dir / "history.csv")
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["loss"]) < float(rows[0]["loss"])
     assert 0 <= float(rows[1]["val_dice"]) <= 1
@@ -172,7 +172,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(model, tmp_path, mo
     resumed = train(TrainSettings(model=model, **TINY | {"epochs": 3, "resume": True}), tmp_path / "stopped")
     again = resumed.model.state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in whole.model.state_dict().items())
-    rows = [read_history(run.run_dir / "history.csv") for run in (whole, resumed)]
+    rows = [read_rows(run.run_dir / "history.csv") for run in (whole, resumed)]
     assert [row["epoch"] for row in rows[1]] == ["1", "2", "3"]
     assert [row["loss"] for row in rows[1]] == [row["loss"] for row in rows[0]]
 
@@ -180,7 +180,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(model, tmp_path, mo
 def test_training_stops_early_when_nothing_gets_better(tmp_path):
     settings = TrainSettings(**TINY | {"epochs": 20, "patience": 1, "learning_rate": 1e-12})
     run = train(settings, tmp_path / "run")
-    assert len(read_history(run.run_dir / "history.csv")) < 20
+    assert len(read_rows(run.run_dir / "history.csv")) < 20
     assert read_card(run.run_dir / "model.safetensors").training["epochs"] < 20
 
 

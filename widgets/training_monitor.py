@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from l2gnet.files import read_json
-from l2gnet.history import read_history
+from l2gnet.tables import read_rows
 from widgets.pictures import COLOURS, draw_outlines
 from widgets.viewer import Viewer
 
@@ -57,7 +57,7 @@ class TrainingMonitor(Viewer):
             for name, array in self._samples.items():
                 self.publish(name, array)
         if self._is_new("history.csv"):
-            self._rows = read_history(self.run_dir / "history.csv")
+            self._rows = read_rows(self.run_dir / "history.csv")
             self.panels = _panels(self._rows)
         if not self._rows:
             return
