@@ -37,6 +37,7 @@ from l2gnet.tables import read_rows, text_table
 _KEYS = ("notebook", "profile", "parameters", "grid", "retries", "workers")
 _MOST_RUNS = 10_000
 _TOPIC = "l2gnet-sweep"
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass
@@ -196,7 +197,7 @@ def _axis(path: Path, name: str, axis: Any) -> list[tuple[str, dict[str, Any]]]:
 def _run_on_worker(job: Job, threads: int, folder: str) -> None:
     """Run a job in this worker process, from the folder the sweep was started in; raises what stopped it."""
     os.chdir(folder)  # queues may start a worker elsewhere
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # the kernel inherits it
+    os.environ |= dict.fromkeys(_THREADS, str(threads))  # the kernel inherits them; Dask has set each to 1
     get_worker().log_event(_TOPIC, {"job": job.name})
     result = run_job(job, quiet=True)
     if result.error:

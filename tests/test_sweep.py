@@ -24,7 +24,8 @@ import os, signal, time
 from pathlib import Path
 starts = Path(run_dir) / "starts.txt"
 with starts.open("a") as file:
-    print(os.getpid(), os.getppid(), os.environ["OMP_NUM_THREADS"], file=file)
+    threads = {os.environ[f"{name}_NUM_THREADS"] for name in ("OMP", "MKL", "OPENBLAS")}
+    print(os.getpid(), os.getppid(), *threads, file=file)
 assert mode != "badly", "as asked"
 if mode == "kill" and len(starts.read_text().splitlines()) == 1:
     os.kill(os.getppid(), signal.SIGKILL)
