@@ -12,6 +12,7 @@ from test_jobs import write_notebook
 
 from l2gnet.cluster import Workers, open_cluster, threads_of_a_run
 from l2gnet.errors import ConfigError
+from l2gnet.files import write_json
 from l2gnet.sweep import LiveTable, _started, read_sweep, run_sweep, run_table
 
 ROOT = Path(__file__).parent.parent
@@ -207,6 +208,29 @@ def test_a_terminal_is_drawn_over(plan, monkeypatch):
     first, second = screen.getvalue().split("\x1b[4A\x1b[J")
     assert first == second
     assert first.splitlines()[:2] == ["2 runs: 2 waiting", "count  state    starts  progress"]
+
+
+def test_a_table_that_does_not_fit_shows_what_runs_and_what_failed(plan, monkeypatch):
+    sweep, screen = plan({"count": list(range(10))}), io.StringIO()
+    sweep.runs[3].state, sweep.runs[7].state = "running", "failed"
+    sweep.runs[7].error = "AssertionError: as asked"
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: (80, 10))
+    LiveTable()._draw("10 runs", run_table(sweep.runs))
+    assert [line.split()[:2] for line in screen.getvalue().splitlines()[2:]] == [["3", "running"], ["7", "failed"]]
+
+
+def test_the_table_says_how_far_a_run_has_come(plan):
+    sweep = plan({"mode": ["well"]})
+    (run,) = sweep.runs
+    run.job.run_dir.mkdir(parents=True)
+    run.state = "running"
+    assert run_table(sweep.runs)[0]["progress"] == ""
+    (run.job.run_dir / "history.csv").write_text("epoch,val_dice\n1,0.5\n2,0.75\n")
+    assert run_table(sweep.runs)[0]["progress"] == "epoch 2, val Dice 0.750"
+    run.state = "finished"
+    write_json(run.job.run_dir / "metrics.json", {"all": {"overall": {"dice": {"mean": 0.81234}}}})
+    assert run_table(sweep.runs)[0]["progress"] == "Dice 0.8123"
 
 
 def test_cores_are_shared_out(monkeypatch):
