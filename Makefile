@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lab app notebooks fuzz
+.PHONY: demo test coverage lab app notebooks fuzz
 demo: .venv/installed-lab
 	$(BIN)/l2gnet run notebooks/01_train.ipynb --profile demo
 
@@ -11,6 +11,13 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 10 --nbval-lax tests notebooks
+
+# Which lines of the library ran, be it in a test, a command, a notebook's kernel or a worker of a sweep.
+coverage: .venv/installed-test
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile --nbval-lax tests notebooks
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # A hundred times as many damaged files as `make test` has, others each time; minutes to an hour.
 fuzz: .venv/installed-test
