@@ -18,7 +18,12 @@ from l2gnet.inference import Segmented, segment
 from l2gnet.metrics import score_case
 from l2gnet.training import open_run
 
-MEASURES = {"confidence": "the model is sure", "distance": "its features lie", "surprise": "its codes are unusual"}
+MEASURES = {
+    "confidence": "the model is sure",
+    "distance": "its features lie",
+    "surprise": "its codes are unusual",
+    "grain": "its grain is",
+}
 LOSSES = (-1.0, 0.02, 0.05, 0.1, 0.2, 1.0)
 
 
@@ -55,7 +60,7 @@ def main() -> None:
 
 
 def report(table: dict[tuple[str, int], list[Seen]]) -> None:
-    print(f"\n| shift | level | Dice | flagged | {' | '.join(MEASURES)} |\n|---|---|---|---|---|---|---|")
+    print(f"\n| shift | level | Dice | flagged | {' | '.join(MEASURES)} |\n|{'---|' * (4 + len(MEASURES))}")
     for (shift, level), scans in table.items():
         parts = [share([any(word in reason for reason in s.reasons) for s in scans]) for word in MEASURES.values()]
         dice, flagged = np.mean([s.dice for s in scans]), share([bool(s.reasons) for s in scans])

@@ -2,7 +2,8 @@
 
 A codebook gives two measures of how well a scan is known, without any density model beside the network: how far its
 features lie from their codes, and how unusual the codes are that it uses. Their limits, and that of the model's own
-confidence, are the most extreme values among the volumes that training held out.
+confidence, are the most extreme values among the volumes that training held out. What neither sees is that a picture
+is blurred: smooth pictures use usual codes, and the model is sure of them. Its grain tells.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from l2gnet.shapes import Int64
 Range = tuple[float, float]
 _PRIOR = 0.5  # uses that every code is given before any was seen (Jeffreys' prior)
 _SPACING_FACTOR = 1.5  # voxels may be so many times smaller or larger than any seen
+_GRAIN_MARGIN = 0.25  # of the range of grain that was seen, which a scan may lie outside of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Look:
     code_counts: Int64[np.ndarray, " K"]
     distance: float
     confidence: float
+    grain: float
     spacing_mm: tuple[float, float, float]
     darkest: float
     axes: str
@@ -49,6 +52,7 @@ class Look:
             code_counts=counts,
             distance=distance,
             confidence=float(seen.confidence.mean()),
+            grain=seen.grain,
             spacing_mm=scan.spacing_mm,
             darkest=grey_range(scan)[0],
             axes=scan.axes,
@@ -60,8 +64,8 @@ class Familiar:
     """What the volumes held out in a training looked like, to the model and in themselves.
 
     `code_counts` says how often they used each code (empty without a codebook). `distance`, `surprise` and
-    `confidence` are the limits of the mean over a volume. `spacing_mm` (along D, H and W) and `darkest`, the lowest
-    grey value, are ranges; `axes` the directions that D, H and W had in the world.
+    `confidence` are the limits of the mean over a volume. `grain` (see `Segmented`), `spacing_mm` (along D, H and W)
+    and `darkest`, the lowest grey value, are ranges; `axes` the directions that D, H and W had in the world.
     """
 
     volumes: int
@@ -69,6 +73,7 @@ class Familiar:
     distance: float
     surprise: float
     confidence: float
+    grain: Range
     spacing_mm: tuple[Range, Range, Range]
     darkest: Range
     axes: tuple[str, ...]
@@ -91,6 +96,7 @@ class Familiar:
             distance=max(look.distance for look in looks),
             surprise=max(surprises, default=0.0),
             confidence=min(look.confidence for look in looks),
+            grain=_range([look.grain for look in looks]),
             spacing_mm=(D, H, W),
             darkest=_range([look.darkest for look in looks]),
             axes=tuple(sorted({look.axes for look in looks})),
@@ -112,6 +118,7 @@ class Familiar:
             return cls(
                 volumes=int(told["volumes"]),
                 code_counts=tuple(int(count) for count in told["code_counts"]),
+                grain=_range(told.get("grain", (0.0, np.inf))),  # older cards do not say
                 spacing_mm=(D, H, W),
                 darkest=_range(told["darkest"]),
                 axes=tuple(str(name) for name in told["axes"]),
@@ -166,7 +173,7 @@ def find_strange(scan: Volume, seen: Segmented, known: Sequence[Familiar | None]
     if known[0] is None:
         reasons.append("the model's card does not say what is normal")
     else:
-        reasons += _unlike(scan, float(seen.confidence.mean()), known[0])
+        reasons += _unlike(scan, seen, known[0])
     if not measures:
         return Strangeness(None, None, None, tuple(reasons))
     distance, surprise, unused, farthest, most = np.mean(measures, axis=0).tolist()
@@ -202,9 +209,15 @@ def _odd(scan: Volume) -> list[str]:
     return reasons
 
 
-def _unlike(scan: Volume, confidence: float, familiar: Familiar) -> list[str]:
+def _unlike(scan: Volume, seen: Segmented, familiar: Familiar) -> list[str]:
     """What is strange about a scan without looking at its codes."""
-    reasons = []
+    reasons, confidence = [], float(seen.confidence.mean())
+    smoothest, roughest = familiar.grain
+    margin = _GRAIN_MARGIN * (roughest - smoothest)
+    if seen.grain < smoothest - margin:
+        reasons.append(f"its grain is {seen.grain:.2f}, {smoothest:.2f} at least held out: is it blurred, or coarse?")
+    if seen.grain > roughest + margin:
+        reasons.append(f"its grain is {seen.grain:.2f}, {roughest:.2f} at most held out: is it noisy?")
     if confidence < familiar.confidence:
         reasons.append(f"the model is sure by {confidence:.2f} only, {familiar.confidence:.2f} at least held out")
     if scan.axes not in familiar.axes:
@@ -217,8 +230,8 @@ def _unlike(scan: Volume, confidence: float, familiar: Familiar) -> list[str]:
     low, high = grey_range(scan)
     darkest, lightest = familiar.darkest
     if not darkest - (high - low) / 4 <= low <= lightest + (high - low) / 4:
-        seen = f"{darkest:.4g} to {lightest:.4g}"
-        reasons.append(f"its grey values begin at {low:.4g}, at {seen} held out: is it another modality or unit?")
+        usual = f"{darkest:.4g} to {lightest:.4g}"
+        reasons.append(f"its grey values begin at {low:.4g}, at {usual} held out: is it another modality or unit?")
     return reasons
 
 

@@ -19,11 +19,14 @@ from l2gnet.views import View
 class Segmented:
     """Labels (D, H, W) on the scan's own grid, and how sure the model is of each slice, from 0 to 1.
 
-    `codes` and `distances` are those of the bottleneck's pixels (see `Latent`), of each model; None without a codebook.
+    `grain` is the mean step from a pixel to the next, as a share of that to the next but one, as the model saw the
+    scan: a half where it is smooth, more where it is noisy. `codes` and `distances` are those of the bottleneck's
+    pixels (see `Latent`), of each model; None without a codebook.
     """
 
     labels: Volume
     confidence: Float[np.ndarray, " D"]
+    grain: float
     codes: tuple[Int64[np.ndarray, "D h w"] | None, ...]
     distances: tuple[Float[np.ndarray, "D h w"] | None, ...]
 
@@ -64,10 +67,11 @@ def segment(
 
     `views` are those of each model that have a say beside the slice itself.
     """
-    labels, confidence = [], []
+    labels, confidence, steps = [], [], torch.zeros(2)
     codes: list[list[Tensor]] = [[] for _ in models]
     distances: list[list[Tensor]] = [[] for _ in models]
     for images in _batches(models, scan, grid, batch_size):
+        steps += torch.stack([_mean_step(images, 1), _mean_step(images, 2)]).cpu() * len(images)
         traces = [model.trace(images) for model in models]
         said = [trace.logits.float().softmax(1) for trace in traces]
         # Of the slices themselves: views lower it, and what is normal was learnt without them.
@@ -83,6 +87,7 @@ def segment(
     return Segmented(
         labels=scan.like(np.concatenate(labels)),
         confidence=np.concatenate(confidence),
+        grain=float(steps[0] / steps[1].clamp_min(1e-12)),
         codes=tuple(torch.cat(batches).numpy() if batches else None for batches in codes),
         distances=tuple(torch.cat(batches).numpy() if batches else None for batches in distances),
     )
@@ -100,6 +105,13 @@ def slice_confidence(probabilities: Float[Tensor, "B L h w"]) -> Float[Tensor, "
     present = found.any(3).any(2)
     mean = (dice * present).sum(1) / present.sum(1).clamp_min(1)
     return torch.where(present.any(1), mean, probabilities[:, 0].flatten(1).amin(1))
+
+
+def _mean_step(images: Float[Tensor, "B 1 H W"], pixels: int) -> Float[Tensor, ""]:
+    """How much grey values change over so many pixels, down and across."""
+    down = images[:, :, pixels:] - images[:, :, :-pixels]
+    across = images[..., pixels:] - images[..., :-pixels]
+    return down.abs().mean() + across.abs().mean()
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from scipy.stats import entropy
 
 from l2gnet.checkpoint import ModelCard
@@ -68,12 +69,18 @@ def test_surprise_is_the_divergence_from_the_usual_codes():
     assert code_surprise(np.array([5, 0, 0, 5]), usual) == pytest.approx(expected)
 
 
-def strange(familiar, volume, *, codes=None, distances=None, confidence=1.0):
+def strange(familiar, volume, *, distances=None, confidence=1.0, grain=None):
     shape = (len(volume.array), 8, 8)
     codes = np.broadcast_to(np.repeat(np.arange(8), familiar.code_counts)[:64].reshape(8, 8), shape)
     return find_strange(
         volume,
-        Segmented(volume, np.full(shape[0], confidence), (codes,), (np.full(shape, distances or 0.0),)),
+        Segmented(
+            volume,
+            np.full(shape[0], confidence),
+            familiar.grain[0] if grain is None else grain,
+            (codes,),
+            (np.full(shape, distances or 0.0),),
+        ),
         [familiar],
     )
 
@@ -86,8 +93,34 @@ def test_each_thing_that_is_not_normal_is_said(familiar):
     assert any("its voxels measure 24 mm along D, 8 to 8 mm held out" in reason for reason in wide.reasons)
     hounsfield = scan(0).like(scan(0).array * 10 - 1000)
     assert any("grey values begin at -9" in reason for reason in strange(familiar, hounsfield).reasons)
+    assert any(
+        "grain is 0.10" in reason and "blurred" in reason for reason in strange(familiar, scan(0), grain=0.1).reasons
+    )
+    assert any(
+        "grain is 2.00" in reason and "noisy" in reason for reason in strange(familiar, scan(0), grain=2.0).reasons
+    )
     single = Volume(scan(0).array[:1], AFFINE)
     assert any("it is one slice" in reason for reason in strange(familiar, single).reasons)
+
+
+def test_a_blurred_and_a_noisy_scan_are_told_from_those_held_out(model):
+    def smooth(seed, mm):
+        return scan(0).like(gaussian_filter(scan(seed).array, (0, mm, mm)))
+
+    held_out = [Case(f"c{i}", f"p{i}", "", "", lambda i=i: (smooth(i, 2.0), smooth(i, 2.0))) for i in range(6)]
+    known = learn_familiar(model, held_out, GRID)
+    told = {mm: find_strange(smooth(3, mm), see(model, smooth(3, mm)), [known]).reasons for mm in (0.5, 2.0, 5.0)}
+    about_grain = {mm: [reason for reason in reasons if "grain" in reason] for mm, reasons in told.items()}
+    assert "noisy" in about_grain[0.5][0]
+    assert about_grain[2.0] == []
+    assert "blurred" in about_grain[5.0][0]
+
+
+def test_grain_is_that_of_slopes_and_of_noise(model):
+    slope = np.broadcast_to(np.arange(40, dtype=np.float32), (4, 40, 40))
+    assert see(model, scan(0).like(slope.copy())).grain == pytest.approx(0.5, abs=0.02)
+    noise = np.random.default_rng(0).normal(size=(4, 40, 40)).astype(np.float32)
+    assert segment([model], scan(0).like(noise), Grid(2.0, 20)).grain == pytest.approx(1, abs=0.1)
 
 
 def test_codes_that_nobody_used_are_counted(model, familiar):
@@ -113,5 +146,7 @@ def test_what_is_familiar_comes_back_from_the_card(familiar):
     card = ModelCard("l2gnet", {}, ("background", "a", "b"), GRID, {"familiar": familiar.as_dict()})
     assert Familiar.of(card) == familiar
     assert Familiar.of(replace(card, training={})) is None
+    older = {name: value for name, value in familiar.as_dict().items() if name != "grain"}
+    assert Familiar.of(replace(card, training={"familiar": older})).grain == (0, np.inf)
     with pytest.raises(CheckpointError, match="limits are damaged"):
         Familiar.of(replace(card, training={"familiar": {"distance": "far"}}))
