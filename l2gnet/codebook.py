@@ -74,6 +74,16 @@ class Codebook(nn.Module):
         book.sample_fn = lambda tokens, count: draw(gathered(tokens[0])[None], count)
         book.replace = lambda tokens, **masks: replace(gathered(tokens[0])[None], **masks)
 
+    def learn_from_parts(self, parts: int) -> None:
+        """Learn from parts of a batch, one after the other, at the pace at which it would from the whole.
+
+        Else codes that are used in every few batches would count as dead.
+        """
+        book = self.quantiser._codebook
+        book.decay **= 1 / parts
+        book.threshold_ema_dead_code /= parts
+        book.reset_cluster_size /= parts
+
     def forward(self, tokens: Float[Tensor, "B N d"]) -> Quantised:
         """Quantise in float32; while training, the codes move towards their tokens."""
         with torch.autocast(tokens.device.type, enabled=False):

@@ -47,6 +47,7 @@ def card_text(card: ModelCard, parameters: int) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in card.settings.items())
     how = told.get("settings", {})
     training = ", ".join(f"{name} {how[name]}" for name in _TRAINING if name in how)
+    parts = f"batches in {told['parts']} parts; " if told.get("parts", 1) > 1 else ""
     grid = f"{card.grid.size_px} x {card.grid.size_px} pixels"
     grid += f" of {card.grid.spacing_mm:g} mm" if card.grid.spacing_mm else ", the whole slice"
     window = "from {:g} to {:g}".format(*card.grid.window) if card.grid.window else "0.5th to 99.5th percentile"
@@ -60,7 +61,7 @@ def card_text(card: ModelCard, parameters: int) -> str:
         f"- sees: {card.plane} slices, {grid}, grey values {window}",
         f"- settings: {settings}",
         f"- trained on: {told.get('data', 'unknown')}, {volumes}; {told.get('epochs', '?')} epochs",
-        f"- trained with: {training or 'unknown'}; code {told.get('code', 'unknown')}",
+        f"- trained with: {training or 'unknown'}; {parts}code {told.get('code', 'unknown')}",
         f"- licence of the data: {told.get('licence', 'unknown')}; whether it binds the weights is for you to judge",
         f"- cite: {told.get('citation', 'unknown')}",
         "",

@@ -65,6 +65,7 @@ class TrainSettings:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"  # auto, cpu or gpu
     devices: int = 1  # GPUs of a machine that share each batch, a process each; the result is the same within rounding
     nodes: int = 1  # machines with so many devices; srun or torchrun starts the processes where there are several
+    accumulate: bool = False  # where a GPU has too little memory for a batch, pass it in 2, 4, 8 ... parts
     split_seed: int = 0  # decides which patients are held out, and which patients the phantom makes
     seed: int = 0  # decides weights, order and augmentation
     resume: bool = False  # go on from the last checkpoint in the run folder
@@ -97,6 +98,8 @@ class TrainSettings:
         _require(self.code_dim % self.heads == 0, "heads", f"a divisor of code_dim = {self.code_dim}", self.heads)
         rule = f"a multiple of devices x nodes = {self.processes}"
         _require(self.batch_size % self.processes == 0, "batch_size", rule, self.batch_size)
+        rule = f"off where processes share a batch, devices x nodes = {self.processes}"  # the others would wait for one
+        _require(not self.accumulate or self.processes == 1, "accumulate", rule, self.accumulate)
         rule = 'two numbers, the lower first, as "-125 275"'
         _require(self.window == "" or self.window_range is not None, "window", rule, self.window)
         if self.data.startswith("phantom"):

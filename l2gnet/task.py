@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torchmetrics import MaxMetric, MeanMetric, Metric, MetricCollection, SumMetric
 
+from l2gnet.accumulation import remember_as_long
 from l2gnet.batches import mixed_seed
 from l2gnet.codebook import CodebookUsage, codebook_usage
 from l2gnet.inference import network_input
@@ -28,10 +29,11 @@ from l2gnet.whole_batch import gathered, normalise_whole_batches, part
 
 
 class SegmentationTask(pl.LightningModule):
-    """A model with its loss, its optimiser, and what is logged of it."""
+    """A model with its loss, its optimiser, and what is logged of it; a batch passes in so many parts."""
 
-    def __init__(self, settings: TrainSettings, classes: tuple[str, ...], validation_cases: int):
+    def __init__(self, settings: TrainSettings, classes: tuple[str, ...], validation_cases: int, parts: int = 1):
         super().__init__()
+        self.parts = parts
         self.settings, self.classes, self.validation_cases = settings, classes, validation_cases
         self.model = build_model(settings.model, **settings.model_settings(len(classes)))
         self.augmentation = build_augmentation(settings)
@@ -48,6 +50,20 @@ class SegmentationTask(pl.LightningModule):
             if self.model.codebook:
                 self.model.codebook.learn_from_whole_batches()
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save in how many parts the batches have passed."""
+        checkpoint["parts"] = self.parts
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with no fewer."""
+        if self.settings.accumulate:
+            self.parts = max(self.parts, checkpoint.get("parts", 1))
+
+    def on_train_start(self) -> None:
+        """Slow down what moves with every part: how many there are is known only now, after a checkpoint was read."""
+        if self.parts > 1:
+            remember_as_long(self.model, self.parts)
+
     def on_train_epoch_start(self) -> None:
         """Start adding up afresh; an epoch that was stopped within goes on with what it had."""
         for metric in self.modules():
@@ -55,14 +71,25 @@ class SegmentationTask(pl.LightningModule):
                 metric.reset()
 
     def training_step(self, batch: Sequence[Tensor], batch_index: int) -> Tensor:
-        """Augment, predict, and add up the losses."""
+        """Augment, predict, and add up the losses; of several parts, those before the last pass back here as well."""
         slices, labels, _ = batch
         torch.manual_seed(mixed_seed(self.settings.seed, self.global_step))
         images, labels = self.augmentation(network_input(slices), labels.long())
-        trace = self.model.trace(part(images))  # every process has augmented all, to draw what one would
-        loss = self.loss(trace, part(labels))
-        self._add_up(loss, trace)
+        images, labels = part(images), part(labels)  # every process has augmented all, to draw what one would
+        self.zero_grad()
+        *others, last = zip(images.tensor_split(self.parts), labels.tensor_split(self.parts), strict=True)
+        total = torch.zeros((), device=images.device)
+        for one in others:
+            loss = self._part_loss(*one, len(images))
+            total += loss.detach()
+            with torch.autocast(images.device.type, enabled=False):  # as Lightning passes back
+                self.trainer.strategy.backward(loss, None)
+        loss = self._part_loss(*last, len(images))
+        self.epoch["loss"].update(gathered(total + loss.detach()).mean())
         return loss
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Not now, when those of the parts have been added up: each step begins with it."""
 
     def loss(self, trace: Trace, labels: Int64[Tensor, "B H W"]) -> Float[Tensor, ""]:
         """Segmentation loss, at each depth if supervised deeply (weights 1, 1/2, 1/4 ...), plus the bottleneck's."""
@@ -85,7 +112,9 @@ class SegmentationTask(pl.LightningModule):
     def validation_step(self, batch: Sequence[Tensor], batch_index: int) -> Int64[Tensor, "B H W"]:
         """Count what predictions and truth share; returns the predicted labels."""
         slices, labels, case = batch
-        predicted_labels = gathered(self.model(network_input(part(slices))).argmax(1))[: len(slices)]
+        parts = part(slices).chunk(self.parts)
+        own_labels = torch.cat([self.model(network_input(one)).argmax(1) for one in parts])
+        predicted_labels = gathered(own_labels)[: len(slices)]
         self._overlap.add(predicted_labels, labels, case)
         return predicted_labels
 
@@ -105,10 +134,16 @@ class SegmentationTask(pl.LightningModule):
             self.settings, self.model.parameters(), steps=int(self.trainer.estimated_stepping_batches)
         )
 
-    def _add_up(self, loss: Tensor, trace: Trace) -> None:
+    def _part_loss(
+        self, images: Float[Tensor, "B C H W"], labels: Int64[Tensor, "B H W"], whole: int
+    ) -> Float[Tensor, ""]:
+        trace = self.model.trace(images)
+        self._add_up(trace)
+        return self.loss(trace, labels) * (len(images) / whole)
+
+    def _add_up(self, trace: Trace) -> None:
         # Every process adds up the whole batch, so that a checkpoint of one serves any number of them.
         latent = trace.latent
-        self.epoch["loss"].update(gathered(loss.detach()).mean())
         if latent.codes is not None:
             self.code_use.update(gathered(latent.codes.detach()))
         if latent.revived is not None:

@@ -1,5 +1,6 @@
 """Training: one recipe for every model, on Lightning; what a step does is in `task.py`."""
 
+import gc
 import importlib.util
 import logging
 import time
@@ -14,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from l2gnet.accumulation import next_parts
 from l2gnet.batches import SliceData
 from l2gnet.checkpoint import ModelCard, lightning_weights, load_checkpoint, require_resumable, save_checkpoint
 from l2gnet.data.dataset import DataSet, open_dataset
@@ -38,7 +40,7 @@ from l2gnet.version import code_version
 RESUME_FILE = "last.ckpt"
 _BEST_FILE = "best.ckpt"
 _LOCAL = ("data_dir", "cache_dir", "pretrained")  # settings that are paths of this machine
-_FREE = ("resume", "devices", "nodes")  # settings that a resumed run may change
+_FREE = ("resume", "devices", "nodes", "accumulate")  # settings that a resumed run may change
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,56 @@ def _train(settings: TrainSettings, run_dir: Path) -> TrainedRun:
     first = is_first(settings)
     if first:
         write_json(run_dir / "config.json", _shareable(settings) | {"pretrained": Path(settings.pretrained).name})
-    pl.seed_everything(settings.seed, verbose=False)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # no advertisements in the log
-    task = SegmentationTask(settings, dataset.classes, len(dataset.validation))
+    parts = 1
+    epochs: int | None = None
+    while epochs is None:
+        gc.collect()  # what a try that failed may still hold of the device
+        task, data = _new_task(settings, dataset, parts), SliceData(settings, dataset, slices)
+        try:
+            epochs = _fit(task, data, settings, run_dir)
+        except (
+            torch.OutOfMemoryError
+        ) as error:  # anywhere within a step, so not from there, but from the last checkpoint
+            parts = next_parts(settings, data.order.batch_size, task.parts, error)
+            print(f"the device has too little memory; now each batch passes in {parts} parts", flush=True)
+    card = ModelCard(
+        settings.model,
+        settings.model_settings(len(dataset.classes)),
+        dataset.classes,
+        grid,
+        {
+            "settings": _shareable(settings),
+            "pretrained": Path(settings.pretrained).name,
+            "data_fingerprint": cache_key(dataset.cases, grid, len(dataset.classes)),
+            "code": code_version(),
+            "epochs": epochs,
+            "parts": task.parts,
+            **describe_data(dataset),
+        },
+    )
+    if first:
+        _save(run_dir / "model.safetensors", task.model, card, dataset)
+        _save(run_dir / "best.safetensors", _best_model(run_dir / _BEST_FILE, card), card, dataset)
+    return TrainedRun(task.model.eval(), dataset, grid, run_dir)
+
+
+def _new_task(settings: TrainSettings, dataset: DataSet, parts: int) -> SegmentationTask:
+    pl.seed_everything(settings.seed, verbose=False)
+    task = SegmentationTask(settings, dataset.classes, len(dataset.validation), parts)
     if settings.pretrained:
         assert isinstance(task.model, TransUNet)  # the settings see to it
         load_imagenet_weights(task.model, settings.pretrained)
+    return task
+
+
+def _fit(task: SegmentationTask, data: SliceData, settings: TrainSettings, run_dir: Path) -> int:
+    """Train from the last checkpoint, if there is one; returns how many epochs there have been."""
+    resume_file = run_dir / RESUME_FILE
     if resume_file.exists():
         require_resumable(resume_file, task)
-    watchers = _watchers(run_dir) if first else []
+    watchers = _watchers(run_dir) if is_first(settings) else []
     best = ModelCheckpoint(
         run_dir,
         filename=Path(_BEST_FILE).stem,
@@ -129,37 +171,8 @@ def _train(settings: TrainSettings, run_dir: Path) -> TrainedRun:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        try:
-            trainer.fit(
-                task,
-                SliceData(settings, dataset, slices),
-                ckpt_path=resume_file if resume_file.exists() else None,
-                weights_only=True,
-            )
-        except torch.OutOfMemoryError as error:
-            raise ConfigError(
-                f"the device has too little memory for batch_size {settings.batch_size}, size_px {settings.size_px} "
-                f"and width {settings.width} at precision {settings.precision}; halve batch_size first, "
-                f"then try precision bf16-mixed ({str(error).partition('.')[0]})"
-            ) from error
-    card = ModelCard(
-        settings.model,
-        settings.model_settings(len(dataset.classes)),
-        dataset.classes,
-        grid,
-        {
-            "settings": _shareable(settings),
-            "pretrained": Path(settings.pretrained).name,
-            "data_fingerprint": cache_key(dataset.cases, grid, len(dataset.classes)),
-            "code": code_version(),
-            "epochs": trainer.current_epoch,
-            **describe_data(dataset),
-        },
-    )
-    if first:
-        _save(run_dir / "model.safetensors", task.model, card, dataset)
-        _save(run_dir / "best.safetensors", _best_model(run_dir / _BEST_FILE, card), card, dataset)
-    return TrainedRun(task.model.eval(), dataset, grid, run_dir)
+        trainer.fit(task, data, ckpt_path=resume_file if resume_file.exists() else None, weights_only=True)
+    return trainer.current_epoch
 
 
 def open_run(checkpoint: str | Path, *, data_dir: str = "", cache_dir: str = "cache") -> TrainedRun:

@@ -25,6 +25,7 @@ from l2gnet.settings import TrainSettings
         ({"weight_decay": -1.0}, "weight_decay must be 0 or more"),
         ({"size_px": 16}, "size_px must be at least 32 at depth 4, got 16"),
         ({"devices": 3, "nodes": 2}, "batch_size must be a multiple of devices x nodes = 6, got 16"),
+        ({"accumulate": True, "devices": 2}, "accumulate must be off where processes share a batch, .* = 2, got True"),
         ({"heads": 3}, "heads must be a divisor of code_dim = 32, got 3"),
         ({"validation_patients": 40}, "validation_patients must be below patients = 40, got 40"),
         ({"pretrained": "w.npz"}, "pretrained must be empty for any model but published transunet, got 'w.npz'"),

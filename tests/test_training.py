@@ -266,7 +266,9 @@ def test_too_little_memory_names_the_setting_to_lower(tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(SegmentationTask, "training_step", full)  # a device that is full is not at hand
-    with pytest.raises(ConfigError, match=r"too little memory for batch_size 8, .*; halve batch_size first"):
+    with pytest.raises(
+        ConfigError, match=r"too little memory for batch_size 8, .*; halve batch_size first, or set accumulate, then"
+    ):
         train(TrainSettings(**TINY), tmp_path / "run")
 
 
