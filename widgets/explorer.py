@@ -43,7 +43,7 @@ class Explorer(Viewer):
     def _show(self, images: Num[np.ndarray, "D H W"]) -> None:
         """Offer slices to the browser."""
         self._images = images
-        self.publish("images", grey(images), focus=self._voxel[0])
+        self.publish("images", grey(images))
 
     def _go(self) -> bool:
         """Follow the selection's voxel; says whether that leads to another slice.

@@ -107,15 +107,15 @@ class SliceViewer(Viewer):
         self.selection = {"voxel": [n // 2 for n in self.scan.shape]}
         if present:
             self.jump("largest")
-        self.publish("volume", stored, focus=self.index)
+        self.publish("volume", stored)
         for name, array in self.maps.items():
-            self.publish(f"labels of {name}", array, focus=self.index)
+            self.publish(f"labels of {name}", array)
         if self.maps:
             self.publish("areas", self._areas)
         for name, dice in self._dice.items():
             self.publish(f"dice of {name}", dice)
         if codes is not None:
-            self.publish("codes", open_codes(codes, self.scan), focus=self.index)
+            self.publish("codes", open_codes(codes, self.scan))
 
     @property
     def reference(self) -> UInt8[np.ndarray, "D H W"]:

@@ -39,7 +39,7 @@ class Viewer(anywidget.AnyWidget):
 
     selection = traitlets.Dict().tag(sync=True)
     error = traitlets.Unicode().tag(sync=True)
-    arrays = traitlets.Dict().tag(sync=True)  # of each published array: version, dtype, shape, focus
+    arrays = traitlets.Dict().tag(sync=True)  # of each published array: version, dtype, shape
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Read the viewer's script and style sheet, with those of all that it imports."""
@@ -63,10 +63,10 @@ class Viewer(anywidget.AnyWidget):
         """The picture as PNG, without a browser."""
         return self._picture("png")
 
-    def publish(self, name: str, array: np.ndarray, *, focus: int = 0) -> None:
+    def publish(self, name: str, array: np.ndarray) -> None:
         """Offer an array to the browser, which fetches it once, in parts along its first axis; anew when it changes.
 
-        The parts around row `focus` come first.
+        The parts around the selected voxel's slice come first.
 
         Raises:
             ValueError: its type is none that the browser knows.
@@ -78,7 +78,7 @@ class Viewer(anywidget.AnyWidget):
             )
         self._published[name] = np.ascontiguousarray(array)
         version = self.arrays.get(name, {"version": 0})["version"] + 1
-        offer = {"version": version, "dtype": array.dtype.name, "shape": list(array.shape), "focus": focus}
+        offer = {"version": version, "dtype": array.dtype.name, "shape": list(array.shape)}
         self.arrays = {**self.arrays, name: offer}
 
     def link(self, *others: "Viewer") -> None:

@@ -46,7 +46,7 @@ class OpenNotebook:
     def run_all(self) -> None:
         """Run every cell, from top to bottom, and fail where one fails."""
         self.command("notebook:run-all-cells")
-        wrong = self.page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
+        wrong = self.page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']")
         assert wrong.all_inner_texts() == []
 
     def run_cell(self, index: int) -> str:
@@ -90,7 +90,8 @@ def start_lab(home: Path) -> Iterator[Lab]:
         "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
         "IPYTHONDIR": "ipython",
     }
-    environment = os.environ | {name: str(home / place) for name, place in places.items()} | {"PYTHONPATH": str(ROOT)}
+    found = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {name: str(home / place) for name, place in places.items()} | {"PYTHONPATH": found}
     options = ("--no-browser", "--allow-root", "--expose-app-in-browser", "--ip=127.0.0.1", "--port=0")
     command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={folder}"]
     with (home / "log").open("w") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as server:

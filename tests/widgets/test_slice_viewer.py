@@ -43,7 +43,7 @@ def test_it_opens_where_the_structures_are_largest(front_end, image, maps):
     assert [s["name"] for s in viewer.about["structures"]] == ["heart", "3"]
     assert [s["colour"] for s in viewer.about["structures"]] == [COLOURS[0], COLOURS[2]]
     assert set(viewer.arrays) == {"volume", "labels of truth", "labels of late", "areas", "dice of late"}
-    assert viewer.arrays["volume"] == {"version": 1, "dtype": "int16", "shape": list(SHAPE), "focus": 2}
+    assert viewer.arrays["volume"] == {"version": 1, "dtype": "int16", "shape": list(SHAPE)}
     assert repr(viewer) == "SliceViewer(4 x 12 x 16, truth, late)"
 
 

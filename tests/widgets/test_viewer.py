@@ -53,8 +53,8 @@ def test_an_error_of_the_users_own_assignment_is_raised(dial):
 
 def test_arrays_are_sent_once_in_the_parts_that_are_asked_for(front_end, dial):
     array = np.arange(24, dtype=np.int16).reshape(4, 3, 2)
-    dial.publish("volume", array, focus=2)
-    assert dial.arrays == {"volume": {"version": 1, "dtype": "int16", "shape": [4, 3, 2], "focus": 2}}
+    dial.publish("volume", array)
+    assert dial.arrays == {"volume": {"version": 1, "dtype": "int16", "shape": [4, 3, 2]}}
     assert front_end.fetched(dial) == []
     front_end.event(dial, "fetch", array="volume", version=1, start=1, stop=3)
     assert front_end.fetched(dial) == [({"array": "volume", "version": 1, "start": 1}, array[1:3].tobytes())]

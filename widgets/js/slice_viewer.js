@@ -319,6 +319,7 @@ export default viewer((view) => {
 
   function drawStrips() {
     const d = voxelNow()[0];
+    const [here, elsewhere] = [view.colour("--l2g-accent"), view.colour("--l2g-bar")];
     slider.value = d;
     slider.setAttribute("aria-valuetext", `slice ${d + 1} of ${shape[0]}`);
     number.textContent = `${d + 1} / ${shape[0]}`;
@@ -338,7 +339,7 @@ export default viewer((view) => {
       values.forEach((share, slice) => {
         if (Number.isNaN(share)) return;
         const tall = Math.max((share / most) * (height - 2), share > 0 || name !== "area" ? 1 : 0);
-        context.fillStyle = view.colour(slice === d ? "--l2g-accent" : "--l2g-bar");
+        context.fillStyle = slice === d ? here : elsewhere;
         context.fillRect(margin + slice * step - bar / 2, height - tall, bar, tall);
       });
     }
@@ -443,12 +444,7 @@ export default viewer((view) => {
   view.body.append(element("div", { className: "l2g-row l2g-controls" }, ...controls), picture, scroll);
   if (structures.length) view.body.append(legend());
 
-  view.watch(["selection"], () => {
-    arrays.focus.volume = voxelNow()[0];
-    for (const name of maps) arrays.focus[`labels of ${name}`] = voxelNow()[0];
-    draw();
-  });
-  view.watch(["window", "overlay", "mode", "opacity", "visible"], draw);
+  view.watch(["selection", "window", "overlay", "mode", "opacity", "visible"], draw);
   view.watch(["three_planes", "side_by_side", "shown"], layOut);
   view.onArray((name, start, stop) => {
     const d = voxelNow()[0];

@@ -31,6 +31,7 @@ export function viewer(build) {
       render({ model, el }) {
         const view = new View(model, el, arrays);
         view.guard(build)(view);
+        arrays.show();
         return () => view.controller.abort();
       },
     };
@@ -159,18 +160,23 @@ class View {
 const PART_BYTES = 4 << 20;
 const TYPED = { uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array };
 
-/** The published arrays, fetched in parts along the first axis: one part at a time, the nearest to `focus` first. */
+/** The published arrays, fetched in parts along the first axis: one part at a time, the nearest to the selected slice first. */
 class Arrays {
   constructor(model) {
     this.model = model;
     this.held = new Map();
-    this.focus = {}; // of an array's name: the row that is looked at now
     this.listeners = new Set();
     this.fetching = null;
-    this.onOffer = () => this.fetch();
+    this.shown = false;
+    this.onOffer = () => this.shown && this.fetch();
     this.onPart = (content, buffers) => content.array && this.receive(content, buffers[0]);
     model.on("change:arrays", this.onOffer);
     model.on("msg:custom", this.onPart);
+  }
+
+  /** Start fetching: not before a view is shown, when the selection is what the user is going to see. */
+  show() {
+    this.shown = true;
     this.fetch();
   }
 
@@ -204,18 +210,18 @@ class Arrays {
     if (part) this.model.send({ event: "fetch", ...part.request });
   }
 
-  /** The part to fetch next: rows that lie together, around the missing row nearest to the focus. */
-  missing(name, { version, dtype, shape, focus: first }) {
+  /** The part to fetch next: rows that lie together, around the missing row nearest to the selected slice. */
+  missing(name, { version, dtype, shape }) {
     const [D] = shape;
     const held = this.held.get(name);
     const known = held?.version === version ? held.known : new Uint8Array(D);
     if (D === 0 || (held?.version === version && held.rows === D)) return null;
-    const focus = Math.min(Math.max(this.focus[name] ?? first, 0), D - 1);
+    const slice = Math.min(this.model.get("selection").voxel?.[0] ?? 0, D - 1);
     let away = 0;
-    while (known[focus + away] !== 0 && known[focus - away] !== 0) away += 1;
+    while (known[slice + away] !== 0 && known[slice - away] !== 0) away += 1;
     const rowBytes = size(shape.slice(1)) * TYPED[dtype].BYTES_PER_ELEMENT;
     const most = Math.max(1, Math.floor(PART_BYTES / rowBytes));
-    let start = known[focus + away] === 0 ? focus + away : focus - away;
+    let start = known[slice + away] === 0 ? slice + away : slice - away;
     let stop = start + 1;
     while (stop - start < most && known[stop] === 0) stop += 1;
     while (stop - start < most && known[start - 1] === 0) start -= 1;
