@@ -7,9 +7,9 @@ from l2gnet import resume
 from l2gnet.codebook import Codebook
 from l2gnet.errors import ConfigError
 from l2gnet.files import sole_writer
-from l2gnet.history import read_history
 from l2gnet.processes import started
 from l2gnet.settings import TrainSettings
+from l2gnet.tables import read_rows
 from l2gnet.task import SegmentationTask
 from l2gnet.training import train
 from l2gnet.whole_batch import gathered, normalise_whole_batches, part
@@ -48,7 +48,7 @@ def trained(folder, **settings):
         return {name: tensor.numpy() for name, tensor in run.model.state_dict().items()}
 
     one, two = weights("one"), on_ranks(lambda rank: weights("two", devices=2))
-    return [read_history(folder / name / "history.csv") for name in ("one", "two")], (one, *two)
+    return [read_rows(folder / name / "history.csv") for name in ("one", "two")], (one, *two)
 
 
 def column(history, name):
@@ -142,10 +142,10 @@ def test_a_run_that_lost_a_process_ends_and_goes_on_with_another_number(tmp_path
         patch.setattr(SegmentationTask, "training_step", stopping)
         with pytest.raises(RuntimeError, match="the power failed"):
             on_ranks(lambda rank: train(TrainSettings(**settings, devices=2), tmp_path / "run"))
-    assert len(read_history(tmp_path / "run" / "history.csv")) == 1
+    assert len(read_rows(tmp_path / "run" / "history.csv")) == 1
     assert not (tmp_path / "run" / "model.safetensors").exists()
     train(TrainSettings(**settings), tmp_path / "run")
-    histories = [read_history(folder / "history.csv") for folder in (whole.run_dir, tmp_path / "run")]
+    histories = [read_rows(folder / "history.csv") for folder in (whole.run_dir, tmp_path / "run")]
     losses, resumed = (column(history, "loss") for history in histories)
     assert resumed == pytest.approx(losses, rel=2e-3)
 
@@ -160,7 +160,7 @@ def test_a_training_starts_its_processes_and_raises_what_ends_them(tmp_path):
         train(settings, tmp_path)
     run = train(settings, tmp_path)
     assert not run.model.training
-    assert len(read_history(tmp_path / "history.csv")) == 1
+    assert len(read_rows(tmp_path / "history.csv")) == 1
     assert {file.name for file in tmp_path.glob("*.safetensors")} == {"model.safetensors", "best.safetensors"}
 
 
