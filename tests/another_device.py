@@ -143,11 +143,7 @@ def main() -> None:
             task = SegmentationTask(settings, dataset.classes, 1).to(DEVICE)
             optimiser = torch.optim.AdamW(task.parameters())
             for _ in range(2):
-                augmented, labels = task.augmentation(images, batch[1].long())
-                trace = task.model.trace(augmented)
-                loss = task.loss(trace, labels)
-                task._add_up(loss, trace)
-                optimiser.zero_grad()
+                loss = task.training_step(batch, 0)
                 loss.backward()
                 optimiser.step()
             assert loss.device == DEVICE
