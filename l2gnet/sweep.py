@@ -212,12 +212,11 @@ def _started(run: Run) -> None:
 
 def _settled(run: Run, future: Future) -> bool:
     """Whether a run has come to its end; if so, note how."""
-    if future.status == "finished":
-        run.state = "finished"
-    elif future.done():
-        error = future.exception()
-        run.state, run.error = "failed", str(error)
-    return future.done()
+    if not future.done():  # asked once: it may come to its end between two questions
+        return False
+    error = future.exception()
+    run.state, run.error = ("finished", "") if error is None else ("failed", str(error))
+    return True
 
 
 def _progress(run: Run) -> str:

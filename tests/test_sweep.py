@@ -13,7 +13,7 @@ from test_jobs import write_notebook
 from l2gnet.cluster import Workers, open_cluster, threads_of_a_run
 from l2gnet.errors import ConfigError
 from l2gnet.files import write_json
-from l2gnet.sweep import LiveTable, _started, read_sweep, run_sweep, run_table
+from l2gnet.sweep import LiveTable, _settled, _started, read_sweep, run_sweep, run_table
 
 ROOT = Path(__file__).parent.parent
 PARAMETERS = """\
@@ -173,6 +173,28 @@ def test_news_of_a_start_that_comes_late_does_not_undo_the_end(plan):
 
 
 @pytest.mark.slow
+def test_a_run_that_ends_while_it_is_asked_for_has_not_failed(plan, as_a_user):
+    class Ending:
+        asked = 0
+
+        @property
+        def status(self):
+            self.asked += 1
+            return "pending" if self.asked == 1 else "finished"
+
+        def done(self):
+            self.asked += 1
+            return self.asked > 1
+
+        def exception(self):
+            return None
+
+    run, future = plan({"count": [1]}).runs[0], Ending()
+    while not _settled(run, future):
+        pass
+    assert (run.state, run.error) == ("finished", "")
+
+
 def test_a_sweep_that_was_stopped_goes_on(plan, tmp_path):
     sweep = plan({"mode": ["well", "slow"]}, workers={"count": 1})
     command = [sys.executable, "-m", "l2gnet", "sweep", tmp_path / "try.yaml", "--runs-dir", tmp_path / "runs"]
