@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 from l2gnet.version import code_version
 
-_LOOK_EVERY_S = 0.25
+_FIRST_LOOK_S, _LOOK_EVERY_S = 0.25, 1.0  # often while a process is young, as it may be short
 
 
 @functools.cache
@@ -79,8 +79,9 @@ class PeakMemory:
         self._thread.join()
 
     def _look(self) -> None:
-        own = psutil.Process()
-        while not self._ended.wait(_LOOK_EVERY_S):
+        own, pause_s = psutil.Process(), _FIRST_LOOK_S
+        while not self._ended.wait(pause_s):
+            pause_s = min(2 * pause_s, _LOOK_EVERY_S)
             self.mb = max(self.mb, sum(_held(child) for child in own.children(recursive=True)) / 1e6)
 
 

@@ -70,5 +70,5 @@ def test_the_commit_is_that_of_a_checkout_which_holds_the_package(tmp_path):
 
 def test_the_memory_of_a_process_that_was_started_is_seen():
     with PeakMemory() as peak:
-        subprocess.run([sys.executable, "-c", "import time; x = b'1' * 300_000_000; time.sleep(1)"], check=True)
+        subprocess.run([sys.executable, "-c", "import time; x = b'1' * 300_000_000; time.sleep(3)"], check=True)
     assert 300 < peak.mb < 400
