@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from l2gnet.shapes import Num, UInt8
+from widgets.inputs import Input
 from widgets.viewer import Viewer
 
 _POINTED = ("reference", "code", "voxel")
@@ -74,11 +75,9 @@ class Explorer(Viewer):
         self.observe(observer, names)
 
 
-def volume_of(images: Num[np.ndarray, "H W"] | Num[np.ndarray, "D H W"]) -> Num[np.ndarray, "D H W"]:
-    """An image or a volume as a volume."""
-    if images.ndim not in (2, 3):
-        raise ValueError(f"images must have the axes (H, W) or (D, H, W), got {images.ndim} axes")
-    return images[None] if images.ndim == 2 else images
+def as_volume(images: Any) -> Input:
+    """An array or tensor with the axes (H, W) as a volume of one slice; all else as it is."""
+    return images[None] if getattr(images, "ndim", 3) == 2 else images
 
 
 def grey(images: Num[np.ndarray, "D H W"]) -> UInt8[np.ndarray, "D H W"]:

@@ -17,8 +17,9 @@ from l2gnet.image_transport import ImageTransport, codebook_and_mapper
 from l2gnet.inference import network_input
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.plan_order import Order, plan_order
-from l2gnet.shapes import Float, Num, UInt8
-from widgets.explorer import Explorer, as_float32, volume_of
+from l2gnet.shapes import Float, UInt8
+from widgets.explorer import Explorer, as_float32, as_volume
+from widgets.inputs import Input, open_labels, open_scan
 from widgets.pictures import draw_convergence, draw_heat, draw_plan
 
 _TOLERANCE = 1e-4
@@ -33,7 +34,8 @@ class TransportExplorer(Explorer):
 
     Args:
         transport: the problem of an image, or a function that gives that of a slice of `images`.
-        images: the image (H, W) or volume (D, H, W) that the bottleneck pixels lie over; by default plain grey.
+        images: the image (H, W) or volume (D, H, W) that the bottleneck pixels lie over, as an array, a tensor, a NIfTI
+            file or a `Volume`; by default plain grey.
         labels: what each of its pixels is, for the order by label.
         classes: names of the labels, background first.
         spacing_mm: height and width of a pixel.
@@ -42,6 +44,7 @@ class TransportExplorer(Explorer):
 
     Raises:
         ValueError: the arrays do not belong together.
+        VolumeError: a file is not what it should be.
     """
 
     script = "transport_explorer"
@@ -57,9 +60,9 @@ class TransportExplorer(Explorer):
     def __init__(
         self,
         transport: ImageTransport | Callable[[int], ImageTransport],
-        images: Num[np.ndarray, "H W"] | Num[np.ndarray, "D H W"] | None = None,
+        images: "Input | None" = None,
         *,
-        labels: UInt8[np.ndarray, "H W"] | UInt8[np.ndarray, "D H W"] | None = None,
+        labels: "Input | None" = None,
         classes: Sequence[str] = (),
         spacing_mm: tuple[float, float] = (1.0, 1.0),
         index: int | None = None,
@@ -69,12 +72,10 @@ class TransportExplorer(Explorer):
         if images is None:  # one grey pixel for each of the bottleneck's
             rows = self._transport_of(0).rows
             images = np.zeros((1, 1) if rows is None else rows.shape, np.uint8)
-        images = volume_of(images)
-        self._labels = None if labels is None else volume_of(labels)
-        if self._labels is not None and self._labels.shape != images.shape:
-            raise ValueError(f"labels must have the images' shape {images.shape}, got {self._labels.shape}")
+        scan, _ = open_scan(as_volume(images), None)
+        self._labels = None if labels is None else open_labels("labels", as_volume(labels), scan, images)
         self._classes, self._aspect = list(classes), spacing_mm[0] / spacing_mm[1]
-        super().__init__(images, index, epsilon=epsilon)
+        super().__init__(scan.array, index, epsilon=epsilon)
         self._take_slice()
         self._when(["epsilon", "exact"], self._solve)
         self._when("order", self._arrange)

@@ -1,6 +1,7 @@
 import io
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -50,6 +51,19 @@ def test_epsilon_is_live_and_an_unsolved_plan_says_so(front_end, explorer):
     assert explorer.solved["iterations"] == 1000
     front_end.change(explorer, epsilon=-1.0)
     assert explorer.error.startswith("ValueError: epsilon must be above 0, got -1.0")
+
+
+def test_tensors_and_files_are_images_too(front_end, explorer, tmp_path):
+    image = np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)
+    for name, array in (("image", image), ("labels", LABELS)):
+        nib.Nifti1Image(array.T[..., None], np.diag([-1.0, -1.0, 1.0, 1.0])).to_filename(tmp_path / f"{name}.nii.gz")
+    tensors = TransportExplorer(transport(), torch.from_numpy(image), labels=torch.from_numpy(LABELS))
+    files = TransportExplorer(transport(), tmp_path / "image.nii.gz", labels=tmp_path / "labels.nii.gz")
+    for other in (tensors, files):
+        assert other.problem["labels"] == explorer.problem["labels"]
+        assert other.arrays == explorer.arrays
+        np.testing.assert_array_equal(other._images, image[None])
+        other.close()
 
 
 def test_the_exact_plan(front_end, explorer):
@@ -174,9 +188,9 @@ def test_it_shares_the_selection_of_a_slice_viewer(front_end, explorer):
 
 
 def test_arrays_that_do_not_belong_together_are_refused():
-    with pytest.raises(ValueError, match=r"labels must have the images' shape \(1, 8, 8\), got \(1, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"must have the scan's shape \(1, 8, 8\); got \(1, 4, 4\)"):
         TransportExplorer(transport(), np.zeros((8, 8)), labels=LABELS[:4, :4])
-    with pytest.raises(ValueError, match=r"the axes \(H, W\) or \(D, H, W\), got 4 axes"):
+    with pytest.raises(ValueError, match=r"with the axes \(D, H, W\); got shape \(1, 1, 8, 8\)"):
         TransportExplorer(transport(), np.zeros((1, 1, 8, 8)))
     with pytest.raises(ValueError, match="this model has no transport plan"):
         TransportExplorer.of_model(build_model("unet", width=4, depth=2), np.zeros((1, 16, 16), np.uint8))
