@@ -1,6 +1,8 @@
 """Writing files so that nothing is lost: a temporary name in the same folder, flushed, then moved."""
 
 import fcntl
+import functools
+import hashlib
 import json
 import os
 import tempfile
@@ -56,6 +58,18 @@ def sole_writer(lock: Path) -> Iterator[None]:
         for remains in lock.parent.glob(f"{_TEMPORARY}*"):
             remains.unlink()
         yield
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal; a file that has not changed meanwhile is read once a process."""
+    state = path.stat()
+    return _hash(path, state.st_size, state.st_mtime_ns)
+
+
+@functools.cache
+def _hash(path: Path, size: int, changed_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 from packaging.requirements import Requirement
 
+from l2gnet.files import content_hash
 from l2gnet.version import code_version
 
 _FIRST_LOOK_S, _LOOK_EVERY_S = 0.25, 1.0  # often while a process is young, as it may be short
@@ -55,10 +56,7 @@ def data_fingerprint(values: Mapping[str, Any]) -> str | None:
             files = sorted(file for file in path.rglob("*") if file.is_file()) if name == "data_dir" else []
         for file in files:
             found = True
-            state = file.stat()
-            digest.update(
-                f"{name} {file.relative_to(path)} {_content(file, state.st_size, state.st_mtime_ns)}\n".encode()
-            )
+            digest.update(f"{name} {file.relative_to(path)} {content_hash(file)}\n".encode())
     return digest.hexdigest()[:16] if found else None
 
 
@@ -90,12 +88,6 @@ def _held(process: psutil.Process) -> int:
         return process.memory_info().rss
     except psutil.Error:  # it has ended meanwhile
         return 0
-
-
-@functools.cache
-def _content(file: Path, size: int, changed_ns: int) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _packages() -> dict[str, str]:

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
-from l2gnet.files import atomic_path
+from l2gnet.files import atomic_path, content_hash
 from l2gnet.shapes import Int64, UInt8
 
 _ARRAYS = ("differences", "labels", "case", "names")
@@ -85,7 +85,7 @@ def cache_key(cases: Sequence[Case], grid: Grid, classes: int) -> str:
     for case in cases:
         digest.update(f"{case.name} {case.reading}".encode())
         for path in case.files:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(bytes.fromhex(content_hash(path)))
     return digest.hexdigest()[:16]
 
 
