@@ -186,7 +186,6 @@ class Relate(torch.autograd.Function):
             # The potential follows the cost, such that the columns stay full (implicit function theorem).
             full = q.new_full((h, B, R), 1 / R)
             multiplier = solve_adjoint(q, (n / N).squeeze(-1).expand(h, B, U), full, _centred(q, whole).sum(-2))
-            alike -= multiplier.unsqueeze(-2) / N
             whole -= multiplier.unsqueeze(-2) * (n / N)
 
             pull = _centred(q, whole) * slope  # minus the slope of the loss in <token, reference>
@@ -197,6 +196,7 @@ class Relate(torch.autograd.Function):
                 d_references = _through_normalisation(d_references, z, references)
 
             if not ctx.dense:
+                alike -= multiplier.unsqueeze(-2) / N
                 pull = _centred(q, alike) * slope
             both = e.new_empty(1 if ctx.dense else 2, *e.shape)  # what a row's tokens share, and its code
             to_references = torch.cat([d_aligned, z.unsqueeze(1).expand_as(d_aligned)], dim=-2)

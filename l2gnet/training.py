@@ -100,9 +100,8 @@ def _train(settings: TrainSettings, run_dir: Path) -> TrainedRun:
         task, data = _new_task(settings, dataset, parts), SliceData(settings, dataset, slices)
         try:
             epochs = _fit(task, data, settings, run_dir)
-        except (
-            torch.OutOfMemoryError
-        ) as error:  # anywhere within a step, so not from there, but from the last checkpoint
+        except torch.OutOfMemoryError as error:
+            # It may come anywhere within a step, so the next try starts from the last checkpoint.
             parts = next_parts(settings, data.order.batch_size, task.parts, error)
             print(f"the device has too little memory; now each batch passes in {parts} parts", flush=True)
     card = ModelCard(

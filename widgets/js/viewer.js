@@ -216,7 +216,7 @@ class Arrays {
     const held = this.held.get(name);
     const known = held?.version === version ? held.known : new Uint8Array(D);
     if (D === 0 || (held?.version === version && held.rows === D)) return null;
-    const slice = Math.min(this.model.get("selection").voxel?.[0] ?? 0, D - 1);
+    const slice = Math.min(Math.max(this.model.get("selection").voxel?.[0] ?? 0, 0), D - 1);
     let away = 0;
     while (known[slice + away] !== 0 && known[slice - away] !== 0) away += 1;
     const rowBytes = size(shape.slice(1)) * TYPED[dtype].BYTES_PER_ELEMENT;
