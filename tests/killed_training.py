@@ -13,27 +13,14 @@ import time
 import warnings
 from pathlib import Path
 
+from tiny import TINY
+
 from l2gnet import resume
 from l2gnet.data import phantom
 from l2gnet.settings import TrainSettings
 from l2gnet.training import train
 
-SETTINGS = {
-    "patients": 3,
-    "validation_patients": 1,
-    "size_px": 32,
-    "spacing_mm": 6.0,
-    "width": 4,
-    "depth": 3,
-    "codes": 16,
-    "code_dim": 8,
-    "references": 6,
-    "epochs": 4,
-    "batch_size": 4,
-    "accelerator": "cpu",
-    "patience": 3,
-    "resume": True,
-}
+SETTINGS = TINY | {"patients": 3, "epochs": 4, "batch_size": 4, "patience": 3, "resume": True}
 
 
 def live(folder: Path, life_s: float) -> str:

@@ -1,4 +1,5 @@
 import pytest
+import tiny
 import torch
 
 from l2gnet import resume
@@ -13,22 +14,7 @@ from l2gnet.tables import read_rows
 from l2gnet.task import SegmentationTask
 from l2gnet.training import train
 
-TINY = {
-    "model": "unet",
-    "patients": 4,
-    "validation_patients": 1,
-    "size_px": 32,
-    "spacing_mm": 6.0,
-    "width": 4,
-    "depth": 3,
-    "codes": 16,
-    "code_dim": 8,
-    "references": 6,
-    "epochs": 2,
-    "batch_size": 8,
-    "accelerator": "cpu",
-    "accumulate": True,
-}
+TINY = tiny.TINY | {"model": "unet", "accumulate": True}
 
 
 STEPS = 3  # an epoch

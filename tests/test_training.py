@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from torch.utils.data import DataLoader
 
@@ -23,20 +24,7 @@ from l2gnet.task import SegmentationTask
 from l2gnet.training import load_slices, open_run, train
 from l2gnet.version import code_version
 
-TINY = {
-    "patients": 5,
-    "validation_patients": 2,
-    "size_px": 48,
-    "spacing_mm": 4.0,
-    "width": 4,
-    "depth": 3,
-    "codes": 16,
-    "code_dim": 8,
-    "references": 6,
-    "epochs": 2,
-    "batch_size": 8,
-    "accelerator": "cpu",
-}
+TINY = tiny.TINY | {"patients": 5, "validation_patients": 2, "size_px": 48, "spacing_mm": 4.0}
 
 
 class PowerCutError(Exception):
