@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from l2gnet.errors import CheckpointError, ConfigError, VolumeError
-from l2gnet.settings import TrainSettings
+from l2gnet.settings import Precision, TrainSettings
 from l2gnet.tables import text_table
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -164,6 +164,7 @@ def predict(
     ensemble: tuple[Path, ...] = (),
     augment: bool = False,
     batch_size: int = 8,
+    precision: Precision = "32-true",
     dicom_seg: bool = False,
 ) -> None:
     """Segment scans of your own: NIfTI files, DICOM series, or folders of them.
@@ -175,10 +176,11 @@ def predict(
         ensemble: More checkpoints of the same task; all vote with their mean probability.
         augment: Test-time augmentation: slices turned, and mirrored if the model was trained so; slower.
         batch_size: Slices that pass the network at once.
+        precision: As in training; bf16-mixed is faster where the hardware has it, and changes a few labels.
         dicom_seg: Also write the labels of a DICOM series as DICOM SEG, which names the patient as the series does.
     """
     from l2gnet.cardiac import function_by_patient
-    from l2gnet.data.inputs import find_inputs
+    from l2gnet.data.inputs import find_inputs, read_inputs
     from l2gnet.prediction import Segmenter, write_function, write_prediction, write_seg
 
     found = find_inputs(scans)
@@ -186,11 +188,13 @@ def predict(
     if other:
         raise ConfigError(f"{other}: --dicom-seg must be given DICOM series only, got NIfTI; leave one of them out")
     volumes_ml = {}
-    segmenter = Segmenter(model, *ensemble, batch_size=batch_size, augment=augment)
+    segmenter = Segmenter(model, *ensemble, batch_size=batch_size, augment=augment, precision=precision)
     failed = 0
-    for scan in found:
+    for scan, frames in read_inputs(found):
         try:
-            prediction = segmenter.predict(scan.read(), scan.name)
+            if isinstance(frames, VolumeError):
+                raise frames
+            prediction = segmenter.predict(frames, scan.name)
             write_prediction(out, prediction)
             if dicom_seg and scan.series is not None:
                 write_seg(out, prediction, scan.series, segmenter.card.model)

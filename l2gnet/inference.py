@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from l2gnet.ahead import one_ahead
 from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
 from l2gnet.models.backbone import SegmentationModel
@@ -161,5 +162,5 @@ def _batches(
     for model in models:
         model.eval()
     device = next(models[0].parameters()).device
-    for slices in grid.batches(scan, batch_size):
+    for slices in one_ahead(grid.batches(scan, batch_size)):
         yield network_input(slices).to(device)

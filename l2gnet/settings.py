@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 from l2gnet.errors import ConfigError
 from l2gnet.models import ModelName, Variant, model_options
 
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -59,9 +61,7 @@ class TrainSettings:
         "strict"  # scores: strict (missed is infinitely far) or transunet (its edge cases, in voxels)
     )
     patience: int = 0  # epochs without a better validation Dice before training stops early; 0 never stops
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = (
-        "32-true"  # 32-true, bf16-mixed or 16-mixed (Lightning's names)
-    )
+    precision: Precision = "32-true"  # 32-true, bf16-mixed or 16-mixed (Lightning's names)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"  # auto, cpu or gpu
     devices: int = 1  # GPUs of a machine that share each batch, a process each; the result is the same within rounding
     nodes: int = 1  # machines with so many devices; srun or torchrun starts the processes where there are several

@@ -157,6 +157,16 @@ def test_test_time_augmentation_uses_the_views_that_the_model_was_trained_with(t
     assert not np.array_equal(augmented.labels[0].array, plain.labels[0].array)
 
 
+def test_mixed_precision_runs_the_network_in_it_and_changes_few_labels(tmp_path, model):
+    frames = read_frames(save_scan(tmp_path / "scan.nii", *scan_and_affine()))
+    plain = Segmenter(model).predict(frames, "scan").labels[0].array
+    segmenter, seen = Segmenter(model, precision="bf16-mixed"), []
+    segmenter.models[0].head.register_forward_hook(lambda _, __, logits: seen.append(logits.dtype))
+    mixed = segmenter.predict(frames, "scan").labels[0].array
+    assert set(seen) == {torch.bfloat16}
+    assert (mixed == plain).mean() > 0.97
+
+
 def test_models_of_different_tasks_are_no_ensemble(tmp_path, model):
     other = save_model(tmp_path / "other.safetensors", classes=("background", "liver", "spleen", "stomach"))
     with pytest.raises(CheckpointError, match=r"other.safetensors: the models of an ensemble must share classes"):

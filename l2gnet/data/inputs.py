@@ -1,12 +1,14 @@
 """The scans that a user names: NIfTI files, DICOM series, or folders of them."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from l2gnet.ahead import one_ahead
 from l2gnet.data.dicom import Series, find_series, is_dicom
 from l2gnet.data.volume import Volume, read_frames, volume_error
+from l2gnet.errors import VolumeError
 
 LABELS_END = "_labels"  # of the names of our own results, which are not scans
 
@@ -40,6 +42,18 @@ def find_inputs(paths: Sequence[str | Path]) -> list[Input]:
             rule = f"each scan needs a name of its own, because results are named after it; {other.path} has it too"
             raise volume_error(scan.path, rule, scan.name, "rename one, or segment them into two folders")
     return scans
+
+
+def read_inputs(scans: Sequence[Input]) -> Iterator[tuple[Input, list[Volume] | VolumeError]]:
+    """Each scan with its frames or what is wrong with them; the next one is read while a scan is in use."""
+
+    def read(scan: Input) -> list[Volume] | VolumeError:
+        try:
+            return scan.read()
+        except VolumeError as error:
+            return error
+
+    return zip(scans, one_ahead(map(read, scans)), strict=True)
 
 
 def _scans_at(path: Path) -> list[Input]:

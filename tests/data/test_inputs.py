@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from l2gnet.data.inputs import find_inputs
+from l2gnet.data.inputs import find_inputs, read_inputs
 from l2gnet.errors import VolumeError
 
 
@@ -38,6 +38,15 @@ def test_label_maps_in_a_folder_are_no_scans(tmp_path):
 def test_a_folder_without_scans_is_refused(tmp_path):
     with pytest.raises(VolumeError, match=r"a folder must hold scans .* found none"):
         find_inputs([tmp_path])
+
+
+def test_a_damaged_scan_among_others_comes_in_its_turn_as_an_error(tmp_path):
+    paths = [save(tmp_path / name) for name in ("a.nii", "b.nii", "c.nii")]
+    paths[1].write_bytes(b"no scan")
+    (_, first), (broken, error), (_, last) = read_inputs(find_inputs([tmp_path]))
+    assert broken.path == paths[1]
+    assert isinstance(error, VolumeError)
+    assert [frame.shape for frame in (*first, *last)] == [(3, 5, 4)] * 2
 
 
 def test_two_scans_of_one_name_are_refused_before_anything_is_written(tmp_path):
