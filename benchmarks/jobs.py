@@ -102,6 +102,9 @@ def kill_workers(folder: Path) -> dict[str, int]:
     killer = Killer()
     run_sweep(sweep, show=killer, every_s=0.2)
     starts = [start for run in sweep.runs for start in starts_of(run)]
+    for number, run in enumerate(sweep.runs):
+        if run.state != "finished" or not run.job.output.exists():
+            print(f"run {number} is lost: {run.state}, {starts_of(run)}, {run.error}", flush=True)
     counts = {
         "runs": len(sweep.runs),
         "workers killed": len(killer.killed),

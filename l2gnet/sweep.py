@@ -13,19 +13,19 @@ A sweep file is YAML:
     workers: {count: 2}  # see l2gnet.cluster.Workers
 """
 
-import contextlib
 import itertools
 import math
 import os
 import shutil
 import sys
+import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, Future, get_worker, wait
+from distributed import Client, Future, get_worker
 
 from l2gnet.cluster import Workers, open_cluster, threads_of_a_run
 from l2gnet.errors import ConfigError
@@ -96,17 +96,21 @@ def run_sweep(sweep: Sweep, *, show: Callable[[Sequence[Run]], None], every_s: f
     if waiting:
         with open_cluster(sweep.workers) as cluster, Client(cluster) as client:
             client.subscribe_topic(_TOPIC, lambda event: _started(waiting[event[1]["job"]]))
+            # The first comes first, also again: the run of a worker that died is not put behind all others.
             futures = {
                 name: client.submit(
                     _run_on_worker, run.job, threads_of_a_run(sweep.workers), str(Path.cwd()), key=name, pure=False,
-                    retries=sweep.retries,
+                    retries=sweep.retries, priority=-number,
                 )
-                for name, run in waiting.items()
+                for number, (name, run) in enumerate(waiting.items())
             }  # fmt: skip
+            # Not by distributed.wait: each time it runs out it keeps all futures alive, until garbage is collected.
+            news = threading.Event()
+            _tell(news, futures.values())
             while futures:
                 show(sweep.runs)
-                with contextlib.suppress(TimeoutError):
-                    wait(list(futures.values()), timeout=every_s, return_when="FIRST_COMPLETED")
+                news.wait(every_s)
+                news.clear()
                 # A future that is let go is not asked for again when the worker that held its result dies.
                 futures = {name: future for name, future in futures.items() if not _settled(waiting[name], future)}
     show(sweep.runs)
@@ -210,12 +214,23 @@ def _started(run: Run) -> None:
         run.state = "running"
 
 
+def _tell(news: threading.Event, futures: Iterable[Future]) -> None:
+    """Set an event whenever one of the futures comes to its end."""
+    for future in futures:
+        future.add_done_callback(lambda _: news.set())
+
+
 def _settled(run: Run, future: Future) -> bool:
     """Whether a run has come to its end; if so, note how."""
-    if not future.done():  # asked once: it may come to its end between two questions
-        return False
-    error = future.exception()
-    run.state, run.error = ("finished", "") if error is None else ("failed", str(error))
+    match future.status:  # asked once: it may come to its end between two questions
+        case "finished":
+            run.state, run.error = "finished", ""
+        case "error":
+            run.state, run.error = "failed", str(future.exception())
+        case "cancelled":
+            run.state, run.error = "failed", "the cluster gave it up; start the sweep again"
+        case _:
+            return False
     return True
 
 

@@ -161,8 +161,16 @@ def test_one_failure_takes_no_other_run_and_a_killed_workers_run_goes_on(plan, c
 @pytest.mark.slow
 def test_a_run_that_finished_does_not_start_again_when_its_worker_dies(plan):
     sweep = plan({"mode": ["well", "kill"]}, workers={"count": 1})
-    run_sweep(sweep, show=lambda runs: None, every_s=60)
+    run_sweep(sweep, show=lambda runs: None, every_s=0.05)
     assert [(run.state, run.starts) for run in sweep.runs] == [("finished", 1), ("finished", 2)]
+
+
+@pytest.mark.slow
+def test_the_run_of_a_worker_that_died_is_not_put_behind_all_others(plan):
+    sweep = plan({"run": {"first": {"mode": "kill"}, "next": {"count": 1}, "last": {"count": 2}}}, workers={"count": 1})
+    run_sweep(sweep, show=lambda runs: None)
+    ended = [(run.job.run_dir / "done.txt").stat().st_mtime for run in sweep.runs]
+    assert ended == sorted(ended)
 
 
 def test_news_of_a_start_that_comes_late_does_not_undo_the_end(plan):
@@ -181,13 +189,6 @@ def test_a_run_that_ends_while_it_is_asked_for_has_not_failed(plan, as_a_user):
         def status(self):
             self.asked += 1
             return "pending" if self.asked == 1 else "finished"
-
-        def done(self):
-            self.asked += 1
-            return self.asked > 1
-
-        def exception(self):
-            return None
 
     run, future = plan({"count": [1]}).runs[0], Ending()
     while not _settled(run, future):
