@@ -49,7 +49,7 @@ def main() -> None:
             steps = [Step(model, width, precision) for model in ("unet", "l2gnet")]
             times: list[list[float]] = []
             for repeat in range(arguments.steps + 3):
-                slices = torch.randint(0, 256, shape, dtype=torch.uint8)
+                slices = torch.randint(0, 256, shape, dtype=torch.uint8)[:, None]
                 batch = slices, torch.randint(0, len(CLASSES), shape, dtype=torch.uint8), torch.zeros(len(slices))
                 pair = [step.seconds(batch) for step in steps]
                 if repeat >= 3:  # the first ones warm up, and start the codebook

@@ -12,7 +12,8 @@ class Augmentation(nn.Module):
     """Random rotation, shift, scale, gamma, brightness, contrast, blur and noise; mirrors if asked.
 
     Rotations up to 30 degrees, shifts to 10 % of the picture, scales from 0.8 to 1.25: the spread between
-    scanners and patients, not more. Images lie in 0..1.
+    scanners and patients, not more. Images lie in 0..1. All channels of an image move together, and the intensities of
+    each change by themselves, as from one sequence of a scanner to another.
     """
 
     def __init__(self, *, flips: bool):
@@ -37,7 +38,8 @@ class Augmentation(nn.Module):
     ) -> tuple[Float32[torch.Tensor, "B C H W"], Int64[torch.Tensor, "B H W"]]:
         """Augment images and labels alike; labels keep whole class numbers."""
         images, masks = self.geometry(images, labels[:, None].float())
-        return self.intensity(images), masks[:, 0].round().long()
+        channels = self.intensity(images.flatten(0, 1)[:, None])
+        return channels.reshape(images.shape), masks[:, 0].round().long()
 
 
 class TurnOrMirror(nn.Module):

@@ -29,6 +29,7 @@ class ModelCard:
     """What a checkpoint says of itself: how to build the model, how to feed it, and where it comes from.
 
     `plane` is the one that the model's slices lie in: a fixed one, or the plane that each scan was acquired in.
+    `channels` are the names of the image channels that it takes, in order.
     `training` holds the settings of its training and the fingerprints of data and code.
     """
 
@@ -38,6 +39,7 @@ class ModelCard:
     grid: Grid
     training: dict[str, Any] = field(default_factory=dict)
     plane: Plane = "acquired"
+    channels: tuple[str, ...] = ("image",)
 
 
 def save_checkpoint(path: str | Path, model: SegmentationModel, card: ModelCard) -> None:
@@ -137,6 +139,7 @@ def _parsed_card(card: Mapping[str, Any]) -> ModelCard:
     """The card of a header's JSON; every value is of its type and within its bounds, or ValueError says which."""
     model, settings, classes = card["model"], card["settings"], card["classes"]
     grid, training, plane = card["grid"], card.get("training", {}), card.get("plane", "acquired")
+    channels = card.get("channels", ["image"])  # older cards do not say
     _require(model in MODELS, "model", model)
     _require(isinstance(settings, dict), "settings", settings)
     variant = settings.get("variant", "matched")
@@ -154,16 +157,26 @@ def _parsed_card(card: Mapping[str, Any]) -> ModelCard:
         "classes",
         classes,
     )
+    _require(
+        isinstance(channels, list)
+        and all(isinstance(name, str) for name in channels)
+        and len(channels) == settings.get("channels", 1),
+        "channels",
+        channels,
+    )
     spacing_mm, size_px, window = grid["spacing_mm"], grid["size_px"], grid["window"]
+    windowed = grid.get("windowed", [])
     _require(type(spacing_mm) in (int, float) and 0 <= spacing_mm < math.inf, "spacing_mm", spacing_mm)
     _require(type(size_px) is int and 1 <= size_px <= _LARGEST_PX, "size_px", size_px)
     if window is not None:
         low, high = (float(value) for value in window)
         _require(-math.inf < low < high < math.inf, "window", window)
         window = low, high
+    _require(isinstance(windowed, list) and all(type(n) is int for n in windowed), "windowed", windowed)
     _require(isinstance(training, dict), "training", training)
     _require(plane in get_args(Plane), "plane", plane)
-    return ModelCard(model, settings, tuple(classes), Grid(float(spacing_mm), size_px, window), training, plane)
+    seen = Grid(float(spacing_mm), size_px, window, tuple(windowed))
+    return ModelCard(model, settings, tuple(classes), seen, training, plane, tuple(channels))
 
 
 def _require(holds: bool, name: str, value: object) -> None:

@@ -2,7 +2,7 @@
 
 import errno
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
@@ -299,7 +299,7 @@ def evaluate(
         model: A checkpoint, such as model.safetensors of a run folder.
         data_dir: The data folder.
         data: What kind of folder it is; decathlon is any of MSD's or nnU-Net's form.
-        channel: Which image channel to use, where the data set has several.
+        channel: The image channels to use, by name or number; by default those that the model was trained on.
         out: Folder that gets metrics.json, per_structure.csv and scores.csv.
         all_cases: Score all patients, also those that the model was trained on.
     """
@@ -309,7 +309,13 @@ def evaluate(
     from l2gnet.model_card import unseen
 
     network, card = load_checkpoint(model)
-    dataset = open_dataset(TrainSettings(data=data, data_dir=str(data_dir), channel=channel, validation_patients=1))
+    settings = TrainSettings(data=data, data_dir=str(data_dir), channel=channel, validation_patients=1)
+    dataset = open_dataset(settings)
+    if not channel and len(dataset.channels) > 1:
+        dataset = open_dataset(replace(settings, channel=", ".join(card.channels)))
+    if len(dataset.channels) != len(card.channels):
+        rule = f"{model} takes the image channels {', '.join(card.channels)}"
+        raise ConfigError(f"{data_dir}: {rule}, got {', '.join(dataset.channels)}; name as many by --channel")
     if dataset.classes != card.classes:
         rule = f"{model} segments {', '.join(card.classes[1:])}, and the data set must hold the same"
         raise ConfigError(f"{data_dir}: {rule}, got {', '.join(dataset.classes[1:])}; name a model of this task")
@@ -346,12 +352,10 @@ def prepare(settings: Annotated[TrainSettings, tyro.conf.arg(name="")]) -> None:
         settings: As for training; data, data_dir, cache_dir, spacing_mm and size_px decide what is prepared.
     """
     from l2gnet.data.dataset import open_dataset
-    from l2gnet.data.grid import Grid
     from l2gnet.data.slices import cached_slices
 
     dataset = open_dataset(settings)
-    grid = Grid(settings.spacing_mm, settings.size_px, dataset.window)
-    slices, path = cached_slices(dataset.cases, grid, len(dataset.classes), settings.cache_dir)
+    slices, path = cached_slices(dataset.cases, dataset.grid(settings), len(dataset.classes), settings.cache_dir)
     print(f"{len(slices.names)} volumes, {len(slices)} slices in {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 
 

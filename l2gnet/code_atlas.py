@@ -54,14 +54,15 @@ class CodeAtlas:
 
     @classmethod
     def of_model(cls, model: SegmentationModel, slices: SliceSet) -> "CodeAtlas":
-        """The codes that a model gives to slices of its grid, with their labels.
+        """The codes that a model gives to slices of its grid, with their labels; the images are the first channel.
 
         Raises:
             ValueError: the model has no codebook.
         """
         codes = codes_of_slices(model, slices.images).numpy()
         assert model.codebook is not None  # or there had been no codes
-        return cls(slices.images, codes, model.codebook.vectors.detach().cpu().numpy(), slices.labels, slices.case)
+        vectors = model.codebook.vectors.detach().cpu().numpy()
+        return cls(slices.images[:, 0], codes, vectors, slices.labels, slices.case)
 
     def slices_of(self, index: int) -> Int64[np.ndarray, " D"]:
         """All slices of the volume that slice `index` belongs to."""

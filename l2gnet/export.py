@@ -112,7 +112,7 @@ class _Graph(nn.Module):
 
 
 def write_export(path: str | Path, model: SegmentationModel, card: ModelCard) -> None:
-    """Write a model for images (B, 1, H, W) of its grid, of any batch B, atomically: `.onnx` or `.pt2` by the suffix.
+    """Write a model for images (B, C, H, W) of its grid, of any batch B, atomically: `.onnx` or `.pt2` by the suffix.
 
     The file holds `instructions` for a user of the file alone. With a transport layer it gives the plan's marginal
     error of each image beside the logits: the result is to be trusted where that is below 1e-4.
@@ -140,7 +140,8 @@ def instructions(card: ModelCard) -> dict[str, Any]:
     """All that a user of an exported file must know: how to make its input, what it gives, and what it is not for."""
     grid, plane = card.grid, card.plane
     size = f"{grid.size_px} x {grid.size_px}"
-    window = list(grid.window) if grid.window else "their 0.5th to 99.5th percentile over the volume"
+    windows = [grid.window_of(number) for number in range(len(card.channels))]
+    ranges = [list(window) if window else "their 0.5th to 99.5th percentile over the volume" for window in windows]
     fit = f"resample each slice to {size} pixels"
     if grid.spacing_mm:
         fit = f"resample each slice to pixels of {grid.spacing_mm:g} mm, crop or pad with 0 around the middle to {size}"
@@ -148,10 +149,11 @@ def instructions(card: ModelCard) -> dict[str, Any]:
     return {
         "warning": NOT_CLINICAL,
         "model": asdict(card),
-        "input": f"images: float32 (batch, 1, {grid.size_px}, {grid.size_px}), from 0 to 1, of any batch",
+        "input": f"images: float32 (batch, {len(card.channels)}, {grid.size_px}, {grid.size_px}), from 0 to 1, "
+        f"of any batch; the channels are {', '.join(card.channels)}",
         "preparation": [
             f"cut the volume into slices, {seen}; axial ones have posterior down and left to the right",
-            f"map grey values from {window} to 0..1, clipped",
+            *(f"map {name} from {r} to 0..1, clipped" for name, r in zip(card.channels, ranges, strict=True)),
             f"{fit}, by antialiased bilinear interpolation",
             "round to steps of 1/255",
         ],

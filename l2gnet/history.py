@@ -57,8 +57,8 @@ class History(Callback):
 class Samples(Callback):
     """Keep what the newest epoch predicts for a few validation slices in `path`, for whoever watches the run.
 
-    The file holds `image`, `truth` and `predicted` (B, H, W) of the first batch's most labelled slice of up to
-    `count` cases, and the `epoch`.
+    The file holds `image` (of several channels the first), `truth` and `predicted` (B, H, W) of the first batch's most
+    labelled slice of up to `count` cases, and the `epoch`.
     """
 
     def __init__(self, path: Path, count: int = 4):
@@ -79,7 +79,7 @@ class Samples(Callback):
         slices, labels, case = batch
         labelled = (labels > 0).flatten(1).sum(1)
         rows = [int(torch.where(case == one, labelled, -1).argmax()) for one in case.unique()[: self.count]]
-        kinds = {"image": slices, "truth": labels, "predicted": outputs}
+        kinds = {"image": slices[:, 0], "truth": labels, "predicted": outputs}
         arrays: dict[str, Any] = {name: tensor[rows].to(torch.uint8).cpu().numpy() for name, tensor in kinds.items()}
         with atomic_path(self.path) as temporary:
             np.savez_compressed(temporary, epoch=trainer.current_epoch + 1, **arrays)

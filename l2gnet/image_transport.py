@@ -67,7 +67,7 @@ class ImageTransport:
 
     @classmethod
     def of_model(
-        cls, model: SegmentationModel, image: Float32[torch.Tensor, "1 1 H W"], *, head: int = 0
+        cls, model: SegmentationModel, image: Float32[torch.Tensor, "1 C H W"], *, head: int = 0
     ) -> "ImageTransport":
         """The problem that a model's mapper solves for an image, with a row for each code that the image uses.
 

@@ -108,7 +108,7 @@ def slice_confidence(probabilities: Float[Tensor, "B L h w"]) -> Float[Tensor, "
     return torch.where(present.any(1), mean, probabilities[:, 0].flatten(1).amin(1))
 
 
-def _mean_step(images: Float[Tensor, "B 1 H W"], pixels: int) -> Float[Tensor, ""]:
+def _mean_step(images: Float[Tensor, "B C H W"], pixels: int) -> Float[Tensor, ""]:
     """How much grey values change over so many pixels, down and across."""
     down = images[:, :, pixels:] - images[:, :, :-pixels]
     across = images[..., pixels:] - images[..., :-pixels]
@@ -129,7 +129,7 @@ def trace_codes(
 
 @torch.inference_mode()
 def codes_of_slices(
-    model: SegmentationModel, slices: UInt8[np.ndarray, "B H W"], *, batch_size: int = 16
+    model: SegmentationModel, slices: UInt8[np.ndarray, "B C H W"], *, batch_size: int = 16
 ) -> Int64[torch.Tensor, "B h w"]:
     """The code of every bottleneck pixel of slices of a `Grid`; raises as `trace_codes` does."""
     if model.codebook is None:
@@ -141,13 +141,15 @@ def codes_of_slices(
     return torch.cat([each for each in codes if each is not None]).cpu()
 
 
-def network_input(slices: UInt8[np.ndarray, "B H W"] | UInt8[torch.Tensor, "B H W"]) -> Float[torch.Tensor, "B 1 H W"]:
+def network_input(
+    slices: UInt8[np.ndarray, "B C H W"] | UInt8[torch.Tensor, "B C H W"],
+) -> Float[torch.Tensor, "B C H W"]:
     """Slices of a `Grid` (0..255) as the image batch that a model takes (0..1)."""
-    return torch.as_tensor(slices)[:, None].float() / 255
+    return torch.as_tensor(slices).float() / 255
 
 
 def _averaged(
-    plain: Float[Tensor, "B L H W"], model: SegmentationModel, views: Sequence[View], images: Float[Tensor, "B 1 H W"]
+    plain: Float[Tensor, "B L H W"], model: SegmentationModel, views: Sequence[View], images: Float[Tensor, "B C H W"]
 ) -> Float[Tensor, "B L H W"]:
     """The mean probability of a slice and its views, each where it reaches."""
     total = plain
@@ -158,7 +160,7 @@ def _averaged(
 
 def _batches(
     models: Sequence[SegmentationModel], scan: Volume, grid: Grid, batch_size: int
-) -> Iterator[Float[torch.Tensor, "B 1 H W"]]:
+) -> Iterator[Float[torch.Tensor, "B C H W"]]:
     for model in models:
         model.eval()
     device = next(models[0].parameters()).device

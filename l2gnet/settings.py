@@ -25,7 +25,7 @@ class TrainSettings:
         "phantom"  # phantom (hearts), phantom-abdomen, acdc, synapse, or decathlon (any MSD or nnU-Net folder)
     )
     data_dir: str = ""  # folder of the data set; the phantoms need none
-    channel: str = ""  # which image channel to use, where a data set has several
+    channel: str = ""  # image channels to use, by name or number, as "T2" or "T2, ADC"; empty: all, together
     window: str = ""  # grey values that become black and white, as "-125 275"; empty: those HU for CT, percentiles else
     cache_dir: str = "cache"  # prepared slices of real data are kept here
     patients: int = 40  # phantom patients to make; real data sets bring their own
@@ -142,11 +142,11 @@ class TrainSettings:
             return None
         return (low, high) if -math.inf < low < high < math.inf else None
 
-    def model_settings(self, classes: int) -> dict[str, Any]:
+    def model_settings(self, classes: int, channels: int = 1) -> dict[str, Any]:
         """The part of these settings that builds the model, for `build_model(settings.model, ...)`."""
         own = dataclasses.asdict(self)
         names = ["variant", *(name for name in model_options(self.model, self.variant) if name in own)]
-        return {"classes": classes} | {name: own[name] for name in names}
+        return {"classes": classes, "channels": channels} | {name: own[name] for name in names}
 
 
 def _require(holds: bool, name: str, rule: str, value: Any) -> None:

@@ -31,11 +31,18 @@ from l2gnet.whole_batch import gathered, normalise_whole_batches, part
 class SegmentationTask(pl.LightningModule):
     """A model with its loss, its optimiser, and what is logged of it; a batch passes in so many parts."""
 
-    def __init__(self, settings: TrainSettings, classes: tuple[str, ...], validation_cases: int, parts: int = 1):
+    def __init__(
+        self,
+        settings: TrainSettings,
+        classes: tuple[str, ...],
+        validation_cases: int,
+        parts: int = 1,
+        channels: int = 1,
+    ):
         super().__init__()
         self.parts = parts
         self.settings, self.classes, self.validation_cases = settings, classes, validation_cases
-        self.model = build_model(settings.model, **settings.model_settings(len(classes)))
+        self.model = build_model(settings.model, **settings.model_settings(len(classes), channels))
         self.augmentation = build_augmentation(settings)
         self.segmentation_loss = build_loss(settings)
         self.epoch = MetricCollection(_epoch_totals(), compute_groups=False)

@@ -86,7 +86,7 @@ def _train(settings: TrainSettings, run_dir: Path) -> TrainedRun:
     if resume_file.exists():
         _require_same_run(run_dir, settings)
     dataset = open_dataset(settings)
-    grid = Grid(settings.spacing_mm, settings.size_px, dataset.window)
+    grid = dataset.grid(settings)
     slices = load_slices(settings, dataset, grid)
     first = is_first(settings)
     if first:
@@ -106,7 +106,7 @@ def _train(settings: TrainSettings, run_dir: Path) -> TrainedRun:
             print(f"the device has too little memory; now each batch passes in {parts} parts", flush=True)
     card = ModelCard(
         settings.model,
-        settings.model_settings(len(dataset.classes)),
+        settings.model_settings(len(dataset.classes), len(dataset.channels)),
         dataset.classes,
         grid,
         {
@@ -118,6 +118,7 @@ def _train(settings: TrainSettings, run_dir: Path) -> TrainedRun:
             "parts": task.parts,
             **describe_data(dataset),
         },
+        channels=dataset.channels,
     )
     if first:
         _save(run_dir / "model.safetensors", task.model, card, dataset)
@@ -127,7 +128,7 @@ def _train(settings: TrainSettings, run_dir: Path) -> TrainedRun:
 
 def _new_task(settings: TrainSettings, dataset: DataSet, parts: int) -> SegmentationTask:
     pl.seed_everything(settings.seed, verbose=False)
-    task = SegmentationTask(settings, dataset.classes, len(dataset.validation), parts)
+    task = SegmentationTask(settings, dataset.classes, len(dataset.validation), parts, len(dataset.channels))
     if settings.pretrained:
         assert isinstance(task.model, TransUNet)  # the settings see to it
         load_imagenet_weights(task.model, settings.pretrained)

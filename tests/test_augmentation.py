@@ -23,6 +23,20 @@ def test_labels_stay_whole_and_follow_the_image():
     assert torch.cat(overlap).min() > 0.9
 
 
+def test_channels_move_together_and_change_in_grey_by_themselves():
+    torch.manual_seed(0)
+    images, labels = batch()
+    augmentation = Augmentation(flips=True)
+    moved, _ = augmentation.geometry(images.expand(-1, 2, -1, -1), labels[:, None].float())
+    assert torch.equal(moved[:, 0], moved[:, 1])
+    assert not torch.equal(moved, images.expand(-1, 2, -1, -1))
+    changed, _ = augmentation(images.expand(-1, 2, -1, -1), labels)
+    bright = changed > changed.amax((2, 3), keepdim=True) / 2
+    both = (bright[:, 0] & bright[:, 1]).sum((1, 2))
+    assert (2 * both / bright.sum((1, 2, 3))).min() > 0.95
+    assert not torch.allclose(changed[:, 0], changed[:, 1], atol=0.1)
+
+
 def test_the_seed_decides():
     augmentation = Augmentation(flips=False)
     results = []

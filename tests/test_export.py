@@ -24,7 +24,7 @@ def card(name="l2gnet", **grid):
 
 
 def hearts(slices):
-    heart = make_heart(1, shape=(slices, SIZE, SIZE), spacing_mm=(8.0, 3.0, 3.0)).image.astype(np.float32)
+    heart = make_heart(1, shape=(slices, SIZE, SIZE), spacing_mm=(8.0, 3.0, 3.0)).image[:, None].astype(np.float32)
     return network_input((255 * (heart - heart.min()) / np.ptp(heart)).round().astype(np.uint8))
 
 

@@ -154,7 +154,7 @@ def read_grid(path: Path) -> None:
 
 def read_cache(path: Path) -> None:
     slices = _read(path)
-    assert slices is None or slices.images.ndim == 3
+    assert slices is None or slices.images.ndim == 4
 
 
 TARGETS = {
@@ -233,7 +233,7 @@ TARGETS = {
     ),
     "cache": Target(
         "slices.npz",
-        saved(lambda s: np.savez(s, differences=PIXELS, labels=PIXELS, case=np.arange(3), names=["a", "b", "c"])),
+        saved(lambda s: np.savez(s, differences=PIXELS[:, None], labels=PIXELS, case=np.arange(3), names=list("abc"))),
         read_cache,
         (),
         300,

@@ -62,7 +62,7 @@ def test_a_model_without_a_codebook_has_no_codes():
 
 
 def test_the_input_runs_from_0_to_1():
-    images = network_input(np.array([[[0, 51], [102, 255]]], dtype=np.uint8))
+    images = network_input(np.array([[[[0, 51], [102, 255]]]], dtype=np.uint8))
     assert images.shape == (1, 1, 2, 2)
     torch.testing.assert_close(images.flatten(), torch.tensor([0.0, 0.2, 0.4, 1.0]))
 

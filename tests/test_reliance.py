@@ -41,7 +41,7 @@ def patients(count: int = 6) -> SliceSet:
     labels = np.zeros((count, 8, 8), np.uint8)
     for number, slice_ in enumerate(labels):
         slice_[number, :4], slice_[number, 4:] = 1, 2
-    return SliceSet(labels, labels, np.arange(count), tuple(f"patient{n}" for n in range(count)))
+    return SliceSet(labels[:, None], labels, np.arange(count), tuple(f"patient{n}" for n in range(count)))
 
 
 def test_a_decoder_that_sees_nothing_but_the_bottleneck_loses_all():
@@ -66,7 +66,7 @@ def test_a_last_batch_of_one_slice_is_exchanged_too():
 def test_the_relation_is_taken_away_only_where_there_is_one():
     torch.manual_seed(0)
     model = build_model("l2gnet", **SIZES, codes=8, code_dim=16, references=6).eval()
-    images = (255 * torch.rand(4, 32, 32)).byte()
+    images = (255 * torch.rand(4, 1, 32, 32)).byte()
     with torch.no_grad():
         model.head.bias -= model(network_input(images)).mean((0, 2, 3))  # so that all classes are found
         labels = model(network_input(images)).argmax(1).byte()  # it is right until something is changed

@@ -276,7 +276,7 @@ def test_validation_dice_counts_a_whole_case():
     task.log_dict = lambda values: logged.update({name: float(value) for name, value in values.items()})
     task.model.forward = lambda images: torch.stack([0.5 - images[:, 0], images[:, 0] - 0.5], 1)
     task.on_validation_epoch_start()
-    bright, dark = torch.full((1, 4, 4), 255, dtype=torch.uint8), torch.zeros(1, 4, 4, dtype=torch.uint8)
+    bright, dark = (torch.full((1, 1, 4, 4), grey, dtype=torch.uint8) for grey in (255, 0))
     ones = torch.ones(1, 4, 4, dtype=torch.uint8)
     case = torch.zeros(1, dtype=torch.long)
     task.validation_step((bright, ones, case), 0)  # 16 right

@@ -83,7 +83,7 @@ class TransportExplorer(Explorer):
 
     @classmethod
     def of_model(
-        cls, model: SegmentationModel, images: UInt8[np.ndarray, "D H W"], *, head: int = 0, **options: Any
+        cls, model: SegmentationModel, images: UInt8[np.ndarray, "D C H W"], *, head: int = 0, **options: Any
     ) -> "TransportExplorer":
         """Explore the plans of a model with a mapper on slices of its grid (`Grid.image`), from its own epsilon on.
 
@@ -97,7 +97,7 @@ class TransportExplorer(Explorer):
         def transport_of(index: int) -> ImageTransport:
             return ImageTransport.of_model(model, network_input(images[index : index + 1]).to(device), head=head)
 
-        return cls(transport_of, images, **{"epsilon": mapper.setting.epsilon} | options)
+        return cls(transport_of, images[:, 0], **{"epsilon": mapper.setting.epsilon} | options)
 
     @property
     def plan(self) -> Float[np.ndarray, "K R"]:

@@ -50,7 +50,8 @@ def check(data_dir: str | Path) -> Report:
         raise volume_error(data_dir, "the data must be a folder", "none", "check the path")
     if decathlon.is_task(data_dir):
         channels = decathlon.read_channels(data_dir)
-        notes = [f"channels {', '.join(channels)}; a model takes one, named by `channel`"] if len(channels) > 1 else []
+        several = f"channels {', '.join(channels)}; a model takes all together, or those that `channel` names"
+        notes = [several] if len(channels) > 1 else []
         folders = [decathlon.find_scans(data_dir, str(number)) for number in range(len(channels))]
         return _report("decathlon", folders, notes)
     if acdc.is_acdc(data_dir):

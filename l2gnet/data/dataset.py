@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from l2gnet.data import acdc, decathlon, phantom, synapse
-from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder, split_patients
+from l2gnet.data.grid import Grid
+from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder, is_ct, split_patients
 from l2gnet.data.volume import Volume, volume_error
 from l2gnet.errors import ConfigError
 from l2gnet.settings import TrainSettings
@@ -19,7 +20,7 @@ from l2gnet.shapes import Float32, UInt8
 class Case:
     """One labelled volume: who, which group and phase, how to load image and labels, and from which files.
 
-    `reading` says what else decides what is loaded: which channel of the files, which of their labels.
+    `reading` says what else decides what is loaded: which channels of the files, which of their labels.
     """
 
     name: str
@@ -33,7 +34,10 @@ class Case:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Cases of a data set, split by patient; `window` is the intensity range that a `Grid` shows of them, if fixed."""
+    """Cases of a data set, split by patient; `window` is the intensity range that a `Grid` shows of them, if fixed.
+
+    `channels` are the names of the image channels of every case, in order.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -42,11 +46,17 @@ class DataSet:
     citation: str
     licence: str
     window: tuple[float, float] | None = None
+    channels: tuple[str, ...] = ("image",)
 
     @property
     def cases(self) -> tuple[Case, ...]:
         """All cases, by name: the order does not depend on the split."""
         return tuple(sorted((*self.training, *self.validation), key=lambda case: case.name))
+
+    def grid(self, settings: TrainSettings) -> Grid:
+        """The grid that a model sees; beside CT, other channels are not seen through the window."""
+        ct = tuple(number for number, name in enumerate(self.channels) if is_ct(name))
+        return Grid(settings.spacing_mm, settings.size_px, self.window, windowed=ct)
 
 
 def open_dataset(settings: TrainSettings) -> DataSet:
@@ -93,6 +103,7 @@ def _from_folder(settings: TrainSettings, folder: ScanFolder) -> DataSet:
         citation=folder.citation,
         licence=folder.licence,
         window=settings.window_range or folder.window,
+        channels=folder.channels,
     )
 
 
@@ -112,7 +123,7 @@ def _held_out(settings: TrainSettings, folder: ScanFolder, scans: list[Scan]) ->
 
 
 def _case(scan: Scan) -> Case:
-    reading = repr((scan.channel, scan.class_of))
+    reading = repr((scan.channels, scan.class_of))
     return Case(scan.name, scan.patient, scan.group, scan.phase, scan.read, scan.files, reading)
 
 

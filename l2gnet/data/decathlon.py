@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder, lies_inside
+from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder, is_ct, lies_inside
 from l2gnet.data.volume import volume_error
 from l2gnet.errors import ConfigError, VolumeError
 
@@ -41,11 +41,11 @@ def read_channels(data_dir: str | Path) -> tuple[str, ...]:
 
 
 def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanFolder:
-    """The labelled cases of a folder, by name, each with one channel of its image.
+    """The labelled cases of a folder, by name, with all channels of their images.
 
-    `channel` is its name or number, and may be empty where there is only one. From `fold` 0 on, the cases are those of
-    a fold of splits_final.json. Raises VolumeError where dataset.json or splits_final.json is missing, malformed or
-    names no case, ConfigError where there is no such channel or fold.
+    `channel` takes only some: the name or number of one, or of several separated by commas. From `fold` 0 on, the cases
+    are those of a fold of splits_final.json. Raises VolumeError where dataset.json or splits_final.json is missing,
+    malformed or names no case, ConfigError where there is no such channel or fold.
     """
     root = Path(data_dir)
     path = root / FILE
@@ -54,12 +54,12 @@ def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanF
         raise volume_error(path, "a Decathlon or nnU-Net folder needs this file", "none", remedy)
     info = _read_json(path)
     classes, channels = _classes(path, info), _channels(path, info)
-    number = _channel_number(path, channels, channel)
+    numbers = _channel_numbers(path, channels, channel)
     scans: dict[str, Scan] = {}
     problems: list[VolumeError] = []
     for entry in _entries(root, path, info):
         try:
-            scan = _scan(root, path, entry, classes, number, len(channels))
+            scan = _scan(root, path, entry, classes, numbers, len(channels))
             if scan.name in scans:
                 raise volume_error(path, "each case must have a name of its own", scan.name, "remove or rename one")
             scans[scan.name] = scan
@@ -78,8 +78,9 @@ def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanF
         problems=tuple(problems),
         citation=reference if isinstance(reference, str) and reference else "as the owner of the data asks",
         licence=licence if isinstance(licence, str) and licence else "as the owner of the data grants",
-        window=ABDOMEN_HU if channels[number].casefold() == "ct" else None,
+        window=ABDOMEN_HU if any(is_ct(channels[number]) for number in numbers) else None,
         test_patients=held_out,
+        channels=tuple(channels[number] for number in numbers),
     )
 
 
@@ -177,13 +178,16 @@ def _channels(path: Path, info: dict[str, Any]) -> tuple[str, ...]:
     return tuple(channels[str(number)] for number in range(len(channels)))
 
 
-def _channel_number(path: Path, channels: tuple[str, ...], channel: str) -> int:
-    if channel == "" and len(channels) == 1:
-        return 0
+def _channel_numbers(path: Path, channels: tuple[str, ...], channel: str) -> tuple[int, ...]:
+    if channel in ("", ", ".join(channels)):
+        return tuple(range(len(channels)))
     names = [*channels, *(str(number) for number in range(len(channels)))]
-    if channel not in names:
-        raise ConfigError(f"{path}: channel must be one of {', '.join(channels)}, got {channel!r}; a model takes one")
-    return names.index(channel) % len(channels)
+    wanted = [channel] if channel in names else [name.strip() for name in channel.split(",")]
+    numbers = tuple(names.index(name) % len(channels) for name in wanted if name in names)
+    if len(set(numbers)) < len(wanted):
+        rule = f"channel must be one of {', '.join(channels)}, or several separated by commas, or empty for all"
+        raise ConfigError(f"{path}: {rule}, got {channel!r}; correct it")
+    return numbers
 
 
 def _entries(root: Path, path: Path, info: dict[str, Any]) -> list[_Entry]:
@@ -214,23 +218,28 @@ def _entries(root: Path, path: Path, info: dict[str, Any]) -> list[_Entry]:
     return entries
 
 
-def _scan(root: Path, path: Path, entry: _Entry, classes: tuple[str, ...], channel: int, channels: int) -> Scan:
+def _scan(
+    root: Path, path: Path, entry: _Entry, classes: tuple[str, ...], numbers: tuple[int, ...], channels: int
+) -> Scan:
     """The scan of a case, or VolumeError where a file is missing or lies outside the folder."""
     label = _inside(root, path, entry.label)
     if not label.is_file():
         raise volume_error(label, f"the label map that {FILE} asks for must exist", "none", "copy the data set again")
     name = label.name.removesuffix(".gz").removesuffix(".nii")
+    inner: tuple[int, ...] = ()
     if len(entry.images) == channels > 1:
-        image, inner = _inside(root, path, entry.images[channel]), None
+        images = [_inside(root, path, entry.images[number]) for number in numbers]
     else:
-        image, inner = _inside(root, path, entry.images[0]), channel
+        images = [_inside(root, path, entry.images[0])]
+        if images[0].is_file():
+            inner = numbers if channels > 1 else ()
+        else:
+            of_channels = [_inside(root, path, _of_channel(entry.images[0], number)) for number in numbers]
+            images = of_channels if of_channels[0].is_file() or channels > 1 else images
+    for image in images:
         if not image.is_file():
-            of_channel = _inside(root, path, _of_channel(entry.images[0], channel))
-            if of_channel.is_file() or channels > 1:
-                image, inner = of_channel, None
-    if not image.is_file():
-        raise volume_error(image, f"the image that {FILE} asks for must exist", "none", "copy the data set again")
-    return Scan(name, name, image, label, classes, channel=inner if channels > 1 else None)
+            raise volume_error(image, f"the image that {FILE} asks for must exist", "none", "copy the data set again")
+    return Scan(name, name, images[0], label, classes, channels=inner, more=tuple(images[1:]))
 
 
 def _of_channel(image: str, channel: int) -> str:

@@ -25,25 +25,33 @@ class Grid:
 
     A `spacing_mm` of 0 fits the whole slice into the square, whatever its pixels measure, as TransUNet does.
     `window` is the intensity range that fills 0..255, in the scan's units (HU for CT); without one it is the
-    0.5th to 99.5th percentile of each volume, since MR has no units.
+    0.5th to 99.5th percentile of each volume and channel, since MR has no units. The window is for the channels
+    `windowed` alone, as that of CT is not for PET beside it; where this is empty, it is for all.
     """
 
     spacing_mm: float
     size_px: int
     window: tuple[float, float] | None = None
+    windowed: tuple[int, ...] = ()
 
-    def image(self, scan: Volume) -> UInt8[np.ndarray, "D H W"]:
+    def window_of(self, channel: int) -> tuple[float, float] | None:
+        """The window of a channel, by number; None where its percentiles decide."""
+        return self.window if not self.windowed or channel in self.windowed else None
+
+    def image(self, scan: Volume) -> UInt8[np.ndarray, "D C H W"]:
         """The scan on this grid, as integers: half a step is 0.2 % of the range, far below a scan's noise."""
         return torch.cat(list(self.batches(scan, _AT_ONCE))).numpy()
 
-    def batches(self, scan: Volume, size: int) -> Iterator[UInt8[Tensor, "B H W"]]:
+    def batches(self, scan: Volume, size: int) -> Iterator[UInt8[Tensor, "B C H W"]]:
         """The same, `size` slices at a time."""
-        low, high = self.window or np.percentile(scan.array, (0.5, 99.5))
+        ranges = [self.window_of(n) or np.percentile(each, (0.5, 99.5)) for n, each in enumerate(scan.channels)]
         for start in range(0, len(scan.array), size):
-            pixels = torch.from_numpy(np.ascontiguousarray(scan.array[start : start + size], dtype=np.float32))
-            scaled = (pixels - float(low)) / max(float(high) - float(low), 1e-6)
-            resampled = _resample(scaled.clamp_(0, 1)[:, None], self._resampled_size(scan))
-            yield (self._crop(resampled)[:, 0] * 255).round_().to(torch.uint8)
+            scaled = []
+            for channel, (low, high) in zip(scan.channels, ranges, strict=True):
+                pixels = torch.from_numpy(np.ascontiguousarray(channel[start : start + size], dtype=np.float32))
+                scaled.append(((pixels - float(low)) / max(float(high) - float(low), 1e-6)).clamp_(0, 1))
+            resampled = _resample(torch.stack(scaled, dim=1), self._resampled_size(scan))
+            yield (self._crop(resampled) * 255).round_().to(torch.uint8)
 
     def labels(self, labels: Volume, classes: int) -> UInt8[np.ndarray, "D H W"]:
         """The label map on this grid: each class is resampled as a share of the pixel, the largest share wins."""

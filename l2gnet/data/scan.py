@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from l2gnet.data.volume import Volume, read_labels, read_volume, require_same_grid, volume_error
+from l2gnet.data.volume import Volume, read_channels, read_labels, read_volume, require_same_grid, volume_error
 from l2gnet.errors import ConfigError, VolumeError
 
 ABDOMEN_HU = (-125.0, 275.0)  # the window of soft tissue that TransUNet and its successors use, arXiv 2102.04306
@@ -16,9 +16,10 @@ ABDOMEN_HU = (-125.0, 275.0)  # the window of soft tissue that TransUNet and its
 class Scan:
     """One scan and its label map, as files; `label` is None where there is none.
 
-    `group` (of diagnosis) and `phase` (of the heart beat) are empty where a data set has no such thing. `channel`
-    is the one to read from images that hold several. `class_of` gives the class of each value in the label file,
-    where that is not the value itself.
+    `group` (of diagnosis) and `phase` (of the heart beat) are empty where a data set has no such thing. `channels`
+    are those to read from an image that holds several, in order; where each has a file of its own, `more` are the
+    files of those after the first. `class_of` gives the class of each value in the label file, where that is not the
+    value itself.
     """
 
     name: str
@@ -28,17 +29,21 @@ class Scan:
     classes: tuple[str, ...]
     group: str = ""
     phase: str = ""
-    channel: int | None = None
+    channels: tuple[int, ...] = ()
     class_of: tuple[int, ...] = ()
+    more: tuple[Path, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The image's file and, where there is one, the label map's."""
-        return (self.image,) if self.label is None else (self.image, self.label)
+        """The files of the image and, where there is one, the label map's."""
+        images = (self.image, *self.more)
+        return images if self.label is None else (*images, self.label)
 
     def read_image(self) -> Volume:
-        """The scan; raises VolumeError where its file is missing or damaged."""
-        return read_volume(self.image, channel=self.channel)
+        """The scan; raises VolumeError where a file is missing or damaged, or channels lie on different grids."""
+        if self.more or len(self.channels) > 1:
+            return read_channels((self.image, *self.more), self.channels)
+        return read_volume(self.image, channel=self.channels[0] if self.channels else None)
 
     def read_labels(self) -> Volume:
         """The label map, of values 0 to L-1; raises VolumeError where it is missing, damaged or of other values."""
@@ -66,6 +71,7 @@ class ScanFolder:
 
     `window` is the intensity range to look at, where grey values have a unit, as in CT. `test_patients` are those
     that the data set's own split holds out; empty where it has none. `licence` says what the data may be used for.
+    `channels` are the names of the image channels that each scan has, in order.
     """
 
     name: str
@@ -76,6 +82,12 @@ class ScanFolder:
     window: tuple[float, float] | None = None
     test_patients: frozenset[str] = frozenset()
     licence: str = "as the owner of the data grants"
+    channels: tuple[str, ...] = ("image",)
+
+
+def is_ct(channel: str) -> bool:
+    """Whether the name of a channel says that its grey values are HU."""
+    return channel.casefold() == "ct"
 
 
 def lies_inside(root: Path, path: Path) -> bool:

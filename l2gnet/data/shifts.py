@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from l2gnet.data.dataset import Case
 from l2gnet.data.volume import Volume
 from l2gnet.errors import ConfigError
-from l2gnet.shapes import Float32
+from l2gnet.shapes import Float32, Num
 
 Shift = Literal["bias field", "noise", "gamma", "blur", "resolution"]
 SHIFTS: tuple[Shift, ...] = get_args(Shift)
@@ -33,7 +33,7 @@ def shifted(case: Case, shift: Shift, level: int) -> Case:
     blur: Gaussian in the plane, with a standard deviation of 1, 2 and 3 mm.
     resolution: acquired with pixels of 3, 4 and 6 mm, and interpolated to its own.
 
-    What is random in it is decided by the case's name: every model is shown the same.
+    What is random in it is decided by the case's name: every model is shown the same. Each channel has its own.
 
     Raises:
         ConfigError: there is no such shift or level.
@@ -44,12 +44,12 @@ def shifted(case: Case, shift: Shift, level: int) -> Case:
 
     def load() -> tuple[Volume, Volume]:
         image, label = case.load()
-        low, high = (float(bound) for bound in np.percentile(image.array, (0.5, 99.5)))
-        scale = max(high - low, 1e-6)
-        pixels = ((image.array.astype(np.float32) - low) / scale).clip(0, 1)
         seed = zlib.crc32(f"{case.name} {shift}".encode())
-        pixels = _APPLY[shift](pixels, level - 1, image.spacing_mm, seed)
-        return image.like((pixels * scale + low).astype(np.float32)), label
+        array, *more = (
+            _shifted(channel, shift, level, image.spacing_mm, seed + number)
+            for number, channel in enumerate(image.channels)
+        )
+        return replace(image, array=array, more=tuple(more)), label
 
     return replace(case, load=load, files=(), reading=f"{case.reading} {shift} {level}")
 
@@ -61,6 +61,15 @@ def shifted_cases(cases: Sequence[Case], shift: Shift, level: int) -> tuple[Case
 
 Pixels = Float32[np.ndarray, "D H W"]
 Spacing = tuple[float, float, float]
+
+
+def _shifted(
+    channel: Num[np.ndarray, "D H W"], shift: Shift, level: int, spacing_mm: Spacing, seed: int
+) -> Float32[np.ndarray, "D H W"]:
+    low, high = (float(bound) for bound in np.percentile(channel, (0.5, 99.5)))
+    scale = max(high - low, 1e-6)
+    pixels = _APPLY[shift](((channel.astype(np.float32) - low) / scale).clip(0, 1), level - 1, spacing_mm, seed)
+    return (pixels * scale + low).astype(np.float32)
 
 
 def _bias_field(pixels: Pixels, level: int, spacing_mm: Spacing, seed: int) -> Pixels:

@@ -15,14 +15,14 @@ from l2gnet.files import atomic_path, content_hash
 from l2gnet.shapes import Int64, UInt8
 
 _ARRAYS = ("differences", "labels", "case", "names")
-_FORMAT = 2  # counts up when the same settings would prepare other pixels
+_FORMAT = 3  # counts up when the same settings would prepare other pixels
 
 
 @dataclass(frozen=True)
 class SliceSet:
-    """Slices of many cases, stacked: slice s belongs to case `names[case[s]]`."""
+    """Slices of many cases, stacked: slice s belongs to case `names[case[s]]`, and has C channels."""
 
-    images: UInt8[np.ndarray, "S H W"]
+    images: UInt8[np.ndarray, "S C H W"]
     labels: UInt8[np.ndarray, "S H W"]
     case: Int64[np.ndarray, " S"]
     names: tuple[str, ...]
@@ -96,19 +96,20 @@ def _read(path: Path) -> SliceSet | None:
             slices, labels, case, names = (np.asarray(stored[name]) for name in _ARRAYS)
     except Exception:  # there is no end to what can be wrong with a file, and one remedy
         return None
-    pixels = slices.dtype == labels.dtype == np.uint8 and slices.ndim == 3 and slices.shape == labels.shape
-    if not (pixels and case.dtype == np.int64 and case.shape == slices.shape[:1] and names.ndim == 1):
+    pixels = slices.dtype == labels.dtype == np.uint8 and slices.ndim == 4
+    shapes_fit = pixels and (len(slices), *slices.shape[2:]) == labels.shape
+    if not (shapes_fit and case.dtype == np.int64 and case.shape == slices.shape[:1] and names.ndim == 1):
         return None
     if not np.isin(case, np.arange(len(names))).all():
         return None
     return SliceSet(_restored(slices), labels, case, tuple(str(name) for name in names))
 
 
-def _differences(images: UInt8[np.ndarray, "S H W"]) -> UInt8[np.ndarray, "S H W"]:
+def _differences(images: UInt8[np.ndarray, "S C H W"]) -> UInt8[np.ndarray, "S C H W"]:
     """Each pixel less its neighbours at the left and above, modulo 256: exact, and a quarter smaller compressed."""
     zero = np.uint8(0)
-    return np.diff(np.diff(images, axis=2, prepend=zero), axis=1, prepend=zero)
+    return np.diff(np.diff(images, axis=3, prepend=zero), axis=2, prepend=zero)
 
 
-def _restored(differences: UInt8[np.ndarray, "S H W"]) -> UInt8[np.ndarray, "S H W"]:
-    return differences.cumsum(axis=1, dtype=np.uint8).cumsum(axis=2, dtype=np.uint8)
+def _restored(differences: UInt8[np.ndarray, "S C H W"]) -> UInt8[np.ndarray, "S C H W"]:
+    return differences.cumsum(axis=2, dtype=np.uint8).cumsum(axis=3, dtype=np.uint8)

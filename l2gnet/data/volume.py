@@ -3,6 +3,7 @@
 import gzip
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -36,6 +37,7 @@ _GEOMETRY = (*_QFORM, "sform_code", "srow_x", "srow_y", "srow_z", "xyzt_units")
 class Volume:
     """A scan or label map (D H W) in display order, with the affine from voxel index (d, h, w, 1) to world RAS in mm.
 
+    Of a scan with several channels `array` is the first, the one to look at, and `more` holds the others.
     `stored` holds the geometry fields (and nothing else) of the header the volume was read with, so that
     `write_labels` can put labels back on that file's axes; None for a volume that was never a file. `has_mm` is False
     where nobody knows the voxel size: affine and spacing are then in voxels.
@@ -45,6 +47,12 @@ class Volume:
     affine: Float[np.ndarray, "4 4"]
     stored: nib.Nifti1Header | None = None
     has_mm: bool = True
+    more: tuple[Num[np.ndarray, "D H W"], ...] = ()
+
+    @property
+    def channels(self) -> tuple[Num[np.ndarray, "D H W"], ...]:
+        """The array of every channel, in order; a label map has one."""
+        return (self.array, *self.more)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -66,16 +74,17 @@ class Volume:
     def turned(self, axes: str) -> "Volume":
         """The same voxels with (D, H, W) along other world directions, as in "SPL": no longer in a file's order."""
         transform = ornt_transform(_nearest_axes(self.affine), axcodes2ornt(axes))
-        array = np.ascontiguousarray(apply_orientation(self.array, transform))
-        return replace(self, array=array, affine=self.affine @ inv_ornt_aff(transform, self.array.shape), stored=None)
+        array, *more = (np.ascontiguousarray(apply_orientation(channel, transform)) for channel in self.channels)
+        affine = self.affine @ inv_ornt_aff(transform, self.array.shape)
+        return replace(self, array=array, more=tuple(more), affine=affine, stored=None)
 
     def like(self, array: Num[np.ndarray, "..."]) -> "Volume":
-        """Return another array on this grid; raises VolumeError where the shapes differ."""
+        """Return another array, of one channel, on this grid; raises VolumeError where the shapes differ."""
         if array.shape != self.array.shape:
             raise VolumeError(
                 f"An array on this grid must have its shape {self.shape}; found {array.shape}; resample it first."
             )
-        return replace(self, array=array)
+        return replace(self, array=array, more=())
 
 
 def read_volume(path: str | Path, *, channel: int | None = None) -> Volume:
@@ -92,6 +101,25 @@ def read_volume(path: str | Path, *, channel: int | None = None) -> Volume:
 def read_frames(path: str | Path) -> list[Volume]:
     """Read the frames of a 4-D NIfTI scan, in time; a 3-D scan has one. Otherwise as `read_volume`."""
     return _read_scan(Path(path), frames=True)
+
+
+def read_channels(paths: Sequence[Path], numbers: Sequence[int] = ()) -> Volume:
+    """Read a scan of several channels: a 3-D NIfTI file each, all on one grid, or a 4-D one that holds them.
+
+    `numbers` are those to take from a 4-D file, in this order; by default all. Otherwise as `read_volume`.
+    """
+    if len(paths) == 1:
+        found = read_frames(paths[0])
+        if max(numbers, default=0) >= len(found):
+            rule = f"the image must hold channel {max(numbers)}, counted from 0"
+            value = f"{len(found)} channel{'s' * (len(found) > 1)}"
+            raise volume_error(paths[0], rule, value, "name other channels, or correct dataset.json")
+        volumes = [found[number] for number in numbers or range(len(found))]
+    else:
+        volumes = [read_volume(path) for path in paths]
+        for path, volume in zip(paths, volumes, strict=True):
+            require_same_grid(volumes[0], volume, paths[0], path)
+    return replace(volumes[0], more=tuple(volume.array for volume in volumes[1:]))
 
 
 def read_labels(path: str | Path) -> Volume:
@@ -132,12 +160,12 @@ def write_labels(path: str | Path, labels: Volume, *later: Volume) -> None:
 
 
 def require_same_grid(image: Volume, labels: Volume, image_path: str | Path, labels_path: str | Path) -> None:
-    """Raise VolumeError, naming both files, unless both volumes lie on one grid.
+    """Raise VolumeError, naming both files, unless both volumes, a scan and its labels or two channels, share a grid.
 
     That is: equal shapes, and no corner voxel moved by more than a twentieth of the smallest spacing.
     """
     rule = f"the grid must be that of {image_path}"
-    remedy = "resample the labels onto the image, or pair it with the right file"
+    remedy = "resample it onto that grid, or pair it with the right file"
     if image.shape != labels.shape:
         raise volume_error(labels_path, rule, f"shape {labels.shape} against {image.shape} (D, H, W)", remedy)
     corners = np.stack([*np.meshgrid(*((0, n - 1) for n in image.shape)), np.ones((2, 2, 2))]).reshape(4, 8)

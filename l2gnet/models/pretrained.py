@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from l2gnet.errors import CheckpointError
+from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.models.resnet import UNITS
 from l2gnet.models.transformer import resized_positions
 from l2gnet.models.transunet import TransUNet
@@ -32,7 +32,11 @@ def load_imagenet_weights(model: TransUNet, path: str | Path) -> None:
 
     Raises:
         CheckpointError: the file is unreadable, a weight is missing, left over or of another shape.
+        ConfigError: the model takes neither 1 nor 3 image channels.
     """
+    if model.channels not in (1, 3):
+        rule = "the weights of ImageNet are for 1 or 3 image channels"
+        raise ConfigError(f"{rule}, got {model.channels}; name as many by `channel`, or leave pretrained empty")
     path = Path(path)
     flax = path.suffix == ".npz"
     stored = _read(path)

@@ -37,7 +37,7 @@ slices = prepare_slices(cases, Grid(2.0, 96), 4)
 cells = slices.images.reshape(-1, 12, 8, 12, 8).transpose(0, 1, 3, 2, 4).reshape(-1, 64) / 255.0
 vectors, codes = kmeans2(cells, 48, minit="++", seed=0)
 vectors = np.concatenate([vectors, vectors[:6] + 0.3])  # six that never fire
-atlas = CodeAtlas(slices.images, codes.reshape(-1, 12, 12).astype(np.int64), vectors, slices.labels, slices.case)
+atlas = CodeAtlas(slices.images[:, 0], codes.reshape(-1, 12, 12).astype(np.int64), vectors, slices.labels, slices.case)
 explorer = CodebookExplorer(
     atlas, classes=("background", "RV", "myocardium", "LV"), names=("patient 1", "patient 2"), receptive_field_px=22
 )

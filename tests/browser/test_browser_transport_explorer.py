@@ -22,7 +22,7 @@ from widgets import TransportExplorer
 
 scan, labels = open_dataset(TrainSettings(patients=2, validation_patients=1)).validation[0].load()
 grid, generator = Grid(2.0, 96), torch.Generator().manual_seed(0)
-images, labels = grid.image(scan), grid.labels(labels, 4)
+images, labels = grid.image(scan)[:, 0], grid.labels(labels, 4)
 
 def problem(index):
     cells = images[index].reshape(12, 8, 12, 8).transpose(0, 2, 1, 3).reshape(144, 64) / 255

@@ -8,6 +8,7 @@ import pytest
 from l2gnet.data import acdc
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.phantom import ABDOMEN_CLASSES, HEART_CLASSES, make_abdomen, make_heart
+from l2gnet.data.slices import cache_key
 from l2gnet.data.volume import require_same_grid
 from l2gnet.errors import ConfigError, VolumeError
 from l2gnet.settings import TrainSettings
@@ -212,8 +213,40 @@ def test_a_fold_of_nnunet_holds_out_its_cases(task, tmp_path):
 
 
 def test_a_channel_that_is_not_there_is_refused(task):
-    with pytest.raises(ConfigError, match="channel must be one of T2, ADC, got ''"):
-        open_task(task, channel="")
+    with pytest.raises(ConfigError, match=r"channel must be one of T2, ADC, or several .*, got 'T1'"):
+        open_task(task, channel="T1")
+
+
+def test_all_channels_are_taken_and_every_file_counts_for_the_cache(task, tmp_path):
+    folder = shutil.copytree(task, tmp_path / "task")
+    dataset = open_task(folder, channel="")
+    assert dataset.channels == ("T2", "ADC")
+    case = dataset.cases[4]
+    assert [path.name for path in case.files] == ["case4_0000.nii.gz", "case4_0001.nii.gz", "case4.nii.gz"]
+    image, labels = case.load()
+    assert [np.unique(array).tolist() for array in image.channels] == [[4], [104]]
+    assert labels.more == ()
+    grid = dataset.grid(TrainSettings(spacing_mm=0.0, size_px=32))
+    keys = {cache_key(open_task(folder, channel=channel).cases, grid, 3) for channel in ("", "T2", "ADC", "ADC, T2")}
+    second = folder / "imagesTr/case4_0001.nii.gz"
+    nib.Nifti1Image(np.full(SHAPE, 7, np.int16), np.diag([-1.5, -1.25, 10.0, 1.0])).to_filename(second)
+    keys.add(cache_key(open_task(folder, channel="").cases, grid, 3))
+    assert len(keys) == 5
+
+
+def test_the_window_is_that_of_ct_beside_other_channels(task, tmp_path):
+    for name in ("imagesTr", "labelsTr"):
+        shutil.copytree(task / name, tmp_path / name)
+    description = (task / "dataset.json").read_text().replace('"0": "T2", "1": "ADC"', '"0": "PET", "1": "CT"')
+    (tmp_path / "dataset.json").write_text(description)
+    for window, expected in (("", (-125.0, 275.0)), ("-1000 400", (-1000.0, 400.0))):
+        dataset = open_task(tmp_path, channel="", window=window)
+        grid = dataset.grid(TrainSettings())
+        assert (grid.window_of(0), grid.window_of(1)) == (None, expected)
+    grid = open_task(tmp_path, channel="PET").grid(TrainSettings())
+    assert grid.window_of(0) is None
+    grid = open_task(task, channel="", window="0 500").grid(TrainSettings())
+    assert grid.window_of(0) == grid.window_of(1) == (0.0, 500.0)
 
 
 def test_a_ct_is_seen_through_the_window_of_soft_tissue_or_the_one_asked_for(task, tmp_path):

@@ -116,10 +116,57 @@ def test_an_nnunet_folder_gives_the_channel_asked_for(nnunet, channel, values):
     assert [first_value(scan) for scan in folder.scans] == values
 
 
-@pytest.mark.parametrize("channel", ["", "CT", "2"])
-def test_a_channel_must_be_chosen_where_there_are_several(nnunet, channel):
-    with pytest.raises(ConfigError, match=rf"channel must be one of T2, ADC, got '{channel}'; a model takes one"):
+@pytest.mark.parametrize(
+    ("channel", "names", "values"),
+    [("", CHANNELS, (1, 11)), ("T2, ADC", CHANNELS, (1, 11)), ("1,T2", ("ADC", "T2"), (11, 1)), ("1", ("ADC",), (11,))],
+)
+@pytest.mark.parametrize("form", ["a file each", "listed files", "one file", "one file each, as nnU-Net 1 lists them"])
+def test_channels_are_read_together_and_in_order(nnunet, form, channel, names, values):
+    modality = dict(enumerate(CHANNELS))
+    if form == "listed files":
+        cases = {
+            case: {"images": [f"imagesTr/{case}_{c:04d}.nii.gz" for c in range(2)], "label": f"labelsTr/{case}.nii.gz"}
+            for case in CASES
+        }
+        write_json(nnunet, **nnunet_fields(channel_names=modality, dataset=cases))
+    elif form == "one file":
+        for number, case in enumerate(CASES):
+            array = np.stack([np.full(SHAPE, 10 * c + number, np.int16) for c in range(2)], axis=3)
+            save(nnunet / "imagesTr" / f"{case}.nii.gz", array)
+        write_json(nnunet, **decathlon_fields(modality=modality))
+    elif form.startswith("one file each"):
+        write_json(nnunet, **decathlon_fields(modality=modality))
+    folder = find_scans(nnunet, channel)
+    assert folder.channels == names
+    image, _ = folder.scans[1].read()
+    assert [np.unique(array).tolist() for array in image.channels] == [[value] for value in values]
+    of_channels = [nnunet / "imagesTr" / f"{CASES[1]}_{value // 10:04d}.nii.gz" for value in values]
+    images = [nnunet / "imagesTr" / f"{CASES[1]}.nii.gz"] if form == "one file" else of_channels
+    assert folder.scans[1].files == (*images, nnunet / "labelsTr" / f"{CASES[1]}.nii.gz")
+
+
+@pytest.mark.parametrize("channel", ["CT", "2", "T2, CT", "T2, 0", "T2,", "-1"])
+def test_a_channel_that_is_not_there_is_refused(nnunet, channel):
+    with pytest.raises(ConfigError, match=rf"channel must be one of T2, ADC, or several .*, got '{channel}'; correct"):
         find_scans(nnunet, channel)
+
+
+def test_channels_on_different_grids_are_refused(nnunet):
+    save(nnunet / "imagesTr" / "spleen_10_0001.nii.gz", np.zeros(SHAPE, np.int16), np.diag([-0.8, -0.7, 6.0, 1.0]))
+    message = r"spleen_10_0001\.nii\.gz: the grid must be that of .*spleen_10_0000\.nii\.gz; found a corner"
+    with pytest.raises(VolumeError, match=message):
+        find_scans(nnunet).scans[1].read()
+    (problem,) = check(nnunet).problems
+    assert "the grid must be that of" in problem
+
+
+def test_a_channel_may_be_stored_in_another_order(nnunet):
+    stored = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
+    save(nnunet / "imagesTr" / "spleen_10_0000.nii.gz", stored)
+    flipped = AFFINE @ np.array([[-1, 0, 0, SHAPE[0] - 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    save(nnunet / "imagesTr" / "spleen_10_0001.nii.gz", stored[::-1], flipped)
+    image, _ = find_scans(nnunet).scans[1].read()
+    assert np.array_equal(*image.channels)
 
 
 def test_an_nnunet_folder_of_one_channel_and_uncompressed_files(tmp_path):
@@ -153,7 +200,7 @@ def test_a_decathlon_image_may_hold_its_channels(decathlon):
     assert [first_value(scan) for scan in find_scans(decathlon, "ADC").scans] == [8, 8, 8]
     report = check(decathlon)
     assert not report.problems
-    assert report.notes == ["channels T2, ADC; a model takes one, named by `channel`"]
+    assert report.notes == ["channels T2, ADC; a model takes all together, or those that `channel` names"]
     assert (report.patients, report.volumes, report.slices) == (3, 3, 12)
 
 
@@ -163,6 +210,8 @@ def test_an_image_without_the_channel_is_refused(decathlon):
         VolumeError, match=r"spleen_02\.nii\.gz: the image must hold channel 1.*found dim \[3, 6, 5, 4,"
     ):
         find_scans(decathlon, "ADC").scans[0].read()
+    with pytest.raises(VolumeError, match=r"spleen_02\.nii\.gz: the image must hold channel 1, .*; found 1 channel"):
+        find_scans(decathlon).scans[0].read()
     assert len(check(decathlon).problems) == 3
 
 

@@ -31,7 +31,7 @@ FORMS = {
         {"spacing_mm": 0.0, "recipe": "transunet", "learning_rate": 0.01, "weight_decay": 1e-4},
     ),
     "decathlon": (folders.write_decathlon, {}),
-    "decathlon nnunet": (folders.write_nnunet, {"channel": "T2", "spacing_mm": 0.0, "convention": "transunet"}),
+    "decathlon nnunet": (folders.write_nnunet, {"spacing_mm": 0.0, "convention": "transunet"}),
 }
 
 

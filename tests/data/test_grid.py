@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -46,7 +48,7 @@ def test_a_disc_survives_resampling(spacing_mm):
 
 def test_image_and_labels_land_on_the_same_pixels():
     scan, grid = disc(), Grid(1.7, 64)
-    image, labels = grid.image(scan.like(scan.array.astype(np.float32) * 300)), grid.labels(scan, 2)
+    image, labels = grid.image(scan.like(scan.array.astype(np.float32) * 300))[:, 0], grid.labels(scan, 2)
     assert ((image > 127) == (labels == 1)).mean() > 0.999
 
 
@@ -59,7 +61,27 @@ def test_anisotropic_pixels_become_square():
 def test_a_window_is_the_same_for_every_scan():
     scan = volume(np.array([[[-1000.0, -125.0], [75.0, 275.0]]], dtype=np.float32), (1.0, 1.0, 1.0))
     image = Grid(1.0, 2, window=(-125.0, 275.0)).image(scan)
-    assert image[0].tolist() == [[0, 0], [128, 255]]
+    assert image[0, 0].tolist() == [[0, 0], [128, 255]]
+
+
+def test_every_channel_has_its_own_range_and_the_window_is_for_those_it_is_meant_for():
+    rng = np.random.default_rng(0)
+    ct, pet = (rng.normal(mean, spread, (4, 30, 30)).astype(np.float32) for mean, spread in ((0, 300), (5, 2)))
+    scan = replace(volume(ct, (3.0, 1.0, 1.0)), more=(pet,))
+
+    def alone(array, **grid):
+        return Grid(1.0, 24, **grid).image(volume(array, (3.0, 1.0, 1.0)))[:, 0]
+
+    window = (-125.0, 275.0)
+    by_percentiles = Grid(1.0, 24).image(scan)
+    assert by_percentiles.shape == (4, 2, 24, 24)
+    assert np.array_equal(by_percentiles[:, 0], alone(ct))
+    assert np.array_equal(by_percentiles[:, 1], alone(pet))
+    of_ct = Grid(1.0, 24, window, windowed=(0,)).image(scan)
+    assert np.array_equal(of_ct[:, 0], alone(ct, window=window))
+    assert np.array_equal(of_ct[:, 1], alone(pet))
+    of_both = Grid(1.0, 24, window).image(scan)
+    assert np.array_equal(of_both[:, 1], alone(pet, window=window))
 
 
 def test_a_constant_scan_is_not_divided_by_zero():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,18 @@ def test_a_shift_is_repeatable_grows_with_its_level_and_leaves_labels_alone(shif
 def test_what_is_random_differs_from_case_to_case(shift, disc):
     one, other = (pixels(shifted(case(disc, name), shift, 1)) for name in ("p1_ED", "p2_ED"))
     assert not np.allclose(one, other)
+
+
+def test_every_channel_is_shifted_with_a_noise_of_its_own(disc):
+    def load():
+        image, label = case(disc).load()
+        return replace(image, more=(image.array,)), label
+
+    two = shifted(replace(case(disc), load=load), "noise", 1).load()[0]
+    assert np.array_equal(two.array, pixels(shifted(case(disc), "noise", 1)))
+    (second,) = two.more
+    assert not np.allclose(second, two.array)
+    assert np.abs(second - two.array).mean() < 10
 
 
 def test_noise_has_the_stated_size(disc):

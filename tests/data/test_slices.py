@@ -61,6 +61,22 @@ def test_a_stale_cache_is_never_used(tmp_path):
     assert len(keys) == 6
 
 
+def test_channels_survive_the_cache_each_in_its_place(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16)).astype(np.float32)
+
+    def load():
+        scan = Volume(noise[0], np.diag([5.0, 1.0, 1.0, 1.0]), more=(noise[1],))
+        return scan, scan.like(np.zeros(scan.shape, dtype=np.uint8))
+
+    cases = [Case("a", "a", "group", "ED", load)]
+    first, _ = cached_slices(cases, GRID, 2, tmp_path)
+    again, _ = cached_slices(cases, GRID, 2, tmp_path)
+    assert first.images.shape == (3, 2, 16, 16)
+    assert np.array_equal(again.images, first.images)
+    for channel, array in enumerate(noise):
+        assert np.array_equal(first.images[:, channel], GRID.image(Volume(array, np.diag([5.0, 1, 1, 1])))[:, 0])
+
+
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nonsense"])
 def test_a_damaged_cache_is_made_again(tmp_path, damage):
     loads: list[str] = []

@@ -299,7 +299,7 @@ def test_a_real_ct_in_both_forms(real_ct, tmp_path):
     liver = scan.array[labels.array == CLASSES.index("liver")]
     assert 0 < np.median(liver) < 200
     on_grid = Grid(0.0, 64, dataset.window).image(scan)
-    assert on_grid[0].shape == (64, 64)
+    assert on_grid[0].shape == (1, 64, 64)
     assert 0.2 < (on_grid == 0).mean() < 0.9  # air, and what lies below the window
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from l2gnet.errors import CheckpointError
+from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.models.pretrained import load_imagenet_weights
 from l2gnet.models.transformer import TransformerBottleneck
 from l2gnet.models.transunet import TransUNet
@@ -233,3 +233,10 @@ def test_a_file_of_another_kind_is_refused(model, tmp_path, name, content, messa
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         load_imagenet_weights(model, path)
+
+
+def test_weights_of_coloured_images_are_not_for_two_channels(tmp_path):
+    with torch.device("meta"):
+        model = TransUNet(channels=2, classes=3, size_px=64)
+    with pytest.raises(ConfigError, match="for 1 or 3 image channels, got 2; name as many by `channel`"):
+        load_imagenet_weights(model, tmp_path / "R50+ViT-B_16.npz")

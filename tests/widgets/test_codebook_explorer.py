@@ -101,13 +101,14 @@ def test_it_shares_the_selection_of_a_slice_viewer(front_end, explorer):
 
 def test_of_a_model(front_end):
     torch.manual_seed(0)
-    model = build_model("vq_unet", width=4, depth=2, codes=12, code_dim=8)
-    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16)).astype(np.uint8)
-    slices = SliceSet(images, np.zeros_like(images), np.array([0, 0, 1, 1]), ("one", "two"))
+    model = build_model("vq_unet", channels=2, width=4, depth=2, codes=12, code_dim=8)
+    images = np.random.default_rng(0).integers(0, 256, (4, 2, 16, 16)).astype(np.uint8)
+    slices = SliceSet(images, np.zeros_like(images[:, 0]), np.array([0, 0, 1, 1]), ("one", "two"))
     explorer = CodebookExplorer.of_model(model, slices)
     with torch.inference_mode():
-        codes = model.eval().trace(torch.from_numpy(images)[:, None].float() / 255).latent.codes
+        codes = model.eval().trace(torch.from_numpy(images).float() / 255).latent.codes
     assert np.array_equal(explorer.atlas.codes, codes)
+    assert np.array_equal(explorer.atlas.images, images[:, 0])  # the first channel is looked at
     assert explorer.book["volumes"] == ["one", "two"]
     assert 4 <= explorer.book["field_px"] <= 32
     explorer.close()

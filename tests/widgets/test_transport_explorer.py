@@ -154,8 +154,8 @@ def test_raw_arrays_do_without_image_and_tokens(front_end):
 
 def test_a_model_and_a_volume(front_end):
     torch.manual_seed(0)
-    model = build_model("l2gnet", width=4, depth=2, codes=12, code_dim=8, references=5, epsilon=0.2)
-    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16)).astype(np.uint8)
+    model = build_model("l2gnet", channels=2, width=4, depth=2, codes=12, code_dim=8, references=5, epsilon=0.2)
+    images = np.random.default_rng(0).integers(0, 256, (3, 2, 16, 16)).astype(np.uint8)
     explorer, other = TransportExplorer.of_model(model, images), TransportExplorer.of_model(model, images)
     assert (explorer.index, explorer.epsilon) == (1, 0.2)
     explorer.link(other)
@@ -163,7 +163,7 @@ def test_a_model_and_a_volume(front_end):
     for each in (explorer, other):  # both go to the slice of the voxel
         assert each.index == 2
         assert each.lit["cell"] == [0, 0]
-    trace = model.trace(torch.from_numpy(images[2:])[:, None].float() / 255)
+    trace = model.trace(torch.from_numpy(images[2:]).float() / 255)
     codes = trace.latent.codes[0].numpy()
     assert np.array_equal(other.transport.names[other.transport.rows], codes)
     front_end.change(explorer, selection={"voxel": [2, 99, 3]})
@@ -193,7 +193,7 @@ def test_arrays_that_do_not_belong_together_are_refused():
     with pytest.raises(ValueError, match=r"with the axes \(D, H, W\); got shape \(1, 1, 8, 8\)"):
         TransportExplorer(transport(), np.zeros((1, 1, 8, 8)))
     with pytest.raises(ValueError, match="this model has no transport plan"):
-        TransportExplorer.of_model(build_model("unet", width=4, depth=2), np.zeros((1, 16, 16), np.uint8))
+        TransportExplorer.of_model(build_model("unet", width=4, depth=2), np.zeros((1, 1, 16, 16), np.uint8))
 
 
 def test_the_static_picture_shows_image_attention_plan_and_convergence(explorer):
