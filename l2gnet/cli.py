@@ -171,7 +171,8 @@ def predict(
 
     Args:
         model: A checkpoint, such as model.safetensors of a run folder.
-        scans: NIfTI files, or folders of those or of DICOM series; of any orientation, spacing and size.
+        scans: NIfTI files, or folders of those or of DICOM series; of any orientation, spacing and size. For a model of
+            several channels: CASE_0000.nii.gz, CASE_0001.nii.gz and so on, or 4-D files.
         out: Folder that gets the labels of each scan, on its own grid, and what is said of them.
         ensemble: More checkpoints of the same task; all vote with their mean probability.
         augment: Test-time augmentation: slices turned, and mirrored if the model was trained so; slower.
@@ -180,10 +181,11 @@ def predict(
         dicom_seg: Also write the labels of a DICOM series as DICOM SEG, which names the patient as the series does.
     """
     from l2gnet.cardiac import function_by_patient
+    from l2gnet.checkpoint import read_card
     from l2gnet.data.inputs import find_inputs, read_inputs
     from l2gnet.prediction import Segmenter, write_function, write_prediction, write_seg
 
-    found = find_inputs(scans)
+    found = find_inputs(scans, read_card(model).channels)
     other = next((scan.path for scan in found if dicom_seg and scan.series is None), None)
     if other:
         raise ConfigError(f"{other}: --dicom-seg must be given DICOM series only, got NIfTI; leave one of them out")

@@ -204,8 +204,10 @@ def _odd(scan: Volume) -> list[str]:
     reasons = []
     if len(scan.array) == 1:
         reasons.append("it is one slice: its volumes are those of the slice alone")
-    if scan.array.min() == scan.array.max():
-        reasons.append("it is blank: all of its voxels have one grey value")
+    for number, channel in enumerate(scan.channels):
+        if channel.min() == channel.max():
+            what = f"its channel {number}" if scan.more else "it"
+            reasons.append(f"{what} is blank: all of its voxels have one grey value")
     return reasons
 
 

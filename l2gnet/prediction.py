@@ -92,10 +92,10 @@ class Segmenter:
         self.batch_size, self.precision = batch_size, precision
         self.views = [trained_views(card) for _, card in loaded] if augment else []
         for path, (_, card) in zip(checkpoints, loaded, strict=True):
-            ours, others = ((c.classes, c.grid, c.plane) for c in (self.card, card))
+            ours, others = ((c.classes, c.channels, c.grid, c.plane) for c in (self.card, card))
             if ours != others:
                 raise CheckpointError(
-                    f"{path}: the models of an ensemble must share classes, grid and plane, "
+                    f"{path}: the models of an ensemble must share classes, channels, grid and plane, "
                     f"got {others} beside {ours}; name models of one task"
                 )
 
@@ -103,11 +103,16 @@ class Segmenter:
         """Segment every frame of a scan in the plane that the model was trained on.
 
         Raises:
-            VolumeError: the frames differ in shape, or their voxel size is unknown and the model needs it.
+            VolumeError: the frames differ in shape, have other channels than the model takes, or their voxel size is
+                unknown and the model needs it.
         """
         shapes = sorted({frame.shape for frame in frames})
         if len(shapes) != 1:
             raise VolumeError(f"{name}: the frames of a scan must have one shape; found {shapes}; predict them singly.")
+        found = sorted({len(frame.channels) for frame in frames})
+        if found != [len(self.card.channels)]:
+            rule = f"a scan must have the image channels that the model takes, {', '.join(self.card.channels)}"
+            raise VolumeError(f"{name}: {rule}; found {found[0]}; name the files of all of them and no others.")
         slices = sum(len(self._in_plane(frame).array) for frame in frames)
         with tqdm(total=slices, desc=name, unit="slice", leave=False) as bar:
             done = [self._segment(frame, bar) for frame in frames]

@@ -119,6 +119,10 @@ def forged(path, weights=None, **changes):
         ({"grid": {"spacing_mm": 0.0, "size_px": 10**9, "window": None}}, "size_px cannot be 1000000000"),
         ({"grid": {"spacing_mm": -1.0, "size_px": 32, "window": None}}, "spacing_mm cannot be -1.0"),
         ({"grid": {"spacing_mm": 1.0, "size_px": 32, "window": [5, 5]}}, "window cannot be"),
+        ({"grid": {"spacing_mm": 1.0, "size_px": 32, "window": None, "windowed": ["CT"]}}, "windowed cannot be"),
+        ({"channels": ["T2", "ADC"]}, r"channels cannot be \['T2', 'ADC'\]"),  # the settings build a model for one
+        ({"channels": [1]}, "channels cannot be"),
+        ({"channels": "T"}, "channels cannot be 'T'"),
         ({"plane": "diagonal"}, "plane cannot be 'diagonal'"),
         ({"training": 5}, "training cannot be 5"),
     ],
@@ -126,6 +130,14 @@ def forged(path, weights=None, **changes):
 def test_a_card_is_read_with_suspicion(tmp_path, changes, message):
     with pytest.raises(CheckpointError, match=f"the model card is damaged \\({message}"):
         read_card(forged(tmp_path / "model.safetensors", **changes))
+
+
+def test_a_card_from_before_channels_had_names_is_of_one(tmp_path):
+    path = tmp_path / "model.safetensors"
+    card = CARD.__dict__ | {"grid": {"spacing_mm": 1.0, "size_px": 32, "window": [0, 1]}}
+    del card["channels"]
+    save_file({"w": torch.zeros(1)}, path, {"format": "l2gnet-1", "card": json.dumps(card)})
+    assert (read_card(path).channels, read_card(path).grid) == (("image",), Grid(1.0, 32, (0.0, 1.0)))
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """The scans that a user names: NIfTI files, DICOM series, or folders of them."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from l2gnet.ahead import one_ahead
 from l2gnet.data.dicom import Series, find_series, is_dicom
-from l2gnet.data.volume import Volume, read_frames, volume_error
+from l2gnet.data.volume import Volume, read_channels, read_frames, volume_error
 from l2gnet.errors import VolumeError
 
 LABELS_END = "_labels"  # of the names of our own results, which are not scans
@@ -26,15 +28,19 @@ class Input:
     series: Series | None = None
 
 
-def find_inputs(paths: Sequence[str | Path]) -> list[Input]:
+def find_inputs(paths: Sequence[str | Path], channels: Sequence[str] = ("image",)) -> list[Input]:
     """The scans among files and folders (with the folders below them), in the order named, then by path.
 
-    In a folder, label maps are left out: files whose name ends in `_gt`, `_seg` or `_labels`.
+    In a folder, label maps are left out: files whose name ends in `_gt`, `_seg` or `_labels`. Where a model takes
+    several `channels`, CASE_0000.nii.gz, CASE_0001.nii.gz and so on are one scan, and a 4-D file holds channels,
+    otherwise moments in time.
 
     Raises:
-        VolumeError: a path holds no scan, or two scans would get results of one name.
+        VolumeError: a path holds no scan, two scans would get results of one name, or a DICOM series is to have
+            several channels.
     """
     scans = [scan for path in paths for scan in _scans_at(Path(path))]
+    scans = _grouped(scans, channels) if len(channels) > 1 else scans
     by_name: dict[str, Input] = {}
     for scan in scans:
         other = by_name.setdefault(scan.name, scan)
@@ -73,8 +79,33 @@ def _scans_at(path: Path) -> list[Input]:
 
 
 def _nifti(path: Path) -> Input:
-    name = path.name.removesuffix(".gz").removesuffix(".nii")
-    return Input(name, path, lambda: read_frames(path))
+    return Input(_name(path), path, lambda: read_frames(path))
+
+
+def _grouped(scans: Sequence[Input], channels: Sequence[str]) -> list[Input]:
+    """The same scans, with the files of all channels as one."""
+    files: dict[Path, list[Path]] = {}
+    for scan in scans:
+        if scan.series is not None:
+            rule = f"a scan of several channels, {', '.join(channels)}, must be NIfTI"
+            remedy = "convert the series of each to NIfTI files on one grid, NAME_0000.nii.gz, NAME_0001.nii.gz ..."
+            raise volume_error(scan.path, rule, "a DICOM series", remedy)
+        files.setdefault(scan.path.with_name(re.sub(r"(?<=.)_\d{4}$", "", scan.name)), []).append(scan.path)
+    return [Input(case.name, paths[0], partial(_read_case, case, paths, channels)) for case, paths in files.items()]
+
+
+def _read_case(case: Path, paths: Sequence[Path], channels: Sequence[str]) -> list[Volume]:
+    """The one frame of a scan that has a file for each channel, or one 4-D file."""
+    paths = sorted(paths)
+    found, wanted = [_name(path) for path in paths], [f"{case.name}_{n:04d}" for n in range(len(channels))]
+    if found not in ([case.name], wanted):
+        rule = f"the channels {', '.join(channels)} must lie in {', '.join(wanted)} (.nii.gz), or in one 4-D file"
+        raise volume_error(case, rule, ", ".join(found), "name all of them and no others, or rename them")
+    return [read_channels(paths)]
+
+
+def _name(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def _series(found: Sequence[Series]) -> list[Input]:
