@@ -37,7 +37,7 @@ from l2gnet.export import write_export
 from l2gnet.inference import network_input, segment
 from l2gnet.models import build_model
 from l2gnet.prediction import Segmenter, write_prediction
-from l2gnet.settings import TrainSettings
+from l2gnet.settings import Precision, TrainSettings
 from l2gnet.training import train
 
 ACDC_CPU = TrainSettings(
@@ -82,13 +82,11 @@ def save_random(path: Path, scan: Path, grid: Grid, classes: tuple[str, ...], na
     return path
 
 
-def predicted(model: Path, scan: Path, *, bf16: bool = False) -> Way:
-    segmenter = Segmenter(model, batch_size=SLICES)
+def predicted(model: Path, scan: Path, precision: Precision = "32-true") -> Way:
+    segmenter = Segmenter(model, batch_size=SLICES, precision=precision)
 
     def way(out: Path) -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            prediction = segmenter.predict(read_frames(scan), "scan")
-        write_prediction(out, prediction)
+        write_prediction(out, segmenter.predict(read_frames(scan), "scan"))
 
     return way
 
@@ -213,7 +211,7 @@ def all_tables(
     network_table(f"{what}'s slices at {size_px} x {size_px}, l2gnet of width 16", model, scan, folder, turns)
     ways = {
         "l2gnet, width 16": predicted(model, scan),
-        "l2gnet, width 16, bf16 autocast": predicted(model, scan, bf16=True),
+        "l2gnet, width 16, bf16": predicted(model, scan, "bf16-mixed"),
         "l2gnet, width 16, by MONAI": by_monai(model, scan),
         "TransUNet": predicted(transunet, scan),
         "one slice only, l2gnet": first_slice(model, scan),
