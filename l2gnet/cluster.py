@@ -50,7 +50,8 @@ class Workers:
 def open_cluster(workers: Workers) -> Cluster:
     """Start the workers, as many as are asked for; close the cluster to end them.
 
-    A worker that dies is started again, and its run goes to whichever worker is free.
+    The run of a worker that dies goes to whichever is free. On this machine the worker is started again; but one that
+    is long away is given up, as is a queue's job at the end of its time: `cluster.scale` starts others instead.
 
     Raises:
         ConfigError: the queue's package is not installed, or does not take the options.
@@ -69,11 +70,16 @@ def open_cluster(workers: Workers) -> Cluster:
     return _local(workers) if workers.kind == "local" else _queue(workers)
 
 
+def runs_at_once(workers: Workers) -> int:
+    """How many workers there are."""
+    return workers.count or len(_gpus()) or _cores()
+
+
 def threads_of_a_run(workers: Workers) -> int:
     """How many threads a run may use, so that runs side by side do not fight for cores."""
     if workers.threads or workers.kind != "local":
         return max(1, workers.threads)
-    return max(1, _cores() // _local_count(workers))
+    return max(1, _cores() // runs_at_once(workers))
 
 
 def _local(workers: Workers) -> SpecCluster:
@@ -90,7 +96,7 @@ def _local(workers: Workers) -> SpecCluster:
                 "env": {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {},
             },
         }
-        for number in range(_local_count(workers))
+        for number in range(runs_at_once(workers))
     }
     # Even without a dashboard it serves its state on a port: any, as a second sweep would find the usual one taken.
     options = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
@@ -113,10 +119,6 @@ def _queue(workers: Workers) -> Cluster:
         raise ConfigError(f"workers: options must be those of {module}.{name}, got: {error}") from error
     cluster.scale(workers.count)
     return cluster
-
-
-def _local_count(workers: Workers) -> int:
-    return workers.count or len(_gpus()) or _cores()
 
 
 def _cores() -> int:

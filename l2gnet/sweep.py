@@ -27,7 +27,7 @@ from typing import Any
 
 from distributed import Client, Future, get_worker
 
-from l2gnet.cluster import Workers, open_cluster, threads_of_a_run
+from l2gnet.cluster import Workers, open_cluster, runs_at_once, threads_of_a_run
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json
 from l2gnet.jobs import Job, plan_job, run_job
@@ -109,6 +109,7 @@ def run_sweep(sweep: Sweep, *, show: Callable[[Sequence[Run]], None], every_s: f
             _tell(news, futures.values())
             while futures:
                 show(sweep.runs)
+                cluster.scale(runs_at_once(sweep.workers))  # in place of workers that were given up
                 news.wait(every_s)
                 news.clear()
                 # A future that is let go is not asked for again when the worker that held its result dies.

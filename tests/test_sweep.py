@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import dask
 import pytest
 import yaml
 from test_jobs import write_notebook
@@ -163,6 +164,14 @@ def test_a_run_that_finished_does_not_start_again_when_its_worker_dies(plan):
     sweep = plan({"mode": ["well", "kill"]}, workers={"count": 1})
     run_sweep(sweep, show=lambda runs: None, every_s=0.05)
     assert [(run.state, run.starts) for run in sweep.runs] == [("finished", 1), ("finished", 2)]
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_given_up_is_replaced(plan):
+    sweep = plan({"mode": ["kill", "well"]}, workers={"count": 1})
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"}):  # it cannot be back so soon
+        run_sweep(sweep, show=lambda runs: None, every_s=0.5)
+    assert [(run.state, run.starts) for run in sweep.runs] == [("finished", 2), ("finished", 1)]
 
 
 @pytest.mark.slow
