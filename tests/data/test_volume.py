@@ -418,3 +418,13 @@ def test_labels_that_find_no_space_leave_no_file(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_channels_turn_together_and_labels_have_one():
+    first = np.arange(24.0).reshape(2, 3, 4)
+    scan = Volume(first, np.diag([5.0, 1.0, 1.0, 1.0]), more=(first + 100,))
+    turned = scan.turned("PIL")
+    assert turned.shape != scan.shape
+    assert len(turned.channels) == 2
+    assert np.array_equal(turned.more[0], turned.array + 100)
+    assert scan.like(first).channels == (first,)
