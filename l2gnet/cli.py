@@ -171,8 +171,8 @@ def predict(
 
     Args:
         model: A checkpoint, such as model.safetensors of a run folder.
-        scans: NIfTI files, or folders of those or of DICOM series; of any orientation, spacing and size. For a model of
-            several channels: CASE_0000.nii.gz, CASE_0001.nii.gz and so on, or 4-D files.
+        scans: NIfTI files, enhanced DICOM files, or folders of those or of DICOM series; of any orientation, spacing
+            and size. For a model of several channels: CASE_0000.nii.gz, CASE_0001.nii.gz and so on, or 4-D files.
         out: Folder that gets the labels of each scan, on its own grid, and what is said of them.
         ensemble: More checkpoints of the same task; all vote with their mean probability.
         augment: Test-time augmentation: slices turned, and mirrored if the model was trained so; slower.

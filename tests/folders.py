@@ -1,15 +1,18 @@
 """Phantom abdomens in the formats of the data sets: what those who prepared the real ones would have written."""
 
+import copy
 import functools
 import json
+import warnings
 from pathlib import Path
 
 import h5py
 import nibabel as nib
 import numpy as np
+from highdicom.legacy import LegacyConvertedEnhancedMRImage
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from l2gnet.data.phantom import make_abdomen
 from l2gnet.data.synapse import BTCV, CLASSES
@@ -95,24 +98,25 @@ def write_nnunet(root: Path, cases=CASES):
     (root / "dataset.json").write_text(json.dumps(description))
 
 
-def write_dicom(folder: Path, phases, affine, *, number=1, start=1, order=None, **changes):
-    """An MR series as scanners store it: one file a slice and phase, in any order, placed by position and orientation.
+def dicom_slices(phases, affine, *, number=1, order=None, **changes):
+    """An MR series as scanners make it: an image a slice and phase, in any order, placed by position and orientation.
 
     `phases` holds images (columns, rows, slices) of one volume each, `affine` leads from their indices to RAS.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     spacing_mm = np.linalg.norm(lps[:3, :3], axis=0)
     across, down, _ = (lps[:3, :3] / spacing_mm).T
     study = {name: generate_uid(entropy_srcs=[name, str(number)]) for name in ("series", "frame")}
     places = [(k, t) for t in range(len(phases)) for k in range(phases[0].shape[2])]
+    images = []
     for index in order if order is not None else range(len(places)):
         k, t = places[index]
         image = Dataset()
         image.file_meta = FileMetaDataset()
         image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = MRImageStorage
-        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        image.SOPInstanceUID = generate_uid(entropy_srcs=["image", str(number), str(index)])
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
         image.StudyInstanceUID = generate_uid(entropy_srcs=["study"])
         image.SeriesInstanceUID, image.FrameOfReferenceUID = study["series"], study["frame"]
         image.PatientName, image.PatientID, image.Modality = "Doe^Jane", "4711", "MR"
@@ -130,5 +134,71 @@ def write_dicom(folder: Path, phases, affine, *, number=1, start=1, order=None, 
         image.PixelData = phases[t][:, :, k].T.astype("<i2").tobytes()
         for name, value in changes.items():
             setattr(image, name, value)
-        image.save_as(folder / f"IM{start:04d}", enforce_file_format=True)
-        start += 1
+        images.append(image)
+    return images
+
+
+def write_dicom(folder: Path, phases, affine, *, start=1, **options):
+    """A classic series, of one file a slice and phase; the options are those of `dicom_slices`."""
+    for number, image in enumerate(dicom_slices(phases, affine, **options), start=start):
+        save_dicom(folder / f"IM{number:04d}", image)
+
+
+def enhanced(phases, affine, **options):
+    """The same as one Enhanced MR image, of a frame a slice and phase: what differs lies in functional groups."""
+    frames = dicom_slices(phases, affine, **options)
+    whole = copy.deepcopy(frames[0])
+    whole.file_meta.MediaStorageSOPClassUID = whole.SOPClassUID = EnhancedMRImageStorage
+    for name in ("TriggerTime", "SliceThickness", "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"):
+        del whole[name]
+    whole.NumberOfFrames = len(frames)
+    whole.PixelData = b"".join(frame.PixelData for frame in frames)
+    of_all = {
+        "PlaneOrientationSequence": {"ImageOrientationPatient": frames[0].ImageOrientationPatient},
+        "PixelMeasuresSequence": {name: frames[0][name].value for name in ("PixelSpacing", "SliceThickness")},
+        "MRImageFrameTypeSequence": {"FrameType": ["ORIGINAL", "PRIMARY", "CARDIAC", "NONE"]},
+        "MREchoSequence": {"EffectiveEchoTime": 1.5},
+    }
+    whole.SharedFunctionalGroupsSequence = [_groups(of_all)]
+    whole.PerFrameFunctionalGroupsSequence = [
+        _groups(
+            {
+                "PlanePositionSequence": {"ImagePositionPatient": frame.ImagePositionPatient},
+                "CardiacSynchronizationSequence": {"NominalCardiacTriggerDelayTime": float(frame.TriggerTime)},
+                "FrameContentSequence": {"StackID": "1"},
+                "PixelValueTransformationSequence": {"RescaleSlope": 1, "RescaleIntercept": 0, "RescaleType": "US"},
+            }
+        )
+        for frame in frames
+    ]
+    for groups in whole.PerFrameFunctionalGroupsSequence:  # scanners add their own, with another truth in them
+        block = groups.private_block(0x2005, "SCANNER", create=True)
+        block.add_new(1, "LO", "words")
+        block.add_new(2, "SQ", [_groups({})])
+        block[2].value[0].RescaleSlope = 7
+    return whole
+
+
+def _groups(values):
+    """An item of a functional groups sequence: the attributes of each group, by its name."""
+    groups = Dataset()
+    for group, attributes in values.items():
+        item = Dataset()
+        for name, value in attributes.items():
+            setattr(item, name, value)
+        setattr(groups, group, [item])
+    return groups
+
+
+def legacy_converted(phases, affine, **options):
+    """The same as highdicom makes one enhanced image of a classic series."""
+    slices = dicom_slices(phases, affine, **options)
+    with warnings.catch_warnings(action="ignore"):  # about what the phantom does not know, as its contrast
+        return LegacyConvertedEnhancedMRImage(
+            slices, generate_uid(), slices[0].SeriesNumber, generate_uid(), instance_number=1
+        )
+
+
+def save_dicom(path: Path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save_as(path, enforce_file_format=True)

@@ -261,7 +261,7 @@ def test_frames_of_two_scans_are_refused(tmp_path, model):
         Segmenter(model).predict(frames, "mixed")
 
 
-def test_a_dicom_series_gets_the_labels_of_the_same_scan_as_nifti(tmp_path, model):
+def test_dicom_gets_the_labels_of_the_same_scan_as_nifti(tmp_path, model):
     array, affine = scan_and_affine()
     folders.write_dicom(tmp_path / "series", [array, array // 2 + 40], affine, order=[3, 9, 0, 4, 1, 2, 8, 7, 5, 6])
     nib.Nifti1Image(np.stack([array, array // 2 + 40], -1), affine).to_filename(tmp_path / "same.nii")
@@ -280,5 +280,12 @@ def test_a_dicom_series_gets_the_labels_of_the_same_scan_as_nifti(tmp_path, mode
         "series_labels_frame01.dcm",
         "series_labels_frame02.dcm",
     ]
+    folders.save_dicom(tmp_path / "enhanced.dcm", folders.enhanced([array, array // 2 + 40], affine))
+    (enhanced,) = find_inputs([tmp_path / "enhanced.dcm"])
+    of_file = segmenter.predict(enhanced.read(), enhanced.name)
+    for one, two in zip(of_file.labels, of_nifti.labels, strict=True):
+        assert np.array_equal(one.array, two.array)
+    write_seg(tmp_path / "out", of_file, enhanced.series, "l2gnet")
+    assert (tmp_path / "out/enhanced_labels_frame02.dcm").is_file()
     header = nib.load(tmp_path / "out/series_labels.nii.gz").header
     assert not any(word in header.binaryblock for word in (b"Doe", b"4711"))

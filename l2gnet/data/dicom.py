@@ -1,4 +1,7 @@
-"""DICOM series in, DICOM SEG out, by highdicom (extra `dicom`); the world stays that of NIfTI, RAS in mm."""
+"""DICOM series in, DICOM SEG out, by highdicom (extra `dicom`); the world stays that of NIfTI, RAS in mm.
+
+A series has a file a slice, or is one enhanced file, which is unfolded into the same: from there on both are one.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,13 +22,34 @@ from l2gnet.shapes import UInt8
 
 Dataset = Any  # of pydicom, which is imported by those who need it
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_HEADERS = ["SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "ImageOrientationPatient"]
-_SCANS = {  # SOP classes of CT, MR and PET with one file a slice
-    "1.2.840.10008.5.1.4.1.1.2",
-    "1.2.840.10008.5.1.4.1.1.4",
-    "1.2.840.10008.5.1.4.1.1.128",
+_HEADERS = ["SeriesInstanceUID", "SeriesNumber", "ImageOrientationPatient"]
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+_CLASSIC = [_STORAGE + kind for kind in ("2", "4", "128")]  # SOP classes of CT, MR and PET with a file a slice
+_ENHANCED = {  # and those with one file for all, which may have been converted from the former
+    _STORAGE + kind: classic
+    for classic, kinds in zip(_CLASSIC, (("2.1", "2.2"), ("4.1", "4.4"), ("130", "128.1")), strict=True)
+    for kind in kinds
 }
-_ALIKE = ("ImageType", "EchoTime", "DiffusionBValue")  # images that differ in these show different things
+_SCANS = {*_CLASSIC, *_ENHANCED}
+_ALIKE = (  # images that differ in these show different things
+    "ImageType",
+    "FrameType",
+    "ComplexImageComponent",
+    "StackID",
+    "EchoTime",
+    "EffectiveEchoTime",
+    "DiffusionBValue",
+)
+_TIMES = (  # what may say which of two images is the earlier, the first that differs
+    "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
+    "TemporalPositionTimeOffset",
+    "TriggerTime",
+    "NominalCardiacTriggerDelayTime",
+    "NominalPercentageOfCardiacPhase",
+    "InstanceNumber",
+)
+_ELSEWHERE = (1e6, 1e6, 1e6)  # in mm, where nobody lies
 _SCT = {  # SNOMED CT, as DICOM's own tables name it
     "right ventricle": ("53085002", "Right ventricle"),
     "left ventricle": ("87878005", "Left ventricle"),
@@ -44,28 +68,28 @@ _STRUCTURE = ("91723000", "Anatomical Structure")
 
 @dataclass(frozen=True)
 class Series:
-    """The files of one series in one folder, in any order."""
+    """The files of one series in one folder, in any order; or one enhanced file, which is then the `path`, too."""
 
-    folder: Path
+    path: Path
     number: int
     files: tuple[Path, ...]
 
     def phases(self) -> list[list[Dataset]]:
         """The images of each phase, in time; one phase unless the series is a cine. Raises as `read_frames` does."""
-        with _told(self.folder):
-            images = list(map(_read, self.files))
+        with _told(self.path):
+            images = [image for path in self.files for image in _read(path)]
             self._require_alike(images)
-            images.sort(key=lambda image: (_along(image), _time(image)))
+            images.sort(key=lambda image: (round(_along(image), 2), _time(image)))
             stacks = [list(images) for _, images in groupby(images, key=lambda image: round(_along(image), 2))]
             counts = sorted({len(stack) for stack in stacks})
             if len(counts) > 1:
                 rule = f"series {self.number} must have as many images at one position as at any other"
-                raise volume_error(self.folder, rule, counts, "copy the missing files, and each file once")
+                raise volume_error(self.path, rule, counts, "copy the missing files, and each file once")
             gaps_mm = np.diff([_along(stack[0]) for stack in stacks])
             if len(gaps_mm) and gaps_mm.max() > 1.05 * gaps_mm.min():
                 rule = f"the slices of series {self.number} must lie at equal distances"
                 value = f"gaps of {gaps_mm.min():.4g} to {gaps_mm.max():.4g} mm"
-                raise volume_error(self.folder, rule, value, "copy the missing slices, or split the series")
+                raise volume_error(self.path, rule, value, "copy the missing slices, or split the series")
             return [list(phase) for phase in zip(*stacks, strict=True)]
 
     def read_frames(self) -> list[Volume]:
@@ -75,7 +99,7 @@ class Series:
             VolumeError: a file is damaged, a slice is missing, or the images do not make a volume.
         """
         phases = self.phases()
-        with _told(self.folder):
+        with _told(self.path):
             return list(map(_volume, phases))
 
     def write_segs(
@@ -84,10 +108,12 @@ class Series:
         """Write the labels of each frame as DICOM SEG, on the planes of its images; patient and study are theirs.
 
         Raises:
-            VolumeError: the labels are not on the grid of a series, or a file cannot be written.
+            VolumeError: the labels are not on the grid of a series, it lacks what a SEG must say (as of the patient),
+                or a file cannot be written.
         """
         for frame, (path, on_frame, images) in enumerate(zip(paths, labels, self.phases(), strict=True)):
-            segmentation = self._segmentation(path, images, on_frame, classes, frame=frame, model=model)
+            with _told(self.path):
+                segmentation = self._segmentation(path, images, on_frame, classes, frame=frame, model=model)
             try:
                 with atomic_path(path) as temporary:
                     segmentation.save_as(temporary)
@@ -111,7 +137,7 @@ class Series:
             raise volume_error(path, "labels must be those of a series", "others", "predict this series")
         array: UInt8[np.ndarray, "D H W"] = np.ascontiguousarray(in_stored_order(labels.array, labels.stored).T)
         return Segmentation(
-            source_images=images,
+            source_images=[_whole(self.path, images)] if self.files == (self.path,) else images,
             pixel_array=_stack(images).with_array(array),
             segmentation_type="BINARY",
             segment_descriptions=[_described(label, classes[label], model) for label in range(1, len(classes))],
@@ -132,7 +158,7 @@ class Series:
             values = sorted({str(image.get(name)) for image in images})
             if len(values) > 1:
                 rule = f"the images of series {self.number} must have one {name}"
-                raise volume_error(self.folder, rule, "; ".join(values), "split the series")
+                raise volume_error(self.path, rule, "; ".join(values), "split the series")
 
 
 def is_dicom(path: Path) -> bool:
@@ -147,7 +173,8 @@ def is_dicom(path: Path) -> bool:
 def find_series(files: Iterable[Path]) -> list[Series]:
     """The series among DICOM files, by folder and number; what is no scan (reports, our own SEG) is left out.
 
-    A damaged file may belong to any series of its folder, so that none of them can be read.
+    Each enhanced file is a scan of its own, also where several are of one series. A damaged file may belong to any
+    other series of its folder, so that none of those can be read.
 
     Raises:
         VolumeError: pydicom is missing.
@@ -158,15 +185,22 @@ def find_series(files: Iterable[Path]) -> list[Series]:
         rule = "DICOM needs the extra `dicom`"
         raise volume_error(next(iter(files)), rule, "no pydicom", "pip install 'l2gnet[dicom]'") from error
     found: dict[Path, dict[str, Series]] = defaultdict(dict)
+    enhanced: list[Series] = []
     damaged: dict[Path, list[Path]] = defaultdict(list)
     for path in files:
         folder = path.parent
         try:
             with _told(path):
+                kind = _kind(path)
+                if kind not in _SCANS:
+                    continue
                 header = dcmread(path, stop_before_pixels=True, specific_tags=_HEADERS)
-                if header.SOPClassUID in _SCANS:
+                number = int(header.get("SeriesNumber") or 0)
+                if kind in _ENHANCED:
+                    enhanced.append(Series(path, number, (path,)))
+                else:
                     header.ImageOrientationPatient  # noqa: B018 (must be there)
-                    uid, number = str(header.SeriesInstanceUID), int(header.get("SeriesNumber") or 0)
+                    uid = str(header.SeriesInstanceUID)
                     before = found[folder][uid].files if uid in found[folder] else ()
                     found[folder][uid] = Series(folder, number, (*before, path))
         except VolumeError:
@@ -174,18 +208,76 @@ def find_series(files: Iterable[Path]) -> list[Series]:
     for folder, files_of_none in damaged.items():
         whole = found[folder] or {"": Series(folder, 0, ())}
         found[folder] = {uid: replace(one, files=(*one.files, *files_of_none)) for uid, one in whole.items()}
-    return sorted(
-        (one for series in found.values() for one in series.values()), key=lambda one: (one.folder, one.number)
-    )
+    classic = [one for series in found.values() for one in series.values()]
+    return sorted(classic + enhanced, key=lambda one: (one.path, one.number))
 
 
-def _read(path: Path) -> Dataset:
+def _read(path: Path) -> list[Dataset]:
+    """The image in a file, or those in an enhanced one, decoded and kept, so that an error names this file."""
     from pydicom import dcmread
 
     with _told(path):
         image = dcmread(path)
-        image.pixel_array  # noqa: B018 (decoded and kept, so that an error names this file)
-        return image
+        _require_room(image, int(image.get("NumberOfFrames") or 1))
+        image.pixel_array  # noqa: B018
+        return _unfolded(image) if image.SOPClassUID in _ENHANCED else [image]
+
+
+def _kind(path: Path) -> str:
+    """The SOP class of a file."""
+    from pydicom.filereader import read_file_meta_info
+
+    return str(read_file_meta_info(path).MediaStorageSOPClassUID)
+
+
+def _require_room(image: Dataset, count: int) -> None:
+    size = count * int(image.Rows) * int(image.Columns) * 4
+    if size > MAX_BYTES:
+        raise ValueError(f"{size} bytes, and at most {MAX_BYTES} can be read")
+
+
+def _unfolded(whole: Dataset) -> list[Dataset]:
+    """The frames of an enhanced file as images of their own, with what the functional groups say of each."""
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    if whole.get("ConcatenationUID"):
+        raise ValueError("other frames are in other files, of one concatenation")
+    frames = []
+    pixels = whole.pixel_array.reshape(-1, whole.Rows, whole.Columns)
+    of_all, of_each = whole.SharedFunctionalGroupsSequence, whole.PerFrameFunctionalGroupsSequence
+    del whole.PixelData, whole.NumberOfFrames, whole.SharedFunctionalGroupsSequence
+    del whole.PerFrameFunctionalGroupsSequence
+    for number, (groups, plane) in enumerate(zip(of_each, pixels, strict=True), start=1):
+        own = Dataset()  # attributes that are set in `frame` itself would be set in all of them
+        own.SOPClassUID, own.InstanceNumber = _ENHANCED[whole.SOPClassUID], number
+        own.PixelData = plane.tobytes()
+        frame = Dataset()
+        frame.update(whole)
+        for group in (*of_all[0], *groups):
+            if group.VR == "SQ" and group.value and not group.is_private:
+                frame.update(group.value[0])
+        frame.update(own)
+        frame.file_meta = FileMetaDataset()
+        frame.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        frames.append(frame)
+    return frames
+
+
+def _whole(path: Path, images: Sequence[Dataset]) -> Dataset:
+    """The enhanced file with some images, as highdicom wants the source of a SEG: those alone can be found by place."""
+    from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
+    from pydicom import Dataset, dcmread
+
+    whole, first, shared = dcmread(path, stop_before_pixels=True), images[0], Dataset()
+    shared.PlaneOrientationSequence = PlaneOrientationSequence("PATIENT", first.ImageOrientationPatient)
+    shared.PixelMeasuresSequence = PixelMeasuresSequence(first.PixelSpacing, first.get("SliceThickness"))
+    whole.SharedFunctionalGroupsSequence = [shared]
+    place = {image.InstanceNumber: image.ImagePositionPatient for image in images}
+    for number, groups in enumerate(whole.PerFrameFunctionalGroupsSequence, start=1):
+        groups.PlanePositionSequence = PlanePositionSequence("PATIENT", place.get(number, _ELSEWHERE))
+    return whole
 
 
 def _along(image: Dataset) -> float:
@@ -195,18 +287,14 @@ def _along(image: Dataset) -> float:
 
 
 def _time(image: Dataset) -> tuple[float, ...]:
-    return tuple(
-        float(image.get(name) or 0) for name in ("TemporalPositionIdentifier", "TriggerTime", "InstanceNumber")
-    )
+    return tuple(float(image.get(name) or 0) for name in _TIMES)
 
 
 def _stack(images: Sequence[Dataset]) -> Any:
     """The images of one phase as highdicom's volume (D, rows, columns) in LPS; HU for CT."""
     from highdicom import get_volume_from_series
 
-    size = len(images) * int(images[0].Rows) * int(images[0].Columns) * 4
-    if size > MAX_BYTES:
-        raise ValueError(f"{size} bytes, and at most {MAX_BYTES} can be read")
+    _require_room(images[0], len(images))
     if len(images) == 1 and not images[0].get("SpacingBetweenSlices"):
         images[0].SpacingBetweenSlices = images[0].SliceThickness
     return get_volume_from_series(

@@ -1,4 +1,4 @@
-"""The scans that a user names: NIfTI files, DICOM series, or folders of them."""
+"""The scans that a user names: NIfTI files, enhanced DICOM files, or folders of them or of DICOM series."""
 
 import re
 from collections import Counter
@@ -64,7 +64,10 @@ def read_inputs(scans: Sequence[Input]) -> Iterator[tuple[Input, list[Volume] | 
 
 def _scans_at(path: Path) -> list[Input]:
     if path.is_file() and is_dicom(path):
-        raise volume_error(path, "a DICOM series is named by its folder", "one file", f"name {path.parent}")
+        found = find_series([path])
+        if [one.path for one in found] != [path]:
+            raise volume_error(path, "a DICOM series is named by its folder", "one file", f"name {path.parent}")
+        return _series(found)
     if not path.is_dir():
         return [_nifti(path)]
     files = sorted(file for file in path.rglob("*") if file.is_file())
@@ -73,7 +76,7 @@ def _scans_at(path: Path) -> list[Input]:
     dicom = [file for file in files if is_dicom(file)]
     scans += _series(find_series(dicom)) if dicom else []
     if not scans:
-        rule = "a folder must hold scans (.nii, .nii.gz, or DICOM with a file a slice)"
+        rule = "a folder must hold scans (.nii, .nii.gz, or DICOM of CT, MR or PET)"
         raise volume_error(path, rule, "none", "name the one they lie in")
     return scans
 
@@ -105,11 +108,16 @@ def _read_case(case: Path, paths: Sequence[Path], channels: Sequence[str]) -> li
 
 
 def _name(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
+    """Of a scan in one file."""
+    return path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm")
 
 
 def _series(found: Sequence[Series]) -> list[Input]:
-    """A series has the name of its folder, with its number where the folder holds several."""
-    beside = Counter(one.folder for one in found)
-    names = [one.folder.resolve().name + f"_series{one.number}" * (beside[one.folder] > 1) for one in found]
-    return [Input(name, one.folder, one.read_frames, one) for name, one in zip(names, found, strict=True)]
+    """A series has the name of its folder, with its number where the folder holds several; or that of its one file."""
+    beside = Counter(one.path for one in found)
+    names = [
+        (one.path.resolve().name if one.path.is_dir() else _name(one.path))
+        + f"_series{one.number}" * (beside[one.path] > 1)
+        for one in found
+    ]
+    return [Input(name, one.path, one.read_frames, one) for name, one in zip(names, found, strict=True)]

@@ -4,7 +4,7 @@ import folders
 import nibabel as nib
 import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from l2gnet.data.dicom import find_series, is_dicom
 from l2gnet.data.inputs import find_inputs
@@ -130,6 +130,106 @@ def test_bytes_changed_at_random_give_the_scan_or_a_clear_error(tmp_path, seed):
             assert np.isfinite(frame.array).all()
 
 
+def same_frames(read, expected):
+    for one, other in zip(read, expected, strict=True):
+        assert np.array_equal(one.array, other.array)
+        assert one.axes == other.axes
+        np.testing.assert_allclose(one.affine, other.affine, atol=2e-4)
+
+
+@pytest.mark.parametrize("make", [folders.enhanced, folders.legacy_converted])
+@pytest.mark.parametrize("phases", [[heart()], [heart(), heart("ES"), heart() // 2]], ids=["volume", "cine"])
+def test_an_enhanced_file_is_the_scan_that_the_classic_series_and_nifti_are(tmp_path, make, phases):
+    affine, order = placed((1, -1, -1), (1, 2, 0)), shuffled(5 * len(phases))
+    folders.write_dicom(tmp_path / "classic", phases, affine, order=order)
+    folders.save_dicom(tmp_path / "enhanced" / "scan.dcm", make(phases, affine, order=order))
+    nib.Nifti1Image(np.stack(phases, -1), affine).to_filename(tmp_path / "same.nii")
+    scan = one_input(tmp_path / "enhanced")
+    assert scan.name == "scan"
+    same_frames(scan.read(), one_input(tmp_path / "classic").read())
+    same_frames(scan.read(), read_frames(tmp_path / "same.nii"))
+
+
+@pytest.mark.parametrize("kind", ["2.1", "2.2", "4.1", "4.4", "128.1", "130"])
+def test_enhanced_ct_mr_and_pet_are_scans(tmp_path, kind):
+    image = folders.enhanced([heart()], placed())
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = f"1.2.840.10008.5.1.4.1.1.{kind}"
+    folders.save_dicom(tmp_path / "scan.dcm", image)
+    (read,) = one_input(tmp_path / "scan.dcm").read()
+    assert read.shape == heart().T.shape
+
+
+def test_each_frame_of_an_enhanced_file_has_its_own_rescale(tmp_path):
+    image = folders.enhanced([heart() // 50], placed())
+    for number, groups in enumerate(image.PerFrameFunctionalGroupsSequence):
+        groups.PixelValueTransformationSequence[0].RescaleSlope = number + 1
+        groups.PixelValueTransformationSequence[0].RescaleIntercept = -10 * number
+    folders.save_dicom(tmp_path / "scan.dcm", image)
+    rescaled = heart() // 50 * np.arange(1, 6) - 10 * np.arange(5)
+    nib.Nifti1Image(rescaled.astype(np.int16), placed()).to_filename(tmp_path / "same.nii")
+    same_frames(one_input(tmp_path / "scan.dcm").read(), read_frames(tmp_path / "same.nii"))
+
+
+def test_phases_of_an_enhanced_file_are_in_time_by_whatever_says_it(tmp_path):
+    phases = [heart(), heart("ES"), heart() // 2]
+    nib.Nifti1Image(np.stack(phases, -1), placed()).to_filename(tmp_path / "same.nii")
+    said = [
+        ("FrameContentSequence", "TemporalPositionIndex", int),
+        ("TemporalPositionSequence", "TemporalPositionTimeOffset", float),
+        ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase", float),
+    ]
+    for group, name, kind in said:
+        image = folders.enhanced(phases, placed(), order=shuffled(15))
+        for groups in image.PerFrameFunctionalGroupsSequence:
+            time = groups.CardiacSynchronizationSequence[0].pop("NominalCardiacTriggerDelayTime").value
+            if group not in groups:
+                setattr(groups, group, [Dataset()])
+            setattr(groups[group][0], name, kind(time))
+        folders.save_dicom(tmp_path / "scan.dcm", image)
+        same_frames(one_input(tmp_path / "scan.dcm").read(), read_frames(tmp_path / "same.nii"))
+
+
+def test_each_enhanced_file_is_a_scan_of_its_own_with_the_name_of_the_file(tmp_path):
+    for name, phase in (("a", "ED"), ("b", "ES")):
+        folders.save_dicom(tmp_path / "study" / f"{name}.dcm", folders.enhanced([heart(phase)], placed()))
+    folders.write_dicom(tmp_path / "study", [heart()], placed(), number=3)
+    (tmp_path / "study" / "cut.dcm").write_bytes((tmp_path / "study" / "IM0001").read_bytes()[:140])
+    found = find_inputs([tmp_path])
+    assert [scan.name for scan in found] == ["study", "a", "b"]
+    assert not np.array_equal(found[1].read()[0].array, found[2].read()[0].array)
+    with pytest.raises(VolumeError, match=r"cut\.dcm"):
+        found[0].read()
+
+
+def test_an_enhanced_file_that_mixes_things_is_refused(tmp_path):
+    def refuses(group, name, value, message):
+        image = folders.enhanced([heart()], placed())
+        groups = image.PerFrameFunctionalGroupsSequence[2]
+        if group not in groups:
+            setattr(groups, group, [Dataset()])
+        setattr(groups[group][0], name, value)
+        folders.save_dicom(tmp_path / "scan.dcm", image)
+        refused(tmp_path / "scan.dcm", rf"scan\.dcm: {message}")
+
+    refuses("FrameContentSequence", "StackID", "2", "the images of series 1 must have one StackID; found 1; 2; split")
+    refuses("MREchoSequence", "EffectiveEchoTime", 4.5, r"the images .* one EffectiveEchoTime; found 1\.5; 4\.5")
+    refuses("MRDiffusionSequence", "DiffusionBValue", 800.0, r"the images .* one DiffusionBValue; found 800\.0; None")
+    refuses("MRImageFrameTypeSequence", "FrameType", ["DERIVED"], "the images .* must have one FrameType")
+    refuses("MRImageFrameTypeSequence", "ComplexImageComponent", "PHASE", "the images .* one ComplexImageComponent")
+    refuses("PlanePositionSequence", "ImagePositionPatient", [0, 0, 0], ".* must")
+
+
+def test_an_enhanced_file_must_hold_all_its_frames(tmp_path):
+    image = folders.enhanced([heart()], placed())
+    image.ConcatenationUID = "1.2.3"
+    folders.save_dicom(tmp_path / "part.dcm", image)
+    refused(tmp_path / "part.dcm", r"part\.dcm: .* other frames are in other files, of one concatenation")
+    image = folders.enhanced([heart()], placed())
+    del image.PerFrameFunctionalGroupsSequence[4]
+    folders.save_dicom(tmp_path / "fewer.dcm", image)
+    refused(tmp_path / "fewer.dcm", r"fewer\.dcm: DICOM images must be readable and make a volume")
+
+
 def labels_of(scan):
     """Labels 1 and 3 in two corners that no symmetry of the volume exchanges; 2 is nowhere."""
     array = np.zeros(scan.shape, np.uint8)
@@ -185,3 +285,44 @@ def test_our_own_seg_is_no_scan(tmp_path):
     scan.series.write_segs([path], [labels_of(scan.read()[0])], CLASSES, model="l2gnet")
     assert is_dicom(path)
     assert len(find_series(sorted(path.parent.iterdir()))[0].files) == 5
+
+
+@pytest.mark.parametrize("make", [folders.enhanced, folders.legacy_converted])
+def test_a_seg_of_an_enhanced_file_refers_to_the_frames_of_its_phase(tmp_path, make):
+    phases, order = [heart(), heart("ES")], shuffled(10)
+    folders.write_dicom(tmp_path / "classic", phases, placed(), order=order)
+    folders.save_dicom(tmp_path / "scan.dcm", make(phases, placed(), order=order))
+    source = dcmread(tmp_path / "scan.dcm")
+    classic, scan = one_input(tmp_path / "classic"), one_input(tmp_path / "scan.dcm")
+    paths = [tmp_path / "first.dcm", tmp_path / "second.dcm"]
+    scan.series.write_segs(paths, [labels_of(frame) for frame in scan.read()], CLASSES, model="l2gnet")
+    segs = list(map(dcmread, paths))
+    classic.series.write_segs(paths, [labels_of(frame) for frame in classic.read()], CLASSES, model="l2gnet")
+    seen = set()
+    for seg, of_classic, images in zip(segs, map(dcmread, paths), scan.series.phases(), strict=True):
+        voxels, expected = voxels_in_the_world(seg), voxels_in_the_world(of_classic)
+        assert voxels.keys() == expected.keys() == {1, 3}
+        for label, points in voxels.items():
+            np.testing.assert_allclose(in_order(points), in_order(expected[label]), atol=1e-6)
+        (reference,) = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+        assert reference.ReferencedSOPInstanceUID == source.SOPInstanceUID
+        assert (seg.PatientID, seg.StudyInstanceUID) == ("4711", source.StudyInstanceUID)
+        of_phase = {image.InstanceNumber for image in images}
+        for frame in seg.PerFrameFunctionalGroupsSequence:
+            (item,) = frame.DerivationImageSequence[0].SourceImageSequence
+            assert item.ReferencedSOPInstanceUID == source.SOPInstanceUID
+            assert item.ReferencedFrameNumber in of_phase
+            of_source = source.PerFrameFunctionalGroupsSequence[item.ReferencedFrameNumber - 1]
+            place = of_source.PlanePositionSequence[0].ImagePositionPatient
+            assert frame.PlanePositionSequence[0].ImagePositionPatient == place
+            seen.add(item.ReferencedFrameNumber)
+    assert len(seen) == 6  # three slices with labels in two phases
+
+
+def test_a_scan_that_does_not_say_of_whom_it_is_gets_no_seg(tmp_path):
+    image = folders.enhanced([heart()], placed())
+    del image.PatientID
+    folders.save_dicom(tmp_path / "scan.dcm", image)
+    scan = one_input(tmp_path / "scan.dcm")
+    with pytest.raises(VolumeError, match=r"scan\.dcm: .* 'PatientID'"):
+        scan.series.write_segs([tmp_path / "out.dcm"], [labels_of(scan.read()[0])], CLASSES, model="l2gnet")
