@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
+import folders
 import h5py
 import nbformat
 import nibabel as nib
@@ -25,15 +26,20 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from highdicom.frame import encode_frame
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutation import mutated
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import DeflatedExplicitVRLittleEndian, HTJ2KLossless, JPEG2000Lossless, JPEGLSLossless, RLELossless
 from safetensors.torch import save
 
 from l2gnet.checkpoint import ModelCard, load_checkpoint, require_resumable
 from l2gnet.data import acdc, decathlon
 from l2gnet.data.arrays import read_h5, read_npz
 from l2gnet.data.grid import Grid
+from l2gnet.data.inputs import find_inputs
 from l2gnet.data.slices import _read
 from l2gnet.data.volume import read_frames, read_labels, read_volume
 from l2gnet.errors import CheckpointError, ConfigError, VolumeError
@@ -52,9 +58,18 @@ MODEL = build_model("l2gnet", **SETTINGS)
 WEIGHTS = {name: tensor.contiguous() for name, tensor in MODEL.state_dict().items()}
 SCAN = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
 PIXELS = SCAN.astype(np.uint8)
+SLICE = np.arange(32 * 40, dtype=np.uint16).reshape(32, 40)
+AFFINE = np.diag([-0.8, -0.9, 5.0, 1.0])
 PARAMETERS = 'count: int = 3  # a\nshare: float = 0.5  # b\nname: str = "a"  # c\nsizes: list = [1]  # d'
 WORDS = (b"..", b"../../../../etc/passwd", b"/", b"\0", b"null", b"-1", b"1e999", b".nan", b"9" * 5000, b"[" * 5000)
 YAML = (b"&a", b"*a", b"<<: *a", b"!!python/object/apply:os.mkdir [owned]", b"!!binary x", b"2001-01-01", b"? ", b"{")
+CODECS = {  # few of JPEG-LS, whose decoder takes seconds over a stream that was cut
+    "rle": (RLELossless, 100),
+    "jpeg-2000": (JPEG2000Lossless, 100),
+    "jpeg-ls": (JPEGLSLossless, 20),
+}
+SEQUENCE = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"  # and an item, of undefined length
+DICOM = (b"\xff\xff\xff\xff", b"\xff\xff", SEQUENCE * 2000, b"nan ", b"-inf", b"1e99", b"\\")
 NAMES = (b'"labels"', b'"training"', b'"dataset"', b'"channel_names"', b'"file_ending"', b"{}", b"[]", b'"\\ud800"')
 
 
@@ -79,6 +94,32 @@ def saved(write) -> bytes:
     stream = io.BytesIO()
     write(stream)
     return stream.getvalue()
+
+
+def dicom(image) -> bytes:
+    return saved(lambda stream: image.save_as(stream, enforce_file_format=True))
+
+
+def dicom_slice(**changes):
+    """The second of the three images of a series."""
+    return folders.dicom_slices([SCAN.T], AFFINE, **changes)[1]
+
+
+def compressed(syntax) -> bytes:
+    if syntax == JPEG2000Lossless:  # which highdicom would not write by Pillow
+        return saved(lambda stream: Image.fromarray(SLICE).save(stream, "JPEG2000", no_jp2=True))
+    return bytes(encode_frame(SLICE, syntax, 16, 16, "MONOCHROME2"))
+
+
+def encapsulated(syntax) -> Callable[[bytes], bytes]:
+    def wrap(data):
+        image = dicom_slice(PixelRepresentation=0, PixelData=encapsulate([data]))
+        image.Rows, image.Columns = SLICE.shape
+        image.file_meta.TransferSyntaxUID = syntax
+        image["PixelData"].VR = "OB"
+        return dicom(image)
+
+    return wrap
 
 
 def h5(**options) -> bytes:
@@ -131,6 +172,14 @@ def read_both(path: Path) -> None:
         read(path)
 
 
+def read_dicom(path: Path) -> None:
+    for scan in find_inputs([path.parent]):
+        for frame in scan.read():
+            assert np.isfinite(frame.array).all()
+            assert np.isfinite(frame.affine).all()
+            assert min(frame.spacing_mm) > 0
+
+
 def read_acdc(path: Path) -> None:
     folder = acdc.find_scans(path.parent.parent)
     for problem in folder.problems:
@@ -179,6 +228,16 @@ TARGETS = {
     "h5-chunks": Target(
         "a.h5", h5(chunks=(1, 2, 5), compression="gzip"), lambda path: read_h5(path, "image", 3), VolumeError, 400
     ),
+    "dicom": Target("series/IM0002", dicom(dicom_slice()), read_dicom, VolumeError, 400, DICOM),
+    "dicom-enhanced": Target(
+        "enhanced/a.dcm", dicom(folders.enhanced([SCAN.T, SCAN.T + 1], AFFINE)), read_dicom, VolumeError, 400, DICOM
+    ),
+    **{
+        f"dicom-{name}": Target(
+            "slice/a", compressed(syntax), read_dicom, VolumeError, inputs, wrap=encapsulated(syntax)
+        )
+        for name, (syntax, inputs) in CODECS.items()
+    },
     "Info.cfg": Target(
         "acdc/patient001/Info.cfg", b"ED: 1\nES: 12\nGroup: DCM\nHeight: 184.0\n", read_acdc, VolumeError, 500, WORDS
     ),
@@ -250,6 +309,9 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "acdc" / "patient001").mkdir(parents=True)
     for frame in (1, 12):
         (tmp_path / "acdc" / "patient001" / f"patient001_frame{frame:02d}.nii.gz").touch()
+    folders.write_dicom(tmp_path / "series", [SCAN.T], AFFINE)
+    for name in ("enhanced", "slice"):
+        (tmp_path / name).mkdir()
     cells = [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "work.ipynb")
     monkeypatch.chdir(tmp_path)
@@ -383,3 +445,63 @@ def test_any_sweep_ends_in_runs_or_an_error(folder, document):
     (folder / "sweep.yaml").write_text(yaml.safe_dump(document))
     with bounded(), suppress(ConfigError):
         read_sweep(folder / "sweep.yaml", parameters={})
+
+
+def enhanced(old=b"", new=b"", **values) -> bytes:
+    """An enhanced file that says something monstrous of itself."""
+    image = folders.enhanced([SCAN.T], AFFINE)
+    for name, value in values.items():
+        setattr(image, name, value)
+    data = dicom(image)
+    assert old in data
+    return data.replace(old, new)
+
+
+def rescaled(slope: str) -> bytes:
+    image = folders.enhanced([SCAN.T], AFFINE)
+    image.PerFrameFunctionalGroupsSequence[1].PixelValueTransformationSequence[0].RescaleSlope = slope
+    return dicom(image)
+
+
+def large(jpeg_ls: bytes) -> bytes:
+    """The codestream, said to have the most rows and columns."""
+    return jpeg_ls.replace(b"\xff\xf7\0\x0b\x10\0\x20\0\x28", b"\xff\xf7\0\x0b\x10\xff\xff\xff\xff")
+
+
+def deflated(size: int) -> bytes:
+    """An image of zeros in a file a thousandth as large."""
+    image = dicom_slice(Rows=size, Columns=size, PixelData=bytes(2 * size * size))
+    image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    return dicom(image)
+
+
+JPEG_LS = compressed(JPEGLSLossless)
+FIRST = b"\x08\x00\x08\x00CS"  # the element that the data set begins with
+ROOM = "bytes, and at most 2147483648 can be read"
+HOSTILE = {
+    "two billion frames": (lambda: enhanced(NumberOfFrames=2**31 - 1), ROOM),
+    "large frames": (lambda: enhanced(Rows=65535, Columns=65535), ROOM),
+    "a large slice": (lambda: dicom(dicom_slice(Rows=65535, Columns=65535)), ROOM),
+    "a large codestream": (lambda: encapsulated(JPEGLSLossless)(large(JPEG_LS)), r"JPEG-LS of \(65535, 65535, 1\)"),
+    "no codec": (lambda: encapsulated(HTJ2KLossless)(JPEG_LS), "plugins are missing"),
+    "a codec of nobody": (lambda: encapsulated(HTJ2KLossless)(JPEG_LS).replace(b".4.201", b".4.999"), "found .*Error"),
+    "endless sequences": (lambda: enhanced(FIRST, SEQUENCE * 5000 + FIRST), "recursion"),
+    "a deflated data set": (lambda: deflated(5000), "found a deflated transfer syntax; convert it"),
+    "a position nowhere": (lambda: enhanced(b"5.0000000000", b"nan         "), "not a regularly-spaced volume"),
+    "an infinite position": (lambda: enhanced(b"5.0000000000", b"1e999       "), "gaps of 10 to inf mm"),
+    "a slope of nan": (lambda: rescaled("nan"), "every voxel must be finite"),
+    "an infinite slope": (lambda: rescaled("-inf"), "every voxel must be finite"),
+    "a slope to infinity": (lambda: rescaled("1e300"), "every voxel must be finite"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_dicom_file_is_refused_for_what_it_is(name, folder):
+    make, message = HOSTILE[name]
+    (folder / "enhanced" / "a.dcm").write_bytes(make())
+    with bounded():
+        signal.setitimer(signal.ITIMER_PROF, CPU_S)
+        with pytest.raises(VolumeError, match=rf"enhanced.*{message}"):
+            read_dicom(folder / "enhanced" / "a.dcm")

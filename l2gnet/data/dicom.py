@@ -31,6 +31,8 @@ _ENHANCED = {  # and those with one file for all, which may have been converted 
     for kind in kinds
 }
 _SCANS = {*_CLASSIC, *_ENHANCED}
+_DEFLATED = "1.2.840.10008.1.2.1.99"  # transfer syntaxes
+_JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 _ALIKE = (  # images that differ in these show different things
     "ImageType",
     "FrameType",
@@ -217,23 +219,45 @@ def _read(path: Path) -> list[Dataset]:
     from pydicom import dcmread
 
     with _told(path):
+        _kind(path)
         image = dcmread(path)
-        _require_room(image, int(image.get("NumberOfFrames") or 1))
+        count = int(image.get("NumberOfFrames") or 1)
+        _require_room(image, count)
+        if image.file_meta.TransferSyntaxUID in _JPEG_LS:
+            _require_one_size(image, count)
         image.pixel_array  # noqa: B018
         return _unfolded(image) if image.SOPClassUID in _ENHANCED else [image]
 
 
 def _kind(path: Path) -> str:
-    """The SOP class of a file."""
+    """The SOP class of a file; raises VolumeError for a scan that pydicom would inflate to whatever size."""
     from pydicom.filereader import read_file_meta_info
 
-    return str(read_file_meta_info(path).MediaStorageSOPClassUID)
+    about = read_file_meta_info(path)
+    if about.MediaStorageSOPClassUID in _SCANS and about.TransferSyntaxUID == _DEFLATED:
+        rule = "the images of a DICOM file may be compressed, not the file as a whole"
+        raise volume_error(path, rule, "a deflated transfer syntax", "convert it, as with dcmconv +te")
+    return str(about.MediaStorageSOPClassUID)
 
 
 def _require_room(image: Dataset, count: int) -> None:
     size = count * int(image.Rows) * int(image.Columns) * 4
     if size > MAX_BYTES:
         raise ValueError(f"{size} bytes, and at most {MAX_BYTES} can be read")
+
+
+def _require_one_size(image: Dataset, count: int) -> None:
+    """Refuse JPEG-LS of another size than the image's: the decoder would fill as much memory as the former says."""
+    from _CharLS import read_header
+    from pydicom.encaps import generate_frames
+
+    for frame in generate_frames(image.PixelData, number_of_frames=count):
+        about = read_header(frame)
+        size = about["height"], about["width"], about["components"]
+        if size != (image.Rows, image.Columns, 1):
+            raise ValueError(
+                f"JPEG-LS of {size} rows, columns and components for {image.Rows} x {image.Columns} pixels"
+            )
 
 
 def _unfolded(whole: Dataset) -> list[Dataset]:
@@ -305,6 +329,8 @@ def _stack(images: Sequence[Dataset]) -> Any:
 def _volume(images: Sequence[Dataset]) -> Volume:
     stack = _stack(images)
     affine = LPS_TO_RAS @ stack.affine[:, [2, 1, 0, 3]]  # columns, rows, slices: the order of NIfTI
+    if not (np.isfinite(affine).all() and np.isfinite(stack.array).all()):
+        raise ValueError("every position and every voxel must be finite")
     geometry = nib.Nifti1Header()
     geometry.set_sform(affine, code="scanner")
     geometry["pixdim"][1:4] = nib.affines.voxel_sizes(affine)
