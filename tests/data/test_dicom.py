@@ -67,6 +67,17 @@ def test_a_cine_has_its_phases_in_time(tmp_path):
         assert np.array_equal(frame.array, expected.array)
 
 
+def test_phases_that_lie_a_trifle_apart_are_still_in_time(tmp_path):
+    moved = placed()
+    moved[:3, 3] -= 1e-4 * moved[:3, 2]
+    folders.write_dicom(tmp_path / "cine", [heart()], placed())
+    folders.write_dicom(tmp_path / "cine", [heart("ES")], moved, start=20, TriggerTime=50.0)
+    folders.write_dicom(tmp_path / "same", [heart(), heart("ES")], placed())
+    frames, expected = (one_input(tmp_path / name).read() for name in ("cine", "same"))
+    for frame, other in zip(frames, expected, strict=True):
+        assert np.array_equal(frame.array, other.array)
+
+
 def test_two_series_in_a_folder_are_two_scans_beside_others(tmp_path):
     folders.write_dicom(tmp_path / "study", [heart()], placed(), number=3)
     folders.write_dicom(tmp_path / "study", [heart("ES")], placed(), number=7, start=20)
