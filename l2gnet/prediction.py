@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from l2gnet.cardiac import CardiacFunction, cardiac_function
 from l2gnet.checkpoint import load_checkpoint
 from l2gnet.data.dicom import Series
+from l2gnet.data.dicom_seg import write_segs
 from l2gnet.data.inputs import LABELS_END
 from l2gnet.data.volume import PLANES, Volume, unwritable, write_labels
 from l2gnet.doubt import Familiar, Strangeness, find_strange
@@ -198,7 +199,7 @@ def write_seg(folder: str | Path, prediction: Prediction, series: Series, model:
     frames = range(1, len(prediction.labels) + 1)
     names = [f"_frame{frame:02d}.dcm" for frame in frames] if len(frames) > 1 else [".dcm"]
     paths = [start.with_name(start.name + name) for name in names]
-    series.write_segs(paths, prediction.labels, prediction.classes, model=model)
+    write_segs(series, paths, prediction.labels, prediction.classes, model=model)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

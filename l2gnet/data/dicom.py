@@ -1,4 +1,4 @@
-"""DICOM series in, DICOM SEG out, by highdicom (extra `dicom`); the world stays that of NIfTI, RAS in mm.
+"""DICOM series in, by pydicom and highdicom (extra `dicom`); the world stays that of NIfTI, RAS in mm.
 
 A series has a file a slice, or is one enhanced file, which is unfolded into the same: from there on both are one.
 """
@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from l2gnet.data.volume import MAX_BYTES, Volume, displayed, in_stored_order, unwritable, volume_error
+from l2gnet.data.volume import MAX_BYTES, Volume, displayed, volume_error
 from l2gnet.errors import VolumeError
-from l2gnet.files import atomic_path
-from l2gnet.shapes import UInt8
 
 Dataset = Any  # of pydicom, which is imported by those who need it
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -51,21 +48,6 @@ _TIMES = (  # what may say which of two images is the earlier, the first that di
     "NominalPercentageOfCardiacPhase",
     "InstanceNumber",
 )
-_ELSEWHERE = (1e6, 1e6, 1e6)  # in mm, where nobody lies
-_SCT = {  # SNOMED CT, as DICOM's own tables name it
-    "right ventricle": ("53085002", "Right ventricle"),
-    "left ventricle": ("87878005", "Left ventricle"),
-    "myocardium": ("74281007", "Myocardium"),
-    "aorta": ("15825003", "Aorta"),
-    "gallbladder": ("28231008", "Gallbladder"),
-    "left kidney": ("18639004", "Left kidney"),
-    "right kidney": ("9846003", "Right kidney"),
-    "liver": ("10200004", "Liver"),
-    "pancreas": ("15776009", "Pancreas"),
-    "spleen": ("78961009", "Spleen"),
-    "stomach": ("69695003", "Stomach"),
-}
-_STRUCTURE = ("91723000", "Anatomical Structure")
 
 
 @dataclass(frozen=True)
@@ -78,7 +60,7 @@ class Series:
 
     def phases(self) -> list[list[Dataset]]:
         """The images of each phase, in time; one phase unless the series is a cine. Raises as `read_frames` does."""
-        with _told(self.path):
+        with told(self.path):
             images = [image for path in self.files for image in _read(path)]
             self._require_alike(images)
             images.sort(key=lambda image: (round(_along(image), 2), _time(image)))
@@ -101,59 +83,8 @@ class Series:
             VolumeError: a file is damaged, a slice is missing, or the images do not make a volume.
         """
         phases = self.phases()
-        with _told(self.path):
+        with told(self.path):
             return list(map(_volume, phases))
-
-    def write_segs(
-        self, paths: Sequence[str | Path], labels: Sequence[Volume], classes: Sequence[str], *, model: str
-    ) -> None:
-        """Write the labels of each frame as DICOM SEG, on the planes of its images; patient and study are theirs.
-
-        Raises:
-            VolumeError: the labels are not on the grid of a series, it lacks what a SEG must say (as of the patient),
-                or a file cannot be written.
-        """
-        for frame, (path, on_frame, images) in enumerate(zip(paths, labels, self.phases(), strict=True)):
-            with _told(self.path):
-                segmentation = self._segmentation(path, images, on_frame, classes, frame=frame, model=model)
-            try:
-                with atomic_path(path) as temporary:
-                    segmentation.save_as(temporary)
-            except OSError as error:
-                raise unwritable(path, error) from error
-
-    def _segmentation(
-        self,
-        path: str | Path,
-        images: Sequence[Dataset],
-        labels: Volume,
-        classes: Sequence[str],
-        *,
-        frame: int,
-        model: str,
-    ) -> Any:
-        from highdicom import UID
-        from highdicom.seg import Segmentation
-
-        if labels.stored is None:
-            raise volume_error(path, "labels must be those of a series", "others", "predict this series")
-        array: UInt8[np.ndarray, "D H W"] = np.ascontiguousarray(in_stored_order(labels.array, labels.stored).T)
-        return Segmentation(
-            source_images=[_whole(self.path, images)] if self.files == (self.path,) else images,
-            pixel_array=_stack(images).with_array(array),
-            segmentation_type="BINARY",
-            segment_descriptions=[_described(label, classes[label], model) for label in range(1, len(classes))],
-            series_instance_uid=UID(),
-            series_number=1000 + self.number,
-            sop_instance_uid=UID(),
-            instance_number=frame + 1,
-            manufacturer="L2GNet workbench",
-            manufacturer_model_name=model,
-            software_versions=version("l2gnet"),
-            device_serial_number="0",
-            content_label="SEGMENTATION",
-            omit_empty_frames=bool(array.any()),  # no SEG can have no frame at all
-        )
 
     def _require_alike(self, images: Sequence[Dataset]) -> None:
         for name in _ALIKE:
@@ -192,7 +123,7 @@ def find_series(files: Iterable[Path]) -> list[Series]:
     for path in files:
         folder = path.parent
         try:
-            with _told(path):
+            with told(path):
                 kind = _kind(path)
                 if kind not in _SCANS:
                     continue
@@ -218,7 +149,7 @@ def _read(path: Path) -> list[Dataset]:
     """The image in a file, or those in an enhanced one, decoded and kept, so that an error names this file."""
     from pydicom import dcmread
 
-    with _told(path):
+    with told(path):
         _kind(path)
         image = dcmread(path)
         count = int(image.get("NumberOfFrames") or 1)
@@ -289,21 +220,6 @@ def _unfolded(whole: Dataset) -> list[Dataset]:
     return frames
 
 
-def _whole(path: Path, images: Sequence[Dataset]) -> Dataset:
-    """The enhanced file with some images, as highdicom wants the source of a SEG: those alone can be found by place."""
-    from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
-    from pydicom import Dataset, dcmread
-
-    whole, first, shared = dcmread(path, stop_before_pixels=True), images[0], Dataset()
-    shared.PlaneOrientationSequence = PlaneOrientationSequence("PATIENT", first.ImageOrientationPatient)
-    shared.PixelMeasuresSequence = PixelMeasuresSequence(first.PixelSpacing, first.get("SliceThickness"))
-    whole.SharedFunctionalGroupsSequence = [shared]
-    place = {image.InstanceNumber: image.ImagePositionPatient for image in images}
-    for number, groups in enumerate(whole.PerFrameFunctionalGroupsSequence, start=1):
-        groups.PlanePositionSequence = PlanePositionSequence("PATIENT", place.get(number, _ELSEWHERE))
-    return whole
-
-
 def _along(image: Dataset) -> float:
     """Where an image lies along its own normal, in mm."""
     across, down = np.reshape(image.ImageOrientationPatient, (2, 3)).astype(float)
@@ -314,7 +230,7 @@ def _time(image: Dataset) -> tuple[float, ...]:
     return tuple(float(image.get(name) or 0) for name in _TIMES)
 
 
-def _stack(images: Sequence[Dataset]) -> Any:
+def lps_volume(images: Sequence[Dataset]) -> Any:
     """The images of one phase as highdicom's volume (D, rows, columns) in LPS; HU for CT."""
     from highdicom import get_volume_from_series
 
@@ -327,7 +243,7 @@ def _stack(images: Sequence[Dataset]) -> Any:
 
 
 def _volume(images: Sequence[Dataset]) -> Volume:
-    stack = _stack(images)
+    stack = lps_volume(images)
     affine = LPS_TO_RAS @ stack.affine[:, [2, 1, 0, 3]]  # columns, rows, slices: the order of NIfTI
     if not (np.isfinite(affine).all() and np.isfinite(stack.array).all()):
         raise ValueError("every position and every voxel must be finite")
@@ -338,27 +254,8 @@ def _volume(images: Sequence[Dataset]) -> Volume:
     return displayed(stack.array.T, geometry.get_sform(), geometry)
 
 
-def _described(label: int, name: str, model: str) -> Any:
-    from highdicom import AlgorithmIdentificationSequence
-    from highdicom.seg import SegmentDescription
-    from pydicom.sr.codedict import codes
-    from pydicom.sr.coding import Code
-
-    value, meaning = _SCT.get(name, _STRUCTURE)
-    return SegmentDescription(
-        segment_number=label,
-        segment_label=name[:64],
-        segmented_property_category=Code(_STRUCTURE[0], "SCT", _STRUCTURE[1]),
-        segmented_property_type=Code(value, "SCT", meaning),
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=AlgorithmIdentificationSequence(
-            name=f"L2GNet workbench, {model}", version=version("l2gnet"), family=codes.DCM.ArtificialIntelligence
-        ),
-    )
-
-
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
     """A stranger's file can be wrong in as many ways as pydicom and its decoders know: each becomes a VolumeError."""
     try:
         yield
