@@ -21,13 +21,17 @@ from l2gnet.version import code_version
 _FIRST_LOOK_S, _LOOK_EVERY_S = 0.25, 1.0  # often while a process is young, as it may be short
 
 
-@functools.cache
 def provenance() -> dict[str, Any]:
-    """Python, packages, code, commit and machine of this process; nothing of it names the machine or its user."""
+    """Python, packages, code, commit and machine; nothing of it names the machine or its user."""
+    return _provenance(code_version())  # which may have been edited since the last run of a sweep
+
+
+@functools.cache
+def _provenance(code: str) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "packages": _packages(),
-        "code": code_version(),
+        "code": code,
         "git": _git_state(Path(__file__).parent),
         "system": platform.platform(),
         "hardware": {

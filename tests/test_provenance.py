@@ -48,6 +48,12 @@ def test_the_record_names_code_packages_and_machine():
     assert record["hardware"]["cpu"]
 
 
+def test_code_that_was_edited_meanwhile_is_told_as_it_is_now(monkeypatch):
+    before = provenance()
+    monkeypatch.setattr("l2gnet.provenance.code_version", lambda: "edited")
+    assert provenance() == {**before, "code": "edited", "git": provenance()["git"]}
+
+
 def test_the_commit_is_that_of_a_checkout_which_holds_the_package(tmp_path):
     package = tmp_path / "package"
     package.mkdir()
