@@ -11,3 +11,7 @@ class VolumeError(ValueError):
 
 class CheckpointError(ValueError):
     """A checkpoint is unreadable, incomplete or belongs to another model."""
+
+
+class BusyError(ConfigError):
+    """A run folder is in use by another process."""

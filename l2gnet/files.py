@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from l2gnet.errors import ConfigError
+from l2gnet.errors import BusyError
 
 _TEMPORARY = ".writing-"
 
@@ -46,13 +46,13 @@ def sole_writer(lock: Path) -> Iterator[None]:
     What a writer that was killed left half-written is removed.
 
     Raises:
-        ConfigError: another process holds it.
+        BusyError: another process holds it.
     """
     with lock.open("w") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(
+            raise BusyError(
                 f"{lock.parent} must have one writer, but a job is running there; wait until it ends"
             ) from None
         for remains in lock.parent.glob(f"{_TEMPORARY}*"):

@@ -13,12 +13,14 @@ A sweep file is YAML:
     workers: {count: 2}  # see l2gnet.cluster.Workers
 """
 
+import contextlib
 import itertools
 import math
 import os
 import shutil
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +30,7 @@ from typing import Any
 from distributed import Client, Future, get_worker
 
 from l2gnet.cluster import Workers, open_cluster, runs_at_once, threads_of_a_run
-from l2gnet.errors import ConfigError
+from l2gnet.errors import BusyError, ConfigError
 from l2gnet.files import read_json
 from l2gnet.jobs import Job, plan_job, run_job
 from l2gnet.plain_yaml import read_yaml
@@ -37,6 +39,7 @@ from l2gnet.tables import read_rows, text_table
 _KEYS = ("notebook", "profile", "parameters", "grid", "retries", "workers")
 _MOST_RUNS = 10_000
 _TOPIC = "l2gnet-sweep"
+_LOOK_AGAIN_S = 1.0
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -204,7 +207,11 @@ def _run_on_worker(job: Job, threads: int, folder: str) -> None:
     os.chdir(folder)  # queues may start a worker elsewhere
     os.environ |= dict.fromkeys(_THREADS, str(threads))  # the kernel inherits them; Dask has set each to 1
     get_worker().log_event(_TOPIC, {"job": job.name})
-    result = run_job(job, quiet=True)
+    while True:
+        with contextlib.suppress(BusyError):  # a worker that was given up may still be at it, or another sweep
+            result = run_job(job, quiet=True)
+            break
+        time.sleep(_LOOK_AGAIN_S)
     if result.error:
         raise RuntimeError(result.error)
 

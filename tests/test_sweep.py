@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask
@@ -13,7 +14,7 @@ from test_jobs import write_notebook
 
 from l2gnet.cluster import Workers, open_cluster, threads_of_a_run
 from l2gnet.errors import ConfigError
-from l2gnet.files import write_json
+from l2gnet.files import sole_writer, write_json
 from l2gnet.sweep import LiveTable, _settled, _started, read_sweep, run_sweep, run_table
 
 ROOT = Path(__file__).parent.parent
@@ -172,6 +173,20 @@ def test_a_worker_that_was_given_up_is_replaced(plan):
     with dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"}):  # it cannot be back so soon
         run_sweep(sweep, show=lambda runs: None, every_s=0.5)
     assert [(run.state, run.starts) for run in sweep.runs] == [("finished", 2), ("finished", 1)]
+
+
+@pytest.mark.slow
+def test_a_run_that_another_process_is_at_is_waited_for(plan):
+    sweep = plan({"mode": ["well"]}, workers={"count": 1})
+    folder = sweep.runs[0].job.run_dir
+    folder.mkdir(parents=True)
+    with ThreadPoolExecutor() as other, sole_writer(folder / ".lock"):
+        ended = other.submit(run_sweep, sweep, show=lambda runs: None)
+        while sweep.runs[0].starts == 0 and not ended.done():
+            time.sleep(0.1)
+        time.sleep(1)
+        assert not ended.done()
+    assert (sweep.runs[0].state, len(starts(sweep.runs[0]))) == ("finished", 1)
 
 
 @pytest.mark.slow
