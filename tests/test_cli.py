@@ -126,7 +126,8 @@ def test_predict_goes_on_after_scans_that_cannot_be_read(checkpoint, tmp_path):
     refused(again, "out: a folder must hold scans")  # our own labels are none
 
 
-def test_predict_says_which_result_had_no_space_and_leaves_nothing_half_written(checkpoint, tmp_path):
+def test_predict_says_which_result_had_no_space_and_leaves_nothing_half_written(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # its own file could not grow either
     save(tmp_path / "a_large.nii", noise(16, 16, 400))
     save(tmp_path / "b_small.nii", noise(40, 40, 3))
     limit = 3000  # bytes of any one file: as a full disk, but for this process alone

@@ -231,7 +231,7 @@ def test_a_sweep_that_was_stopped_goes_on(plan, tmp_path):
     while not slow.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=90)
     assert process.returncode == 130, errors
     assert "the same command goes on with it" in errors
     assert "Traceback" not in errors
