@@ -41,6 +41,11 @@ class ModelCard:
     plane: Plane = "acquired"
     channels: tuple[str, ...] = ("image",)
 
+    @property
+    def windows(self) -> tuple[tuple[float, float] | None, ...]:
+        """The intensity range that each channel is seen through; None where its percentiles decide."""
+        return tuple(self.grid.window_of(number) for number in range(len(self.channels)))
+
 
 def save_checkpoint(path: str | Path, model: SegmentationModel, card: ModelCard) -> None:
     """Write weights and card to one safetensors file, atomically."""

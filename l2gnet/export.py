@@ -140,8 +140,7 @@ def instructions(card: ModelCard) -> dict[str, Any]:
     """All that a user of an exported file must know: how to make its input, what it gives, and what it is not for."""
     grid, plane = card.grid, card.plane
     size = f"{grid.size_px} x {grid.size_px}"
-    windows = [grid.window_of(number) for number in range(len(card.channels))]
-    ranges = [list(window) if window else "their 0.5th to 99.5th percentile over the volume" for window in windows]
+    ranges = [list(window) if window else "their 0.5th to 99.5th percentile over the volume" for window in card.windows]
     fit = f"resample each slice to {size} pixels"
     if grid.spacing_mm:
         fit = f"resample each slice to pixels of {grid.spacing_mm:g} mm, crop or pad with 0 around the middle to {size}"

@@ -50,8 +50,7 @@ def card_text(card: ModelCard, parameters: int) -> str:
     parts = f"batches in {told['parts']} parts; " if told.get("parts", 1) > 1 else ""
     grid = f"{card.grid.size_px} x {card.grid.size_px} pixels"
     grid += f" of {card.grid.spacing_mm:g} mm" if card.grid.spacing_mm else ", the whole slice"
-    windows = [card.grid.window_of(number) for number in range(len(card.channels))]
-    greys = ["from {:g} to {:g}".format(*window) if window else "0.5th to 99.5th percentile" for window in windows]
+    greys = ["from {:g} to {:g}".format(*window) if window else "0.5th to 99.5th percentile" for window in card.windows]
     channels = ", ".join(f"{name} (grey values {g})" for name, g in zip(card.channels, greys, strict=True))
     volumes = f"{told.get('training_volumes', '?')} volumes to train on, {told.get('held_out_volumes', '?')} held out"
     lines = [

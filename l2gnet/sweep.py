@@ -97,12 +97,13 @@ def run_sweep(sweep: Sweep, *, show: Callable[[Sequence[Run]], None], every_s: f
     """
     waiting = {run.job.name: run for run in sweep.runs if run.state != "done before"}
     if waiting:
+        count, threads = runs_at_once(sweep.workers), threads_of_a_run(sweep.workers)
         with open_cluster(sweep.workers) as cluster, Client(cluster) as client:
             client.subscribe_topic(_TOPIC, lambda event: _started(waiting[event[1]["job"]]))
             # The first comes first, also again: the run of a worker that died is not put behind all others.
             futures = {
                 name: client.submit(
-                    _run_on_worker, run.job, threads_of_a_run(sweep.workers), str(Path.cwd()), key=name, pure=False,
+                    _run_on_worker, run.job, threads, str(Path.cwd()), key=name, pure=False,
                     retries=sweep.retries, priority=-number,
                 )
                 for number, (name, run) in enumerate(waiting.items())
@@ -112,7 +113,7 @@ def run_sweep(sweep: Sweep, *, show: Callable[[Sequence[Run]], None], every_s: f
             _tell(news, futures.values())
             while futures:
                 show(sweep.runs)
-                cluster.scale(runs_at_once(sweep.workers))  # in place of workers that were given up
+                cluster.scale(count)  # in place of workers that were given up
                 news.wait(every_s)
                 news.clear()
                 # A future that is let go is not asked for again when the worker that held its result dies.
