@@ -36,11 +36,13 @@ def find_potential(
     steps, which never let it grow. An image that has converged does not move any more.
     """
     given, (dtype, columns) = cost.dtype, _way_to_solve(cost, epsilon)
-    cost, source, target = cost.to(dtype), source.to(dtype), target.to(dtype)
-    log_columns = columns(cost, source, epsilon)
+    cost, source, target = cost.to(dtype) / epsilon, source.to(dtype), target.to(dtype)
+    log_columns = columns(cost, source)
     empty = target == 0
     log_target = target.log()
-    potential = (torch.zeros_like(target) if start is None else start.to(dtype)).masked_fill(empty, -torch.inf)
+    # From here on in units of epsilon, as the cost.
+    potential = torch.zeros_like(target) if start is None else start.to(dtype) / epsilon
+    potential = potential.masked_fill(empty, -torch.inf)
     previous = potential
     # Half the tolerance, because the error that is reported is measured on another summation of the plan.
     allowed = 0.5 * tolerance * target.sum(-1, keepdim=True).clamp_min(torch.finfo(target.dtype).tiny)
@@ -58,7 +60,7 @@ def find_potential(
                 break
             if iteration == _CHECK_EVERY - 1 or (iteration and iteration % _CHECK_EVERY == 0):
                 failed = pace.learn(iteration, error, potential)
-        following = potential + epsilon * pace.step * change
+        following = torch.addcmul(potential, pace.step, change)
         if iteration >= _CHECK_EVERY:
             following += (pace.momentum * (potential - previous)).masked_fill_(empty, 0.0)
         if failed is not None:  # back, and without the momentum of the steps that failed, which may be NaN
@@ -66,7 +68,7 @@ def find_potential(
             potential = torch.where(failed, pace.best, potential)
         previous, potential = potential, torch.where(moving, following, potential)
         iterations += moving
-    return potential.to(given), iterations.squeeze(-1)
+    return (epsilon * potential).to(given), iterations.squeeze(-1)
 
 
 class _Pace:
@@ -109,25 +111,25 @@ def _way_to_solve(cost: Tensor, epsilon: float) -> tuple[torch.dtype, Callable[.
     return cost.dtype, _log_columns
 
 
-def _scaled_columns(cost: Tensor, source: Tensor, epsilon: float) -> Callable[[Tensor], Tensor]:
+def _scaled_columns(cost: Tensor, source: Tensor) -> Callable[[Tensor], Tensor]:
     """Logarithm of the column sums at a potential, by two matrix products with one kernel for all images."""
-    kernel = ((cost.amin(-1, keepdim=True) - cost) / epsilon).exp()
+    kernel = (cost.amin(-1, keepdim=True) - cost).exp()
     transposed = kernel.transpose(-1, -2).contiguous()  # the other layout makes the product several times slower
 
     def log_columns(potential: Tensor) -> Tensor:
         # Potentials mean the same with any constant added, and momentum may carry the constant far away.
-        scaled = ((potential - potential.amax(-1, keepdim=True)) / epsilon).exp()
+        scaled = (potential - potential.amax(-1, keepdim=True)).exp()
         return (scaled * torch.bmm(source / torch.bmm(scaled, transposed), kernel)).log_()
 
     return log_columns
 
 
-def _log_columns(cost: Tensor, source: Tensor, epsilon: float) -> Callable[[Tensor], Tensor]:
+def _log_columns(cost: Tensor, source: Tensor) -> Callable[[Tensor], Tensor]:
     """The same where the kernel would underflow."""
     log_source = source.log().unsqueeze(-1)
 
     def log_columns(potential: Tensor) -> Tensor:
-        log_rows = ((potential.unsqueeze(-2) - cost.unsqueeze(1)) / epsilon).log_softmax(dim=-1)
+        log_rows = (potential.unsqueeze(-2) - cost.unsqueeze(1)).log_softmax(dim=-1)
         return (log_source + log_rows).logsumexp(dim=-2)
 
     return log_columns
