@@ -2,7 +2,7 @@
 
 import errno
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
@@ -295,7 +295,8 @@ def evaluate(
 ) -> None:
     """Score a model on a data folder with masks, on the original grid of each scan.
 
-    Patients that the model was trained on are left out.
+    Patients that the model was trained on are left out. Structures go by name: the folder may number them in another
+    way, and have fewer of them than the model.
 
     Args:
         model: A checkpoint, such as model.safetensors of a run folder.
@@ -306,25 +307,15 @@ def evaluate(
         all_cases: Score all patients, also those that the model was trained on.
     """
     from l2gnet.checkpoint import load_checkpoint
-    from l2gnet.data.dataset import open_dataset
-    from l2gnet.evaluation import evaluate_cases, structure_table, write_scores
+    from l2gnet.evaluation import evaluate_cases, open_for_model, structure_table, write_scores
     from l2gnet.model_card import unseen
 
     network, card = load_checkpoint(model)
-    settings = TrainSettings(data=data, data_dir=str(data_dir), channel=channel, validation_patients=1)
-    dataset = open_dataset(settings)
-    if not channel and len(dataset.channels) > 1:
-        dataset = open_dataset(replace(settings, channel=", ".join(card.channels)))
-    if len(dataset.channels) != len(card.channels):
-        rule = f"{model} takes the image channels {', '.join(card.channels)}"
-        raise ConfigError(f"{data_dir}: {rule}, got {', '.join(dataset.channels)}; name as many by --channel")
-    if dataset.classes != card.classes:
-        rule = f"{model} segments {', '.join(card.classes[1:])}, and the data set must hold the same"
-        raise ConfigError(f"{data_dir}: {rule}, got {', '.join(dataset.classes[1:])}; name a model of this task")
+    dataset = open_for_model(TrainSettings(data=data, data_dir=str(data_dir), channel=channel), card)
     cases = dataset.cases if all_cases else unseen(card, dataset.cases)
     if not cases:
         raise ConfigError(f"{data_dir}: the model was trained on every patient; name other data, or add --all-cases")
-    scores = evaluate_cases(network, cases, card.grid, card.classes)
+    scores = evaluate_cases(network, cases, card.grid, dataset.classes, segmented=card.classes)
     print(text_table(structure_table(scores)))
     print(f"{len(cases)} volumes; {len(dataset.cases) - len(cases)} of patients that it was trained on left out")
     if out is not None:

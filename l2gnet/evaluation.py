@@ -1,21 +1,25 @@
 """Predictions against truth on the original grid: per patient, per structure, ED and ES."""
 
 import csv
-import dataclasses
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm.auto import tqdm
 
-from l2gnet.data.dataset import Case
+from l2gnet.checkpoint import ModelCard
+from l2gnet.data.dataset import Case, DataSet, open_whole
 from l2gnet.data.grid import Grid
+from l2gnet.errors import ConfigError
 from l2gnet.files import write_json, write_text
 from l2gnet.inference import on_best_device, predict_volume
 from l2gnet.metrics import Convention, StructureScore, score_case, summarise
 from l2gnet.model_card import record_metrics
 from l2gnet.models.backbone import SegmentationModel
+from l2gnet.settings import TrainSettings
 
 Scores = Mapping[str, Sequence[StructureScore]]
 
@@ -26,19 +30,51 @@ def evaluate_cases(
     grid: Grid,
     classes: Sequence[str],
     convention: Convention = "strict",
+    *,
+    segmented: Sequence[str] = (),
 ) -> dict[str, list[StructureScore]]:
     """Segment every case from its original file and score it on that file's grid.
 
+    `classes` are those of the masks, background first; `segmented` those of the model, where they are others. What
+    the model finds and the masks do not know counts as background.
+
     Distances are in mm, or in voxels where the voxel size is unknown or the convention is `transunet`.
     """
+    numbers = [classes.index(name) if name in classes else 0 for name in segmented or classes]
+    label_of = np.array(numbers, np.uint8)
     scores = {}
     with on_best_device(model):
         for case in tqdm(cases, desc="evaluate", unit="volume", leave=False):
             image, truth = case.load()
             predicted = predict_volume(model, image, grid)
             spacing_mm = truth.spacing_mm if truth.has_mm else None
-            scores[case.name] = score_case(predicted.array, truth.array, classes, spacing_mm, convention=convention)
+            labels = label_of[predicted.array]
+            scores[case.name] = score_case(labels, truth.array, classes, spacing_mm, convention=convention)
     return scores
+
+
+def open_for_model(settings: TrainSettings, card: ModelCard) -> DataSet:
+    """All cases of a data folder, seen through the channels of a model, which must know the structures of the masks.
+
+    Channels and structures go by name, in any order, and the masks may lack some that the model knows. Where the
+    folder has one channel and the model takes one, that is the one, whatever its name.
+
+    Raises:
+        ConfigError: channels or structures do not fit the model.
+        VolumeError: the data folder is not what it should be.
+    """
+    dataset = open_whole(settings)
+    if not settings.channel and len(dataset.channels) > 1:
+        dataset = open_whole(replace(settings, channel=", ".join(card.channels)))
+    if len(dataset.channels) != len(card.channels):
+        rule = f"the model takes the image channels {', '.join(card.channels)}"
+        raise ConfigError(f"{settings.data_dir}: {rule}, got {', '.join(dataset.channels)}; name as many by channel")
+    unknown = [name for name in dataset.classes[1:] if name not in card.classes]
+    if unknown:
+        rule = f"the masks must hold structures that the model knows, {', '.join(card.classes[1:])}"
+        remedy = "give one structure one name in dataset.json, or take a model of this task"
+        raise ConfigError(f"{settings.data_dir}: {rule}, got {', '.join(unknown)}; {remedy}")
+    return dataset
 
 
 def summarise_phases(scores: Scores, cases: Sequence[Case]) -> dict[str, Any]:
@@ -84,7 +120,7 @@ def write_scores(run_dir: str | Path, scores: Scores, cases: Sequence[Case], hea
     rows = [
         {column: getattr(by_name[name], column) for column in ("patient", "group", "phase")}
         | {"case": name}
-        | dataclasses.asdict(score)
+        | asdict(score)
         for name, structures in scores.items()
         for score in structures
     ]

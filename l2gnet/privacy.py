@@ -91,6 +91,8 @@ def scrubbed(value: Any, secrets: Mapping[str, Any]) -> Any:
 
 def _spellings(secret: Any) -> list[str]:
     """A secret as it may stand in running text, where it is long enough to be told from ordinary words."""
+    if isinstance(secret, list):
+        return [spelling for item in secret for spelling in _spellings(item)]
     if not isinstance(secret, str) or not secret:
         return []
     paths = [str(Path(secret).resolve()), str(Path(secret).absolute())]  # a traceback has a path in full

@@ -2,16 +2,20 @@ import csv
 import dataclasses
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
+from l2gnet.checkpoint import ModelCard
 from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
-from l2gnet.evaluation import evaluate_cases, structure_table, summarise_phases, write_scores
+from l2gnet.errors import ConfigError
+from l2gnet.evaluation import evaluate_cases, open_for_model, structure_table, summarise_phases, write_scores
 from l2gnet.models import build_model
 from l2gnet.models.backbone import Latent, Trace
+from l2gnet.settings import TrainSettings
 
 CLASSES = ("background", "square", "stripe")
 
@@ -118,3 +122,43 @@ def test_scores_are_written_for_people_and_programs(scores, cases, tmp_path):
         ("p1", "p1_ED", "ED", "stripe"),
     ]
     assert (tmp_path / "per_structure.csv").read_text().startswith("structure,Dice,HD95 (mm)")
+
+
+def write_folder(root, labels):
+    """One patient as nnU-Net has it: a square of 1, a stripe of 2, in whatever numbers `labels` give them."""
+    classes = np.zeros((32, 32, 2), np.uint8)
+    classes[8:20, 8:20], classes[24:30] = 1, 2
+    numbers = np.array([labels.get(name, 0) for name in CLASSES], np.uint8)
+    affine = np.diag([-2.0, -2.0, 8.0, 1.0])
+    for folder, array in (("imagesTr/a_0000", classes.astype(np.float32)), ("labelsTr/a", numbers[classes])):
+        (root / folder).parent.mkdir()
+        nib.Nifti1Image(array, affine).to_filename(root / f"{folder}.nii.gz")
+    fields = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, **labels}, "file_ending": ".nii.gz"}
+    (root / "dataset.json").write_text(json.dumps(fields))
+    return TrainSettings(data="decathlon", data_dir=str(root))
+
+
+@pytest.fixture
+def card():
+    return ModelCard("unet", {}, CLASSES, Grid(2.0, 32), {})
+
+
+@pytest.mark.parametrize("labels", [{"square": 1, "stripe": 2}, {"stripe": 1, "square": 2}, {"square": 1}])
+def test_on_other_data_structures_go_by_name(labels, model, card, tmp_path):
+    dataset = open_for_model(write_folder(tmp_path, labels), card)
+    assert len(dataset.cases) == 1  # of one patient, too
+    scores = evaluate_cases(model, dataset.cases, card.grid, dataset.classes, segmented=card.classes)
+    by_name = {score.structure: score.dice for score in scores["a"]}
+    assert by_name == {name: float(name == "square") for name in labels}
+
+
+def test_what_the_masks_do_not_know_counts_as_background(model, card, tmp_path):
+    dataset = open_for_model(write_folder(tmp_path, {"stripe": 1}), card)
+    (stripe,) = evaluate_cases(model, dataset.cases, card.grid, dataset.classes, segmented=card.classes)["a"]
+    assert (stripe.structure, stripe.predicted_ml, stripe.missed) == ("stripe", 0.0, True)
+
+
+def test_structures_that_the_model_does_not_know_are_refused(card, tmp_path):
+    settings = write_folder(tmp_path, {"square": 1, "circle": 2})
+    with pytest.raises(ConfigError, match=r"masks must hold structures that the model knows, square, stripe, got circ"):
+        open_for_model(settings, card)

@@ -117,14 +117,17 @@ def test_exported_labels_are_clean(tmp_path):
 def test_secrets_and_home_paths_are_taken_out_of_plain_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     secrets = {"data_dir": "clinic/scans", "token": "hunter2hunter2", "short": "code", "pin": 1234, "none": ""}
+    secrets["truth"] = ["clinic/first.nii", "clinic/second.nii"]
     value = {
         "paths": [f"{HOME}/x", "clinic/scans/a.nii", f"{tmp_path}/clinic/scans", f"{tmp_path}/clinic/scans2"],
         "text": "hunter2hunter2 in code, hunter2hunter2s",
+        "list": "read clinic/second.nii",
         "number": 1234,
     }
     assert scrubbed(value, secrets) == {
         "paths": ["~/x", "[data_dir]/a.nii", "[data_dir]", f"{tmp_path}/clinic/scans2"],
         "text": "[token] in code, hunter2hunter2s",
+        "list": "read [truth]",
         "number": 1234,
     }
 

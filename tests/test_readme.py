@@ -75,6 +75,7 @@ def test_every_command_shown_is_tested():
         "info",
         "export",
         "predict",
+        "evaluate",
         "sweep",
         "run notebooks/05_compare_models.ipynb",
         "seeds",
@@ -169,7 +170,7 @@ def test_synapse_by_transunets_recipe(desk):
 
 
 @pytest.mark.slow
-def test_train_info_export_and_predict(desk):
+def test_train_info_export_predict_and_evaluate(desk):
     assert "--learning-rate FLOAT" in run(desk, command("l2gnet train --help"))
     out = run(desk, command("l2gnet train --model"), "--patients", 4, "--validation-patients", 1)
     model = desk / re.search(r"run folder: (\S+)", out).group(1) / "model.safetensors"
@@ -180,10 +181,12 @@ def test_train_info_export_and_predict(desk):
     out = run(desk, command("l2gnet predict"))
     assert "patient001: left ventricle " in out
     assert (desk / "path/to/labels/patient001_frame07_labels.nii.gz").exists()
+    assert "6 volumes; 0 of patients that it was trained on left out" in run(desk, command("l2gnet evaluate"))
+    assert json.loads((desk / "path/to/scores/metrics.json").read_text())["all"]["cases"] == 6
 
 
 @pytest.mark.slow
-def test_a_sweep_and_its_comparison(desk):
+def test_a_sweep_and_the_notebooks_that_read_it(desk):
     sweep = desk / "notebooks/jobs/compare-acdc.yaml"
     whole = yaml.safe_load(sweep.read_text())
     assert set(whole["grid"]["model"]) == set(MODELS)
@@ -194,3 +197,6 @@ def test_a_sweep_and_its_comparison(desk):
     assert "left ventricle" in run(desk, command("l2gnet seeds"))
     (desk / "path/to/run").symlink_to(next((desk / "runs/compare-acdc").iterdir()))
     assert run(desk, command("l2gnet report")).strip() == "path/to/run/report.html"
+    read = "-p runs_dir runs/compare-acdc"
+    run(desk, f"l2gnet run notebooks/08_generalisation.ipynb {read} -p data_dir path/to/acdc/training -p volumes 1")
+    run(desk, f"l2gnet run notebooks/09_ablations.ipynb {read}")

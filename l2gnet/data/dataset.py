@@ -77,24 +77,42 @@ def open_dataset(settings: TrainSettings) -> DataSet:
     return replace(dataset, training=selected)
 
 
+def open_whole(settings: TrainSettings) -> DataSet:
+    """The cases of a data folder, all of them held out: to score a model on them that was trained on others.
+
+    Raises:
+        VolumeError: the data folder is not what it should be, or holds no masks.
+        ConfigError: it has no such channel.
+    """
+    folder = _find(settings)
+    patients = frozenset(scan.patient for scan in folder.scans if scan.label is not None)
+    return _dataset(settings, folder, patients)
+
+
 def _open(settings: TrainSettings) -> DataSet:
+    if settings.data.startswith("phantom"):
+        return _open_phantom(settings)
+    folder = _find(settings)
+    return _dataset(settings, folder, _held_out(settings, folder))
+
+
+def _find(settings: TrainSettings) -> ScanFolder:
     match settings.data:
         case "acdc":
-            return _from_folder(settings, acdc.find_scans(settings.data_dir))
+            folder = acdc.find_scans(settings.data_dir)
         case "synapse":
-            return _from_folder(settings, synapse.find_scans(settings.data_dir))
-        case "decathlon":
-            return _from_folder(settings, decathlon.find_scans(settings.data_dir, settings.channel, settings.fold))
-        case "phantom" | "phantom-abdomen":
-            return _open_phantom(settings)
-
-
-def _from_folder(settings: TrainSettings, folder: ScanFolder) -> DataSet:
+            folder = synapse.find_scans(settings.data_dir)
+        case _:
+            folder = decathlon.find_scans(settings.data_dir, settings.channel, settings.fold)
     if folder.problems:
         raise folder.problems[0]
-    scans = [scan for scan in folder.scans if scan.label is not None]
-    validation = _held_out(settings, folder, scans)
-    cases = [_case(scan) for scan in scans]
+    if all(scan.label is None for scan in folder.scans):
+        raise volume_error(settings.data_dir, "the folder must hold scans with masks", "none", "copy the masks, too")
+    return folder
+
+
+def _dataset(settings: TrainSettings, folder: ScanFolder, validation: frozenset[str]) -> DataSet:
+    cases = [_case(scan) for scan in folder.scans if scan.label is not None]
     return DataSet(
         name=folder.name,
         classes=folder.classes,
@@ -107,8 +125,9 @@ def _from_folder(settings: TrainSettings, folder: ScanFolder) -> DataSet:
     )
 
 
-def _held_out(settings: TrainSettings, folder: ScanFolder, scans: list[Scan]) -> frozenset[str]:
+def _held_out(settings: TrainSettings, folder: ScanFolder) -> frozenset[str]:
     """The patients to validate on: those of the data set's own split, or else as many as the settings say."""
+    scans = [scan for scan in folder.scans if scan.label is not None]
     patients, wanted = {scan.patient for scan in scans}, settings.validation_patients
     if folder.test_patients:
         if not folder.test_patients & patients or folder.test_patients >= patients:

@@ -1,12 +1,13 @@
 import shutil
 from pathlib import Path
 
+import folders
 import nibabel as nib
 import numpy as np
 import pytest
 
 from l2gnet.data import acdc
-from l2gnet.data.dataset import open_dataset
+from l2gnet.data.dataset import open_dataset, open_whole
 from l2gnet.data.phantom import ABDOMEN_CLASSES, HEART_CLASSES, make_abdomen, make_heart
 from l2gnet.data.slices import cache_key
 from l2gnet.data.volume import require_same_grid
@@ -296,6 +297,23 @@ def test_an_acdc_frame_without_a_mask_is_left_out(folder):
         assert len(found) == 19
         assert "patient003_ES" not in found
         assert "patient003_ED" in found  # its other phase stays
+
+
+@pytest.mark.parametrize("open_folder", [open_dataset, open_whole])
+def test_a_folder_without_masks_is_refused(folder, tmp_path, open_folder):
+    shutil.copytree(folder, tmp_path / "acdc", ignore=shutil.ignore_patterns("*_gt.nii.gz"))
+    with pytest.raises(VolumeError, match="must hold scans with masks; found none; copy the masks, too"):
+        open_folder(TrainSettings(data="acdc", data_dir=str(tmp_path / "acdc")))
+
+
+def test_whole_data_is_held_out_whatever_its_own_split_says(tmp_path):
+    folders.write_raw_synapse(tmp_path, cases=(2,))
+    settings = TrainSettings(data="synapse", data_dir=str(tmp_path))
+    with pytest.raises(VolumeError, match="and others"):
+        open_dataset(settings)
+    dataset = open_whole(settings)
+    assert (dataset.training, names(dataset.validation)) == ((), names(dataset.cases))
+    assert len(dataset.cases) == 1
 
 
 def test_acdc_holds_out_every_group_alike(folder):
