@@ -13,6 +13,7 @@ from l2gnet.errors import CheckpointError, ConfigError, VolumeError
 from l2gnet.settings import Precision, TrainSettings
 from l2gnet.tables import text_table
 
+_Parameters = Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])]
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 # What needs torch or Jupyter is imported by the verb that uses it, so that --help answers at once.
@@ -72,7 +73,7 @@ def train(settings: Annotated[TrainSettings, tyro.conf.arg(name="")], run_dir: s
 def run(
     notebook: Annotated[Path, tyro.conf.Positional],
     profile: str | None = None,
-    parameter: Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])] = (),
+    parameter: _Parameters = (),
     runs_dir: Path = Path("runs"),
     again: bool = False,
     execution_timeout: int | None = None,
@@ -109,7 +110,7 @@ def run(
 @app.command(name="app")
 def serve(
     notebooks: Annotated[list[Path], tyro.conf.Positional],
-    parameter: Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])] = (),
+    parameter: _Parameters = (),
     port: int = 8866,
 ) -> None:
     """Serve notebooks as web pages, without code, to browsers on this machine.
@@ -216,7 +217,7 @@ def predict(
 @app.command
 def sweep(
     file: Annotated[Path, tyro.conf.Positional],
-    parameter: Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])] = (),
+    parameter: _Parameters = (),
     runs_dir: Path = Path("runs"),
 ) -> None:
     """Run a grid of notebook runs side by side, on this machine or a cluster; stop it and start it as you like.

@@ -1,5 +1,9 @@
 """The few errors a user can cause; each message states the rule, the value received and the remedy."""
 
+from pathlib import Path
+
+_LONGEST = 300  # characters of a value in a message
+
 
 class ConfigError(ValueError):
     """A setting, profile or parameter is unknown, of the wrong type or out of range."""
@@ -15,3 +19,15 @@ class CheckpointError(ValueError):
 
 class BusyError(ConfigError):
     """A run folder is in use by another process."""
+
+
+def volume_error(path: str | Path, rule: str, value: object, remedy: str) -> VolumeError:
+    """Return the one error of a file that cannot be used: the file, the rule, the value found and the remedy."""
+    found = str(value)
+    found = found if len(found) <= _LONGEST else f"{found[:_LONGEST]}..."
+    return VolumeError(f"{path}: {rule}; found {found}; {remedy}.")
+
+
+def unwritable(path: str | Path, error: OSError) -> VolumeError:
+    """The error of a result that cannot be written."""
+    return volume_error(path, "the result must be writable", error, "free space or name another folder")

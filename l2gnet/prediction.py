@@ -14,9 +14,9 @@ from l2gnet.checkpoint import load_checkpoint
 from l2gnet.data.dicom import Series
 from l2gnet.data.dicom_seg import write_segs
 from l2gnet.data.inputs import LABELS_END
-from l2gnet.data.volume import PLANES, Volume, unwritable, write_labels
+from l2gnet.data.volume import PLANES, Volume, write_labels
 from l2gnet.doubt import Familiar, Strangeness, find_strange
-from l2gnet.errors import CheckpointError, VolumeError
+from l2gnet.errors import CheckpointError, VolumeError, unwritable
 from l2gnet.files import write_json
 from l2gnet.inference import Segmented, best_device, segment
 from l2gnet.settings import Precision

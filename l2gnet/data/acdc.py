@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from l2gnet.data.scan import Scan, ScanFolder, require_inside
-from l2gnet.data.volume import volume_error
-from l2gnet.errors import VolumeError
+from l2gnet.errors import VolumeError, volume_error
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
 GROUPS = ("NOR", "MINF", "DCM", "HCM", "RV")

@@ -7,8 +7,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from l2gnet.data.volume import DEFLATE_RATIO, MAX_BYTES, volume_error
-from l2gnet.errors import VolumeError
+from l2gnet.data.volume import DEFLATE_RATIO, MAX_BYTES
+from l2gnet.errors import VolumeError, volume_error
 from l2gnet.shapes import Num
 
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from l2gnet.data import acdc, decathlon, synapse
 from l2gnet.data.scan import Scan, ScanFolder
-from l2gnet.data.volume import require_same_grid, volume_error
-from l2gnet.errors import VolumeError
+from l2gnet.data.volume import require_same_grid
+from l2gnet.errors import VolumeError, volume_error
 
 _Result = TypeVar("_Result")
 

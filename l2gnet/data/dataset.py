@@ -10,8 +10,8 @@ import numpy as np
 from l2gnet.data import acdc, decathlon, phantom, synapse
 from l2gnet.data.grid import Grid
 from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder, is_ct, split_patients
-from l2gnet.data.volume import Volume, volume_error
-from l2gnet.errors import ConfigError
+from l2gnet.data.volume import Volume
+from l2gnet.errors import ConfigError, volume_error
 from l2gnet.settings import TrainSettings
 from l2gnet.shapes import Float32, UInt8
 

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder, is_ct, lies_inside
-from l2gnet.data.volume import volume_error
-from l2gnet.errors import ConfigError, VolumeError
+from l2gnet.errors import ConfigError, VolumeError, volume_error
 
 FILE = "dataset.json"
 SPLITS = "splits_final.json"

@@ -14,8 +14,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from l2gnet.data.volume import MAX_BYTES, Volume, displayed, volume_error
-from l2gnet.errors import VolumeError
+from l2gnet.data.volume import MAX_BYTES, Volume, displayed
+from l2gnet.errors import VolumeError, volume_error
 
 Dataset = Any  # of pydicom, which is imported by those who need it
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from l2gnet.data.dicom import Dataset, Series, lps_volume, told
-from l2gnet.data.volume import Volume, in_stored_order, unwritable, volume_error
+from l2gnet.data.volume import Volume, in_stored_order
+from l2gnet.errors import unwritable, volume_error
 from l2gnet.files import atomic_path
 from l2gnet.shapes import UInt8
 

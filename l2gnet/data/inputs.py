@@ -9,8 +9,8 @@ from pathlib import Path
 
 from l2gnet.ahead import one_ahead
 from l2gnet.data.dicom import Series, find_series, is_dicom
-from l2gnet.data.volume import Volume, read_channels, read_frames, volume_error
-from l2gnet.errors import VolumeError
+from l2gnet.data.volume import Volume, read_channels, read_frames
+from l2gnet.errors import VolumeError, volume_error
 
 LABELS_END = "_labels"  # of the names of our own results, which are not scans
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from l2gnet.data.volume import Volume, read_channels, read_labels, read_volume, require_same_grid, volume_error
-from l2gnet.errors import ConfigError, VolumeError
+from l2gnet.data.volume import Volume, read_channels, read_labels, read_volume, require_same_grid
+from l2gnet.errors import ConfigError, VolumeError, volume_error
 
 ABDOMEN_HU = (-125.0, 275.0)  # the window of soft tissue that TransUNet and its successors use, arXiv 2102.04306
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from l2gnet.data.arrays import read_h5, read_npz
 from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder, require_inside
-from l2gnet.data.volume import MAX_BYTES, Volume, exact_labels, volume_error
-from l2gnet.errors import VolumeError
+from l2gnet.data.volume import MAX_BYTES, Volume, exact_labels
+from l2gnet.errors import VolumeError, volume_error
 from l2gnet.shapes import Num
 
 CLASSES = (

@@ -18,9 +18,9 @@ from nibabel.orientations import (
     ornt2axcodes,
     ornt_transform,
 )
-from nibabel.spatialimages import HeaderDataError
 
-from l2gnet.errors import VolumeError
+from l2gnet.data.nifti_header import checked_fields, geometry_of, parsed_header, world_affine
+from l2gnet.errors import VolumeError, unwritable, volume_error
 from l2gnet.files import atomic_path
 from l2gnet.shapes import Float, Num, UInt8
 
@@ -28,9 +28,6 @@ Plane = Literal["axial", "coronal", "sagittal", "acquired"]
 PLANES = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}  # world directions of (D, H, W)
 MAX_BYTES = 2 * 2**30  # of one volume, as stored and as float32
 DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib, technical details)
-_LONGEST = 300  # characters of a value in a message
-_QFORM = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
-_GEOMETRY = (*_QFORM, "sform_code", "srow_x", "srow_y", "srow_z", "xyzt_units")
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,18 +172,6 @@ def require_same_grid(image: Volume, labels: Volume, image_path: str | Path, lab
         raise volume_error(labels_path, rule, value, remedy)
 
 
-def volume_error(path: str | Path, rule: str, value: object, remedy: str) -> VolumeError:
-    """Return the one error of a file that cannot be used: the file, the rule, the value found and the remedy."""
-    found = str(value)
-    found = found if len(found) <= _LONGEST else f"{found[:_LONGEST]}..."
-    return VolumeError(f"{path}: {rule}; found {found}; {remedy}.")
-
-
-def unwritable(path: str | Path, error: OSError) -> VolumeError:
-    """The error of a result that cannot be written."""
-    return volume_error(path, "the result must be writable", error, "free space or name another folder")
-
-
 def displayed(array: Num[np.ndarray, "_ _ _"], affine: Float[np.ndarray, "4 4"], geometry: nib.Nifti1Header) -> Volume:
     """The volume of an array in any order of its axes; `geometry` is the header that places it at `affine`."""
     transform = ornt_transform(*_orientations(affine))
@@ -196,7 +181,7 @@ def displayed(array: Num[np.ndarray, "_ _ _"], affine: Float[np.ndarray, "4 4"],
 
 def in_stored_order(array: Num[np.ndarray, "D H W *T"], geometry: nib.Nifti1Header) -> Num[np.ndarray, "I J K *T"]:
     """The array of a displayed volume in the order of the file that it was read from; undoes `displayed`."""
-    stored, display = _orientations(_world_affine(Path(), geometry))
+    stored, display = _orientations(world_affine(Path(), geometry))
     return apply_orientation(array, ornt_transform(display, stored))
 
 
@@ -222,8 +207,8 @@ def _load(
     try:
         size = path.stat().st_size
         with gzip.open(path) if zipped else path.open("rb") as stream:
-            header = _parsed_header(path, stream.read(nib.Nifti2Header.sizeof_hdr))
-            shape, dtype, offset, (slope, inter) = _checked_fields(path, header, channel, frames)
+            header = parsed_header(path, stream.read(nib.Nifti2Header.sizeof_hdr))
+            shape, dtype, offset, (slope, inter) = checked_fields(path, header, channel, frames)
             count = math.prod(shape)
             offset += (channel or 0) * count * dtype.itemsize  # the channels lie one after the other
             end = offset + count * dtype.itemsize
@@ -233,8 +218,8 @@ def _load(
             if max(end, 4 * count) > MAX_BYTES:
                 rule = f"a volume may take {MAX_BYTES // 2**30} GiB as float32"
                 raise volume_error(path, rule, f"{shape} voxels of {dtype.name}", "crop or resample it first")
-            geometry = _geometry(header)
-            affine = _world_affine(path, geometry)
+            geometry = geometry_of(header)
+            affine = world_affine(path, geometry)
             stream.seek(offset)
             data = stream.read(count * dtype.itemsize)
             while stream.tell() < MAX_BYTES and stream.read(2**20):
@@ -248,94 +233,6 @@ def _load(
     if (slope, inter) != (1.0, 0.0):
         voxels = voxels.astype(np.float64) * slope + inter
     return voxels, affine, geometry
-
-
-def _parsed_header(path: Path, block: bytes) -> nib.Nifti1Header:
-    for kind in (nib.Nifti1Header, nib.Nifti2Header):
-        if kind.may_contain_header(block):
-            # No check by nibabel: it would silently repair some fields.
-            header = kind(block[: kind.sizeof_hdr], check=False)
-            if header["magic"].item().startswith(b"n+"):
-                return header
-    rule = "the file must start with the header of a single-file NIfTI image"
-    raise volume_error(path, rule, f"first bytes {block[:4]!r}", "convert it to .nii or .nii.gz")
-
-
-def _checked_fields(
-    path: Path, header: nib.Nifti1Header, channel: int | None, frames: bool
-) -> tuple[tuple[int, int, int, int], np.dtype, int, tuple[float, float]]:
-    """Return shape, data type, offset of the first voxel and scaling (slope, intercept), each within its bounds."""
-    dims = [int(n) for n in header["dim"]]
-    shape = dims[1 : 1 + dims[0]] if 1 <= dims[0] <= 7 else []
-    while len(shape) > 3 and shape[-1] == 1:
-        shape.pop()
-    if channel is not None:
-        channels = shape.pop() if len(shape) == 4 else 1
-        if not 0 <= channel < channels:
-            rule = f"the image must hold channel {channel}, counted from 0"
-            raise volume_error(path, rule, f"dim {dims}", "name another channel, or correct dataset.json")
-    if len(shape) not in ((3, 4) if frames else (3,)) or min(shape) < 1:
-        rule = f"the image must have 3{' or 4' * frames} dimensions, each positive"
-        remedy = "split a series into one file a frame" if len(shape) > 3 else "store the slices as one volume"
-        raise volume_error(path, rule, f"dim {dims}", remedy)
-    I, J, K, T = (*shape, 1)[:4]  # noqa: E741 (NIfTI's own letters)
-    try:
-        dtype = header.get_data_dtype()
-    except (HeaderDataError, KeyError) as error:
-        value = f"datatype {header['datatype']}"
-        raise volume_error(path, "the voxel type must be a NIfTI type", value, "export it again") from error
-    if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        raise volume_error(path, "voxels must be integers or floats", dtype.name, "export one grey value a voxel")
-    offset = float(header["vox_offset"])
-    if not (np.isfinite(offset) and offset >= header.sizeof_hdr + 4 and offset.is_integer()):
-        rule = f"vox_offset must be an integer from {header.sizeof_hdr + 4} on"
-        raise volume_error(path, rule, offset, "export the image again")
-    if int(header["xyzt_units"]) & 7 not in (0, 2):
-        raise volume_error(path, "xyzt_units must say mm", int(header["xyzt_units"]), "convert the header to mm")
-    codes = int(header["qform_code"]), int(header["sform_code"])
-    if not all(code in nib.nifti1.xform_codes for code in codes):  # readers disagree where such an image lies
-        raise volume_error(path, "qform_code and sform_code must be NIfTI's 0..5", codes, "repair the header")
-    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
-    if slope == 0 or np.isnan(slope):  # the format's and nibabel's way of saying: no scaling
-        slope, inter = 1.0, 0.0
-    if not np.isfinite([slope, inter]).all():
-        raise volume_error(path, "scl_slope and scl_inter must be finite", (slope, inter), "export the image again")
-    return (I, J, K, T), dtype, int(offset), (slope, inter)
-
-
-def _geometry(header: nib.Nifti1Header) -> nib.Nifti1Header:
-    """Copy what places the voxels in the world, by allow-list: headers may carry names and dates."""
-    geometry = type(header)()
-    for name in _GEOMETRY:
-        geometry[name] = header[name]
-    geometry["pixdim"][:5] = header["pixdim"][:5]  # the fifth is the time between frames
-    return geometry
-
-
-def _world_affine(path: Path, geometry: nib.Nifti1Header) -> Float[np.ndarray, "4 4"]:
-    """Return the affine from stored voxel index to world RAS in mm, after checks.
-
-    The header states the voxel size twice. Where the two differ, the one left at 1 mm gives way: the affine of every
-    ACDC file, for example, has unit columns, and only pixdim knows the spacing.
-    """
-    pixdim_mm = geometry["pixdim"][1:4].astype(np.float64)
-    if not ((pixdim_mm >= 1e-6) & (pixdim_mm <= 1e6)).all():
-        raise volume_error(path, "voxel sizes must lie in 1e-6..1e6 mm", pixdim_mm.tolist(), "repair pixdim")
-    try:
-        affine = np.asarray(geometry.get_best_affine(), np.float64)
-    except (HeaderDataError, ValueError) as error:
-        raise volume_error(path, "qform or sform must give an affine", error, "repair the header") from error
-    if not (np.isfinite(affine).all() and np.abs(affine).max() <= 1e6):
-        raise volume_error(path, "the affine must be finite, within 1e6 mm", affine[:3].tolist(), "repair the header")
-    lengths_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    if lengths_mm.min() < 1e-6 or abs(np.linalg.det(affine[:3, :3] / lengths_mm)) < 1e-3:
-        raise volume_error(path, "the affine must be invertible", affine[:3].tolist(), "repair qform or sform")
-    if np.allclose(lengths_mm, 1, atol=1e-3):
-        affine[:3, :3] *= pixdim_mm / lengths_mm
-    elif not np.allclose(pixdim_mm, 1, atol=1e-3) and not np.allclose(pixdim_mm, lengths_mm, rtol=0.1, atol=0):
-        value = f"pixdim {pixdim_mm.tolist()} and affine {lengths_mm.tolist()} mm"
-        raise volume_error(path, "pixdim and affine must give one voxel size", value, "repair the wrong one")
-    return affine
 
 
 def _orientations(affine: Float[np.ndarray, "4 4"]) -> tuple[Float[np.ndarray, "3 2"], Float[np.ndarray, "3 2"]]:
