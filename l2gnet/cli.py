@@ -28,7 +28,7 @@ app.command(privacy_app, name="privacy")
 def main() -> None:
     """Run the command line: status 2 and one clear line for a user's mistake, 1 for a job that failed.
 
-    A job that SIGTERM ended has status 143, as shells and queues expect.
+    A job or sweep that SIGTERM ended has status 143, as shells and queues expect.
     """
     try:
         app.cli(prog="l2gnet", description="Discrete codes related by optimal transport, for medical segmentation.")
@@ -227,14 +227,16 @@ def sweep(
         parameter: A parameter's name and value for every run, on top of the file's; may be given many times.
         runs_dir: Folder that gets a folder named after the file, with a run folder each.
     """
+    from l2gnet.jobs import TerminatedError, terminable
     from l2gnet.sweep import LiveTable, read_sweep, run_sweep
 
     plan = read_sweep(file, parameters=dict(parameter), runs_dir=runs_dir)
     try:
-        run_sweep(plan, show=LiveTable())
-    except KeyboardInterrupt:
+        with terminable():
+            run_sweep(plan, show=LiveTable())
+    except (KeyboardInterrupt, TerminatedError) as stop:
         print("\nstopped; the same command goes on with it", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(130 if isinstance(stop, KeyboardInterrupt) else 143)
     print(f"run folders: {runs_dir / file.stem}")
     if any(run.state == "failed" for run in plan.runs):
         sys.exit(1)

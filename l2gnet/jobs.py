@@ -64,7 +64,7 @@ class JobResult:
     terminated: bool = False  # the error is that the system asked the job to end
 
 
-class _TerminatedError(BaseException):
+class TerminatedError(BaseException):
     """SIGTERM came: queues send it before they kill."""
 
 
@@ -222,7 +222,7 @@ def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool, ce
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters with two equals signs in a line
     screen = (job.run_dir / "log.txt").open("a") if quiet else contextlib.nullcontext(sys.stdout)
     try:
-        with _terminable(), screen as log:
+        with terminable(), screen as log:
             papermill.execute_notebook(
                 job.notebook,
                 working,
@@ -239,21 +239,21 @@ def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool, ce
         return f"{error.ename}: {error.evalue}"
     except (DeadKernelError, CellTimeoutError) as error:
         return f"{type(error).__name__}: {error}"
-    except _TerminatedError:
+    except TerminatedError:
         return _TERMINATED
     return None
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a notebook as an error would: papermill shuts the kernel down on its way out."""
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end what is done within as an error would: kernels and workers are shut down on its way out."""
     if threading.current_thread() is not threading.main_thread():  # as in a worker of a sweep, which Dask ends
         yield
         return
 
     def terminate(number: int, frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-        raise _TerminatedError
+        raise TerminatedError
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:

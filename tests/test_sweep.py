@@ -204,8 +204,8 @@ def test_news_of_a_start_that_comes_late_does_not_undo_the_end(plan):
     assert (run.state, run.starts) == ("finished", 1)
 
 
-@pytest.mark.slow
-def test_a_run_that_ends_while_it_is_asked_for_has_not_failed(plan, as_a_user):
+@pytest.mark.usefixtures("as_a_user")
+def test_a_run_that_ends_while_it_is_asked_for_has_not_failed(plan):
     class Ending:
         asked = 0
 
@@ -220,7 +220,9 @@ def test_a_run_that_ends_while_it_is_asked_for_has_not_failed(plan, as_a_user):
     assert (run.state, run.error) == ("finished", "")
 
 
-def test_a_sweep_that_was_stopped_goes_on(plan, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize(("stop", "status"), [("Ctrl-C", 130), ("SIGTERM", 143)])
+def test_a_sweep_that_was_stopped_goes_on(plan, tmp_path, stop, status):
     sweep = plan({"mode": ["well", "slow"]}, workers={"count": 1})
     command = [sys.executable, "-m", "l2gnet", "sweep", tmp_path / "try.yaml", "--runs-dir", tmp_path / "runs"]
     process = subprocess.Popen(
@@ -230,11 +232,15 @@ def test_a_sweep_that_was_stopped_goes_on(plan, tmp_path):
     deadline = time.monotonic() + 60
     while not slow.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+    if stop == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
     _, errors = process.communicate(timeout=90)
-    assert process.returncode == 130, errors
+    assert process.returncode == status, errors
     assert "the same command goes on with it" in errors
     assert "Traceback" not in errors
+    assert "leaked" not in errors
     time.sleep(1.5)
     kernel, worker, _ = starts(sweep.runs[1])[0]
     assert not alive(kernel)
