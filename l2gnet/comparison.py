@@ -75,15 +75,17 @@ def read_runs(*folders: str | Path) -> list[FinishedRun]:
     return runs
 
 
-def score_frame(runs: Sequence[FinishedRun], by: str = "model") -> pd.DataFrame:
+def score_frame(runs: Sequence[FinishedRun], by: str = "model", *, along: Sequence[str] = ()) -> pd.DataFrame:
     """All scores of runs that differ in the setting `by` and in their seed only, with columns `by`, `seed`, `run`.
+
+    `along` are settings that go along with `by`, as the number of epochs with the part that was trained on.
 
     Raises:
         ConfigError: the runs differ in something else, so that a comparison would mean nothing; or one was run twice.
     """
     first, *others = runs
     for run in others:
-        names = sorted((first.settings.keys() | run.settings.keys()) - {by, *_FREE})
+        names = sorted((first.settings.keys() | run.settings.keys()) - {by, *along, *_FREE})
         changed = [name for name in names if first.settings.get(name) != run.settings.get(name)]
         if changed:
             what = ", ".join(f"{name} {first.settings.get(name)!r} and {run.settings.get(name)!r}" for name in changed)

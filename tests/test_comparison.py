@@ -58,6 +58,7 @@ def test_runs_that_do_not_compare_are_refused(tmp_path):
     write_run(tmp_path / "b", "l2gnet", epochs=4)
     with pytest.raises(ConfigError, match=r"runs must differ in model and seed only, but .*have epochs 3 and 4"):
         score_frame(read_runs(tmp_path))
+    assert set(score_frame(read_runs(tmp_path), along=["epochs"])["model"]) == {"unet", "l2gnet"}
     write_run(tmp_path / "c" / "1", "unet")
     write_run(tmp_path / "c" / "2", "unet")
     with pytest.raises(ConfigError, match=r"each model and seed must be there once, got \('unet', 0\) several times"):
