@@ -19,6 +19,8 @@ from l2gnet.files import content_hash
 from l2gnet.version import code_version
 
 _FIRST_LOOK_S, _LOOK_EVERY_S = 0.25, 1.0  # often while a process is young, as it may be short
+# Parameters that may name a folder to read, and what of it counts; others may be folders to write to.
+_READ_FROM = {"data_dir": "*", "scan": "*", "runs_dir": "scores.csv"}
 
 
 def provenance() -> dict[str, Any]:
@@ -44,23 +46,22 @@ def _provenance(code: str) -> dict[str, Any]:
 
 
 def data_fingerprint(values: Mapping[str, Any]) -> str | None:
-    """A hash of what the parameters of a job point to: the folder `data_dir`, and every file; None where there is none.
+    """A hash of what the parameters of a job point to; None where they point to nothing.
 
+    That is every file, all files below the folders `data_dir` and `scan`, and the scores of the runs below `runs_dir`.
     Names and contents count, places and dates do not.
     """
     digest = hashlib.sha256()
     found = False
     for name, value in sorted(values.items()):
-        if not (isinstance(value, str) and value):
-            continue
-        path = Path(value)
-        if path.is_file():
-            files = [path]
-        else:
-            files = sorted(file for file in path.rglob("*") if file.is_file()) if name == "data_dir" else []
-        for file in files:
-            found = True
-            digest.update(f"{name} {file.relative_to(path)} {content_hash(file)}\n".encode())
+        for text in value if isinstance(value, list) else [value]:
+            if not (isinstance(text, str) and text):
+                continue
+            path = Path(text)
+            below = path.rglob(_READ_FROM[name]) if name in _READ_FROM else ()
+            for file in [path] if path.is_file() else sorted(file for file in below if file.is_file()):
+                found = True
+                digest.update(f"{name} {file.relative_to(path)} {content_hash(file)}\n".encode())
     return digest.hexdigest()[:16] if found else None
 
 

@@ -38,6 +38,23 @@ def test_a_fingerprint_counts_files_and_no_folder_but_the_data(data, tmp_path):
     assert None is not one != data_fingerprint({"checkpoint": str(tmp_path / "model.safetensors")})
 
 
+def test_a_fingerprint_knows_new_runs_and_every_file_of_a_list(tmp_path):
+    runs = {"runs_dir": str(tmp_path)}
+    seen = [data_fingerprint(runs)]
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "history.csv").write_text("1")
+        assert data_fingerprint(runs) == seen[-1]  # it has not finished
+        (tmp_path / name / "scores.csv").write_text("1")
+        seen.append(data_fingerprint(runs))
+    assert seen[0] is None
+    assert len(set(seen)) == 3
+    files = [str(tmp_path / name / "history.csv") for name in ("first", "second")]
+    before = data_fingerprint({"truth": files})
+    (tmp_path / "second" / "history.csv").write_text("2")
+    assert None is not before != data_fingerprint({"truth": files})
+
+
 def test_the_record_names_code_packages_and_machine():
     record = json.loads(json.dumps(provenance(), allow_nan=False))
     assert record["code"] == code_version()
