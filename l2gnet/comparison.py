@@ -12,7 +12,7 @@ and that of the difference from a bootstrap over patients.
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,6 +105,22 @@ def score_frame(runs: Sequence[FinishedRun], by: str = "model", *, along: Sequen
     if patients.nunique() > 1:
         raise ConfigError("runs must score the same patients, but these do not; give them one split_seed")
     return frame
+
+
+def change_frame(runs: Sequence[FinishedRun]) -> pd.DataFrame:
+    """All scores of an ablation, by `change`: the settings of a run that most others do not share, or "as it is".
+
+    Raises:
+        ConfigError: a change and seed is there twice.
+    """
+    settings = pd.DataFrame([run.settings for run in runs]).drop(columns=list(_FREE), errors="ignore")
+    common = settings.mode().iloc[0]
+    differing = [str(name) for name in settings if settings[name].nunique() > 1]
+    labelled = []
+    for run in runs:
+        changed = [f"{name} {run.settings[name]}" for name in differing if run.settings[name] != common[name]]
+        labelled.append(replace(run, settings=run.settings | {"change": ", ".join(changed) or "as it is"}))
+    return score_frame(labelled, "change", along=differing)
 
 
 def seed_spread(frame: pd.DataFrame, metric: str, by: str = "model") -> pd.DataFrame:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2gnet.comparison import (
+    change_frame,
     compare,
     holm,
     patient_means,
@@ -51,6 +52,21 @@ def test_runs_are_found_below_a_folder_by_name(tmp_path):
     assert [run.settings["model"] for run in read_runs(tmp_path / "one", tmp_path / "deep")] == ["unet", "l2gnet"]
     with pytest.raises(ConfigError, match="there must be a finished run, found none"):
         read_runs(tmp_path / "nowhere")
+
+
+def test_an_ablation_is_compared_by_what_each_run_changed(tmp_path):
+    for seed in (0, 1):
+        for name, change in {"plain": {}, "many": {"codes": 64}, "grid": {"readout": "grid", "codes": 36}}.items():
+            settings = {"codes": 16, "readout": "barycentric"} | change
+            write_run(tmp_path / f"{name}{seed}", "l2gnet", seed=seed, gain=-0.1 * ("codes" in change), **settings)
+    frame = change_frame(read_runs(tmp_path))
+    assert set(frame["change"]) == {"as it is", "codes 64", "codes 36, readout grid"}
+    assert frame.groupby("change")["seed"].nunique().eq(2).all()
+    tests = compare(frame, "as it is", ["dice"], by="change")
+    assert tests["difference"].round(6).tolist() == [0.1, 0.1]
+    write_run(tmp_path / "again", "l2gnet", codes=16, readout="barycentric")
+    with pytest.raises(ConfigError, match=r"each change and seed must be there once, got \('as it is', 0\)"):
+        change_frame(read_runs(tmp_path))
 
 
 def test_runs_that_do_not_compare_are_refused(tmp_path):
