@@ -1,5 +1,6 @@
 """Charts of a comparison between runs: scores, differences, costs, and matrices of domains."""
 
+import math
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -89,19 +90,23 @@ def plot_costs(costs: Mapping[str, Cost], dice: Mapping[str, float]) -> Figure:
 
 
 def plot_matrices(matrices: Mapping[str, pd.DataFrame], *, across: str, down: str, label: str) -> Figure:
-    """Matrices with the same rows and columns side by side, each number written in its cell, on one colour scale."""
+    """Matrices with the same rows and columns, three side by side, each number in its cell, on one colour scale."""
     columns, rows = (max(m.shape[axis] for m in matrices.values()) for axis in (1, 0))
+    side_by_side = min(len(matrices), 3)
+    lines = math.ceil(len(matrices) / side_by_side)
     figure, panels = plt.subplots(
-        1,
-        len(matrices),
-        figsize=(1.4 + len(matrices) * (0.8 + 0.72 * columns), 1.3 + 0.42 * rows),
+        lines,
+        side_by_side,
+        figsize=(1.4 + side_by_side * (0.8 + 0.72 * columns), 0.4 + lines * (0.9 + 0.42 * rows)),
         layout="constrained",
         sharey=True,
         squeeze=False,
     )
+    for unused in panels.flat[len(matrices) :]:
+        unused.remove()
     every = np.concatenate([matrix.to_numpy().ravel() for matrix in matrices.values()])
     low, high = np.nanmin(every), np.nanmax(every)
-    for panel, (title, matrix) in zip(panels[0], matrices.items(), strict=True):
+    for panel, (title, matrix) in zip(panels.flat, matrices.items(), strict=False):
         picture = panel.imshow(matrix, cmap="cividis", vmin=low, vmax=high, aspect="auto")
         for (row, column), value in np.ndenumerate(matrix.to_numpy()):
             dark = value < (low + high) / 2
@@ -111,6 +116,7 @@ def plot_matrices(matrices: Mapping[str, pd.DataFrame], *, across: str, down: st
         panel.set_yticks(range(matrix.shape[0]), matrix.index, fontsize=8)
         panel.set(title=title, xlabel=across)
         panel.title.set_fontsize(10)
-    panels[0][0].set_ylabel(down)
-    figure.colorbar(picture, ax=panels[0].tolist(), label=label, shrink=0.9)
+    for line in panels:
+        line[0].set_ylabel(down)
+    figure.colorbar(picture, ax=figure.axes, label=label, shrink=0.9)
     return figure

@@ -58,3 +58,10 @@ def test_every_number_of_a_matrix_is_written_in_its_cell():
     panels = plot_matrices({"one": matrix, "two": 2 * matrix}, across="test", down="train", label="Dice").axes
     assert texts(panels[0]) == ["0.100", "0.200", "0.300", "–"]
     assert panels[0].images[0].get_clim() == panels[1].images[0].get_clim() == (0.1, 0.6)
+
+
+def test_many_matrices_stand_in_lines_of_three():
+    matrix = pd.DataFrame([[0.1, 0.2]])
+    panels = plot_matrices(dict.fromkeys("abcd", matrix), across="test", down="train", label="Dice").axes[:-1]
+    places = [panel.get_subplotspec() for panel in panels]
+    assert [(place.rowspan.start, place.colspan.start) for place in places] == [(0, 0), (0, 1), (0, 2), (1, 0)]
