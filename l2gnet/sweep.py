@@ -71,12 +71,14 @@ def read_sweep(path: str | Path, *, parameters: Mapping[str, Any], runs_dir: str
     """
     path = Path(path)
     content = _read(path)
-    notebook = path.parent / str(content["notebook"])
+    notebook = path.parent / content["notebook"]
     shared = {"profile": content.get("profile")} | content.get("parameters", {})
     runs = []
     for combination in itertools.product(*(_axis(path, name, axis) for name, axis in content["grid"].items())):
         values = {**shared, **{key: value for _, given in combination for key, value in given.items()}, **parameters}
         profile = values.pop("profile")
+        if not isinstance(profile, str | None):  # of the file, or of a place in the grid
+            raise ConfigError(f"{path}: profile must be a name, got {_short(profile)}")
         try:
             job = plan_job(notebook, profile=profile, parameters=values, runs_dir=Path(runs_dir) / path.stem)
         except ConfigError as error:
@@ -167,9 +169,8 @@ def _read(path: Path) -> dict[str, Any]:
     for key in ("parameters", "grid", "workers"):
         if not isinstance(content.get(key, {}), dict):
             raise ConfigError(f"{path}: {key} must be `name: value` lines, got {_short(content[key])}")
-    for key in ("notebook", "profile"):
-        if not isinstance(content.get(key) or "", str):
-            raise ConfigError(f"{path}: {key} must be a name, got {_short(content[key])}")
+    if not isinstance(content["notebook"], str):
+        raise ConfigError(f"{path}: notebook must be a name, got {_short(content['notebook'])}")
     if type(content.get("retries", 0)) is not int or content.get("retries", 0) < 0:
         raise ConfigError(f"{path}: retries must be a whole number, 0 or more, got {_short(content['retries'])}")
     unknown = sorted(set(content.get("workers", {})) - set(Workers.__dataclass_fields__))

@@ -104,6 +104,9 @@ def test_what_is_given_counts_more_than_the_grid_and_that_more_than_the_file(pla
         ("!!python/object/apply:os.system ['true']", "a sweep must be YAML of plain values"),
         ("{notebook: [a], grid: {count: [3]}}", r"notebook must be a name, got \['a'\]"),
         ("{notebook: work.ipynb, profile: 3, grid: {count: [3]}}", "profile must be a name, got 3"),
+        ("{notebook: work.ipynb, profile: [], grid: {count: [3]}}", r"profile must be a name, got \[\]"),
+        ("{notebook: work.ipynb, grid: {profile: [3]}}", "profile must be a name, got 3"),
+        ("{notebook: work.ipynb, grid: {count: {a: {profile: [b]}}}}", r"profile must be a name, got \['b'\]"),
         ("{notebook: work.ipynb, grid: {count: [2001-01-01]}}", "count must be of type int, got datetime"),
         ("{notebook: work.ipynb, grid: {count: [3]}, workers: {kind: [local]}}", "kind must be of type str"),
         ("{notebook: work.ipynb, grid: {count: [3]}, workers: {options: many}}", "options must be of type dict"),
@@ -226,7 +229,12 @@ def test_a_sweep_that_was_stopped_goes_on(plan, tmp_path, stop, status):
     sweep = plan({"mode": ["well", "slow"]}, workers={"count": 1})
     command = [sys.executable, "-m", "l2gnet", "sweep", tmp_path / "try.yaml", "--runs-dir", tmp_path / "runs"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
     )
     slow = sweep.runs[1].job.run_dir / "starts.txt"
     deadline = time.monotonic() + 60
