@@ -106,7 +106,7 @@ def plot_matrices(matrices: Mapping[str, pd.DataFrame], *, across: str, down: st
         unused.remove()
     every = np.concatenate([matrix.to_numpy().ravel() for matrix in matrices.values()])
     low, high = np.nanmin(every), np.nanmax(every)
-    for panel, (title, matrix) in zip(panels.flat, matrices.items(), strict=False):
+    for panel, (title, matrix) in zip(panels.flat[: len(matrices)], matrices.items(), strict=True):
         picture = panel.imshow(matrix, cmap="cividis", vmin=low, vmax=high, aspect="auto")
         for (row, column), value in np.ndenumerate(matrix.to_numpy()):
             dark = value < (low + high) / 2
