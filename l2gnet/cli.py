@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from l2gnet.cli_folders import data_app, privacy_app
 from l2gnet.errors import CheckpointError, ConfigError, VolumeError
 from l2gnet.settings import Precision, TrainSettings
 from l2gnet.tables import text_table
@@ -19,9 +20,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 # What needs torch or Jupyter is imported by the verb that uses it, so that --help answers at once.
 
 app = tyro.extras.SubcommandApp()
-data_app = tyro.extras.SubcommandApp()
 app.command(data_app, name="data")
-privacy_app = tyro.extras.SubcommandApp()
 app.command(privacy_app, name="privacy")
 
 
@@ -323,49 +322,3 @@ def evaluate(
     print(f"{len(cases)} volumes; {len(dataset.cases) - len(cases)} of patients that it was trained on left out")
     if out is not None:
         write_scores(out, scores, cases, {"model": card.model, "data": dataset.name})
-
-
-@data_app.command
-def check(data_dir: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Say what a data folder holds and, in words, all that is wrong with it.
-
-    Args:
-        data_dir: A folder of ACDC, of Synapse, of the Medical Segmentation Decathlon or of nnU-Net.
-    """
-    from l2gnet.data.check import check as check_folder
-
-    report = check_folder(data_dir)
-    print(report)
-    if report.problems:
-        sys.exit(1)
-
-
-@data_app.command
-def prepare(settings: Annotated[TrainSettings, tyro.conf.arg(name="")]) -> None:
-    """Prepare the slices of a real data set once, and keep them in the cache folder.
-
-    Args:
-        settings: As for training; data, data_dir, cache_dir, spacing_mm and size_px decide what is prepared.
-    """
-    from l2gnet.data.dataset import open_dataset
-    from l2gnet.data.slices import cached_slices
-
-    dataset = open_dataset(settings)
-    slices, path = cached_slices(dataset.cases, dataset.grid(settings), len(dataset.classes), settings.cache_dir)
-    print(f"{len(slices.names)} volumes, {len(slices)} slices in {path} ({path.stat().st_size / 2**20:.1f} MiB)")
-
-
-@privacy_app.command(name="check")
-def check_privacy(path: Annotated[Path, tyro.conf.Positional], names: Path | None = None) -> None:
-    """Find what may tell who a patient or a user is, before a notebook, a run folder or an image is passed on.
-
-    Args:
-        path: A file, or a folder with all that is below it.
-        names: A text file with the names of patients to look for, one a line.
-    """
-    from l2gnet.privacy import find_identifiers, read_names
-
-    findings = find_identifiers(path, read_names(names) if names else ())
-    print("\n".join(map(str, findings)) or "nothing found")
-    if findings:
-        sys.exit(1)
