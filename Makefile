@@ -9,6 +9,7 @@ demo: .venv/installed-lab
 test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	rm -rf .types && mkdir .types && cp -rs $(CURDIR)/l2gnet .types/l2gnet && cp -rs $(CURDIR)/widgets .types/l2gnet/widgets
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 10 --nbval-lax tests notebooks
 

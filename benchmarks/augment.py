@@ -9,9 +9,9 @@ import argparse
 import numpy as np
 from tqdm import tqdm
 
-from l2gnet.metrics import score_case
-from l2gnet.prediction import Segmenter
-from l2gnet.training import open_run
+from l2gnet.evaluation.metrics import score_case
+from l2gnet.prediction.segmenter import Segmenter
+from l2gnet.training.run import open_run
 
 
 def main() -> None:

@@ -12,11 +12,11 @@ from itertools import pairwise
 import numpy as np
 from tqdm import tqdm
 
-from l2gnet.data.shifts import LEVELS, SHIFTS, shifted
-from l2gnet.doubt import Familiar, Look, find_strange
-from l2gnet.inference import Segmented, segment
-from l2gnet.metrics import score_case
-from l2gnet.training import open_run
+from l2gnet.evaluation.metrics import score_case
+from l2gnet.evaluation.shifts import LEVELS, SHIFTS, shifted
+from l2gnet.prediction.doubt import Familiar, Look, find_strange
+from l2gnet.prediction.inference import Segmented, segment
+from l2gnet.training.run import open_run
 
 MEASURES = {
     "confidence": "the model is sure",

@@ -27,18 +27,18 @@ import torch
 import torch.nn.functional as F
 from monai.inferers import SlidingWindowInferer
 
-from l2gnet.checkpoint import ModelCard, load_checkpoint, save_checkpoint
+from l2gnet.data.folders.scan import ABDOMEN_HU
+from l2gnet.data.folders.synapse import CLASSES as ORGANS
 from l2gnet.data.grid import Grid
-from l2gnet.data.phantom import make_abdomen, make_heart
-from l2gnet.data.scan import ABDOMEN_HU
-from l2gnet.data.synapse import CLASSES as ORGANS
+from l2gnet.data.phantoms import make_abdomen, make_heart
 from l2gnet.data.volume import read_frames, read_labels, read_volume, write_labels
-from l2gnet.export import write_export
-from l2gnet.inference import network_input, segment
 from l2gnet.models import build_model
-from l2gnet.prediction import Segmenter, write_prediction
-from l2gnet.settings import Precision, TrainSettings
-from l2gnet.training import train
+from l2gnet.models.checkpoint import ModelCard, load_checkpoint, save_checkpoint
+from l2gnet.prediction.export import write_export
+from l2gnet.prediction.inference import network_input, segment
+from l2gnet.prediction.segmenter import Segmenter, write_prediction
+from l2gnet.training.run import train
+from l2gnet.training.settings import Precision, TrainSettings
 
 ACDC_CPU = TrainSettings(
     patients=24, size_px=128, spacing_mm=1.5, width=16, codes=256, code_dim=64, references=64, epochs=1
@@ -151,9 +151,8 @@ def whole_command(model: Path, scan: Path, folder: Path) -> None:
     """The command by itself, start and imports included: its time, and the most memory that it held."""
     words = ["l2gnet", "predict", str(model), str(scan), "-o", str(folder / "command")]
     # A child's resource usage would count its parent's memory too; /proc does not.
-    code = (
-        f"import sys; sys.argv = {words}; from l2gnet.cli import main; main(); print(open('/proc/self/status').read())"
-    )
+    code = f"import sys; from l2gnet.cli.main import main; sys.argv = {words}; main(); "
+    code += "print(open('/proc/self/status').read())"
     before, start = os.times(), time.perf_counter()
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     after, wall = os.times(), time.perf_counter() - start

@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 
 from l2gnet.files import write_json
-from l2gnet.sweep import Run, read_sweep, run_sweep
+from l2gnet.jobs.sweep import Run, read_sweep, run_sweep
 
 PARAMETERS = """\
 number: int = 0  # of the run

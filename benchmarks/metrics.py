@@ -1,4 +1,4 @@
-"""Dice, HD95, ASSD and NSD of eight organs: `l2gnet.metrics` against MONAI, on synthetic ellipsoids.
+"""Dice, HD95, ASSD and NSD of eight organs: `l2gnet.evaluation.metrics` against MONAI, on synthetic ellipsoids.
 
 Run `python benchmarks/metrics.py`. The two are timed in turn, the medians are shown, and the answers must agree.
 """
@@ -17,7 +17,7 @@ from monai.metrics import (
 )
 from monai.networks import one_hot
 
-from l2gnet.metrics import score_case
+from l2gnet.evaluation.metrics import score_case
 
 SPACING_MM = (3.0, 0.78, 0.78)
 TOLERANCE_MM = 2.0

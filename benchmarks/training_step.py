@@ -10,8 +10,8 @@ from statistics import median
 
 import torch
 
-from l2gnet.settings import TrainSettings
-from l2gnet.task import SegmentationTask
+from l2gnet.training.settings import TrainSettings
+from l2gnet.training.task import SegmentationTask
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
 

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from torch.profiler import profile
 
 from l2gnet.files import write_json
-from l2gnet.mapper import L2GMapper
-from l2gnet.relation import rows_of_codes, unit_cost
+from l2gnet.method.mapper import L2GMapper
+from l2gnet.method.relation import rows_of_codes, unit_cost
 
 TOLERANCE = 1e-4
 Plan = Callable[[Tensor, int], Tensor]  # cost (B, N, R) and a number of iterations to a plan (B, N, R)

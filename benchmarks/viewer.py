@@ -36,7 +36,7 @@ for d in range(D):
         two[d][r < 42 + 15 * np.sin(d / 5 + label + 0.2)] = label
 """
 OURS = """
-from widgets import SliceViewer
+from l2gnet.widgets import SliceViewer
 viewer = SliceViewer(volume, {"one": one, "two": two}, spacing_mm=(2, 0.7, 0.7))
 viewer.index = D // 2
 viewer
@@ -75,8 +75,8 @@ ipywidgets.VBox([slider, viewer])
 """
 PLAN = """
 import numpy as np
-from l2gnet.image_transport import ImageTransport
-from widgets import TransportExplorer
+from l2gnet.inspection.image_transport import ImageTransport
+from l2gnet.widgets import TransportExplorer
 rng = np.random.default_rng(0)
 rows = rng.integers(0, 256, (28, 28))
 rows.flat[:256] = np.arange(256)

@@ -4,10 +4,10 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "L2GMapper": "l2gnet.mapper",
-    "TransportPlan": "l2gnet.transport",
+    "L2GMapper": "l2gnet.method.mapper",
+    "TransportPlan": "l2gnet.method.transport",
     "build_model": "l2gnet.models",
-    "solve_transport": "l2gnet.transport",
+    "solve_transport": "l2gnet.method.transport",
 }
 __all__ = ["L2GMapper", "TransportPlan", "build_model", "solve_transport"]
 

@@ -10,7 +10,7 @@ import nbformat
 from nbclient import NotebookClient
 
 from l2gnet.files import write_text
-from l2gnet.jobs import scrub
+from l2gnet.jobs.run import scrub
 
 
 def refresh(path: Path) -> None:

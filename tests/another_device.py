@@ -14,23 +14,23 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
-from l2gnet import inference
-from l2gnet.checkpoint import ModelCard, load_checkpoint, save_checkpoint
-from l2gnet.code_atlas import CodeAtlas
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
-from l2gnet.doubt import learn_familiar
-from l2gnet.evaluation import evaluate_cases
-from l2gnet.image_transport import ImageTransport
-from l2gnet.inference import network_input
-from l2gnet.mapper import L2GMapper
+from l2gnet.evaluation.scores import evaluate_cases
+from l2gnet.inspection.code_atlas import CodeAtlas
+from l2gnet.inspection.image_transport import ImageTransport
+from l2gnet.inspection.receptive_field import receptive_field_px
+from l2gnet.inspection.redundancy import redundancy, relations
+from l2gnet.inspection.reliance import reliance
+from l2gnet.method.mapper import L2GMapper
 from l2gnet.models import ModelName
-from l2gnet.receptive_field import receptive_field_px
-from l2gnet.redundancy import redundancy, relations
-from l2gnet.reliance import reliance
-from l2gnet.settings import TrainSettings
-from l2gnet.task import SegmentationTask
-from l2gnet.training import load_slices
+from l2gnet.models.checkpoint import ModelCard, load_checkpoint, save_checkpoint
+from l2gnet.prediction import inference
+from l2gnet.prediction.doubt import learn_familiar
+from l2gnet.prediction.inference import network_input
+from l2gnet.training.run import load_slices
+from l2gnet.training.settings import TrainSettings
+from l2gnet.training.task import SegmentationTask
 
 NAME = "elsewhere"
 _MAY_MIX = ("aten::copy_", "aten::_to_copy", "aten::index", "aten::index_put_", "aten::_index_put_impl_")

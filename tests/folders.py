@@ -14,8 +14,8 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from l2gnet.data.phantom import make_abdomen
-from l2gnet.data.synapse import BTCV, CLASSES
+from l2gnet.data.folders.synapse import BTCV, CLASSES
+from l2gnet.data.phantoms import make_abdomen
 
 SPACING_MM = (10.0, 8.0, 7.0)  # D, H, W
 CASES = (2, 5, 6, 7)  # 0002 is on Synapse's test list, the others are not

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tiny import TINY
 
-from l2gnet import resume
-from l2gnet.data import phantom
-from l2gnet.settings import TrainSettings
-from l2gnet.training import train
+from l2gnet.data import phantoms
+from l2gnet.training import resume
+from l2gnet.training.run import train
+from l2gnet.training.settings import TrainSettings
 
 SETTINGS = TINY | {"patients": 3, "epochs": 4, "batch_size": 4, "patience": 3, "resume": True}
 
@@ -51,7 +51,7 @@ def main() -> None:
     folder, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     resume.SAVE_EVERY_S = 0.0  # after every step, so that many kills fall into the writing of a checkpoint
     moments = random.Random(seed)
-    phantom.make_heart = functools.cache(phantom.make_heart)
+    phantoms.make_heart = functools.cache(phantoms.make_heart)
     started = time.monotonic()
     train(TrainSettings(**SETTINGS), folder / "whole")
     duration_s = time.monotonic() - started

@@ -11,20 +11,20 @@ import pytest
 import torch
 from tiny import TINY
 
-from l2gnet import cli
-from l2gnet.checkpoint import ModelCard, load_checkpoint, read_card, save_checkpoint
+from l2gnet.cli import main as cli
 from l2gnet.data.grid import Grid
 from l2gnet.data.inputs import find_inputs
 from l2gnet.data.volume import read_frames
 from l2gnet.errors import ConfigError, VolumeError
-from l2gnet.evaluation import evaluate_cases
-from l2gnet.export import write_export
-from l2gnet.inference import network_input
-from l2gnet.model_card import card_text
+from l2gnet.evaluation.scores import evaluate_cases
 from l2gnet.models import build_model
-from l2gnet.prediction import Segmenter, write_prediction
-from l2gnet.settings import TrainSettings
-from l2gnet.training import open_run, train
+from l2gnet.models.checkpoint import ModelCard, load_checkpoint, read_card, save_checkpoint
+from l2gnet.prediction.export import write_export
+from l2gnet.prediction.inference import network_input
+from l2gnet.prediction.model_card import card_text
+from l2gnet.prediction.segmenter import Segmenter, write_prediction
+from l2gnet.training.run import open_run, train
+from l2gnet.training.settings import TrainSettings
 
 SMALL = {"classes": 2, "width": 4, "depth": 3}
 SHAPE = (32, 32, 10)  # columns, rows, slices

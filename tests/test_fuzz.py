@@ -35,17 +35,17 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, HTJ2KLossless, JPEG2000Lossless, JPEGLSLossless, RLELossless
 from safetensors.torch import save
 
-from l2gnet.checkpoint import ModelCard, load_checkpoint, require_resumable
-from l2gnet.data import acdc, decathlon
-from l2gnet.data.arrays import read_h5, read_npz
+from l2gnet.data.folders import acdc, decathlon
+from l2gnet.data.formats.arrays import read_h5, read_npz
 from l2gnet.data.grid import Grid
 from l2gnet.data.inputs import find_inputs
 from l2gnet.data.slices import _read
 from l2gnet.data.volume import read_frames, read_labels, read_volume
 from l2gnet.errors import CheckpointError, ConfigError, VolumeError
-from l2gnet.jobs import plan_job
+from l2gnet.jobs.run import plan_job
+from l2gnet.jobs.sweep import read_sweep
 from l2gnet.models import build_model
-from l2gnet.sweep import read_sweep
+from l2gnet.models.checkpoint import ModelCard, load_checkpoint, require_resumable
 
 TIMES = int(os.environ.get("L2GNET_FUZZ", "1"))
 SEED = int(os.environ.get("L2GNET_FUZZ_SEED", "0"))

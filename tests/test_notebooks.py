@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from l2gnet.parameters import read_parameters
+from l2gnet.jobs.parameters import read_parameters
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

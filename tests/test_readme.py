@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import yaml
 
-from l2gnet.data.phantom import make_heart
-from l2gnet.data.synapse import CLASSES
+from l2gnet.data.folders.synapse import CLASSES
+from l2gnet.data.phantoms import make_heart
 from l2gnet.models import MODELS
 
 ROOT = Path(__file__).parent.parent

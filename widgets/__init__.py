@@ -4,10 +4,10 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "CodebookExplorer": "widgets.codebook_explorer",
-    "SliceViewer": "widgets.slice_viewer",
-    "TrainingMonitor": "widgets.training_monitor",
-    "TransportExplorer": "widgets.transport_explorer",
+    "CodebookExplorer": "l2gnet.widgets.codebook_explorer",
+    "SliceViewer": "l2gnet.widgets.slice_viewer",
+    "TrainingMonitor": "l2gnet.widgets.training_monitor",
+    "TransportExplorer": "l2gnet.widgets.transport_explorer",
 }
 __all__ = ["CodebookExplorer", "SliceViewer", "TrainingMonitor", "TransportExplorer"]
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import traitlets
+from l2gnet.widgets.explorer import Explorer, as_float32, grey
+from l2gnet.widgets.pictures import draw_code_map, draw_heat, draw_patch, draw_usage, label_colour
 from matplotlib.figure import Figure
 
-from l2gnet.code_atlas import CodeAtlas, map_codes, typical_labels
 from l2gnet.data.slices import SliceSet
-from l2gnet.inference import network_input
+from l2gnet.inspection.code_atlas import CodeAtlas, map_codes, typical_labels
+from l2gnet.inspection.receptive_field import receptive_field_px
 from l2gnet.models.backbone import SegmentationModel
-from l2gnet.receptive_field import receptive_field_px
+from l2gnet.prediction.inference import network_input
 from l2gnet.shapes import Int64
-from widgets.explorer import Explorer, as_float32, grey
-from widgets.pictures import draw_code_map, draw_heat, draw_patch, draw_usage, label_colour
 
 _EXAMPLES = 8
 _FIELD_SLICES = 4  # to measure the receptive field on

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from l2gnet.widgets.inputs import Input
+from l2gnet.widgets.viewer import Viewer
 
 from l2gnet.shapes import Num, UInt8
-from widgets.inputs import Input
-from widgets.viewer import Viewer
 
 _POINTED = ("reference", "code", "voxel")
 

@@ -8,6 +8,11 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 import traitlets
+from l2gnet.widgets.agreement import agreement, slice_areas, slice_dice
+from l2gnet.widgets.inputs import Input, compact, open_codes, open_labels, open_scan
+from l2gnet.widgets.pictures import COLOURS, draw_outlines
+from l2gnet.widgets.planes import Plane, planes_of
+from l2gnet.widgets.viewer import Viewer
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -15,11 +20,6 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from l2gnet.shapes import Float, Num, UInt8
-from widgets.agreement import agreement, slice_areas, slice_dice
-from widgets.inputs import Input, compact, open_codes, open_labels, open_scan
-from widgets.pictures import COLOURS, draw_outlines
-from widgets.planes import Plane, planes_of
-from widgets.viewer import Viewer
 
 AGREEMENT = {"correct": COLOURS[2], "false positive": COLOURS[6], "false negative": COLOURS[1], "confused": COLOURS[4]}
 CT_WINDOWS = {  # HU, low and high

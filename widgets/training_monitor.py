@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import traitlets
+from l2gnet.widgets.pictures import COLOURS, draw_outlines
+from l2gnet.widgets.viewer import Viewer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from l2gnet.files import read_json
 from l2gnet.tables import read_rows
-from widgets.pictures import COLOURS, draw_outlines
-from widgets.viewer import Viewer
 
 _SECONDS = 1.0  # between two looks at the folder
 _QUIET = "#888888"  # readable on light and dark ground

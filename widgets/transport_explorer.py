@@ -9,18 +9,18 @@ from typing import Any, cast, get_args
 
 import numpy as np
 import traitlets
+from l2gnet.widgets.explorer import Explorer, as_float32, as_volume
+from l2gnet.widgets.inputs import Input, open_labels, open_scan
+from l2gnet.widgets.pictures import draw_convergence, draw_heat, draw_plan
 from matplotlib.figure import Figure
 
-from l2gnet.code_atlas import count_labels, typical_labels
 from l2gnet.files import atomic_path, write_text
-from l2gnet.image_transport import ImageTransport, codebook_and_mapper
-from l2gnet.inference import network_input
+from l2gnet.inspection.code_atlas import count_labels, typical_labels
+from l2gnet.inspection.image_transport import ImageTransport, codebook_and_mapper
+from l2gnet.inspection.plan_order import Order, plan_order
 from l2gnet.models.backbone import SegmentationModel
-from l2gnet.plan_order import Order, plan_order
+from l2gnet.prediction.inference import network_input
 from l2gnet.shapes import Float, UInt8
-from widgets.explorer import Explorer, as_float32, as_volume
-from widgets.inputs import Input, open_labels, open_scan
-from widgets.pictures import draw_convergence, draw_heat, draw_plan
 
 _TOLERANCE = 1e-4
 _MOST_ITERATIONS = 1000

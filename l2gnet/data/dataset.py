@@ -7,13 +7,14 @@ from typing import Literal
 
 import numpy as np
 
-from l2gnet.data import acdc, decathlon, phantom, synapse
+from l2gnet.data import phantoms
+from l2gnet.data.folders import acdc, decathlon, synapse
+from l2gnet.data.folders.scan import ABDOMEN_HU, Scan, ScanFolder, is_ct, split_patients
 from l2gnet.data.grid import Grid
-from l2gnet.data.scan import ABDOMEN_HU, Scan, ScanFolder, is_ct, split_patients
 from l2gnet.data.volume import Volume
 from l2gnet.errors import ConfigError, volume_error
-from l2gnet.settings import TrainSettings
 from l2gnet.shapes import Float32, UInt8
+from l2gnet.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -154,10 +155,10 @@ def _open_phantom(settings: TrainSettings) -> DataSet:
     first_training = settings.validation_patients
     return DataSet(
         name=settings.data,
-        classes=phantom.ABDOMEN_CLASSES if abdomen else phantom.HEART_CLASSES,
+        classes=phantoms.ABDOMEN_CLASSES if abdomen else phantoms.HEART_CLASSES,
         training=tuple(cases[first_training:]),
         validation=tuple(cases[:first_training]),
-        citation="synthetic: l2gnet.data.phantom",
+        citation="synthetic: l2gnet.data.phantoms",
         licence="free: it is made, not measured",
         window=settings.window_range or (ABDOMEN_HU if abdomen else None),
     )
@@ -167,7 +168,7 @@ def _heart_case(seed: int) -> Case:
     phase: Literal["ED", "ES"] = "ED" if seed % 2 == 0 else "ES"
 
     def load() -> tuple[Volume, Volume]:
-        heart = phantom.make_heart(seed, phase=phase)
+        heart = phantoms.make_heart(seed, phase=phase)
         # The heart runs from base to apex, which is downwards.
         return _placed(heart.image[::-1], heart.label[::-1], heart.spacing_mm)
 
@@ -176,7 +177,7 @@ def _heart_case(seed: int) -> Case:
 
 def _abdomen_case(seed: int) -> Case:
     def load() -> tuple[Volume, Volume]:
-        abdomen = phantom.make_abdomen(seed)
+        abdomen = phantoms.make_abdomen(seed)
         return _placed(abdomen.image, abdomen.label, abdomen.spacing_mm)
 
     return Case(f"abdomen{seed:05d}", f"abdomen{seed:05d}", "phantom", "", load)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from l2gnet.ahead import one_ahead
-from l2gnet.data.dicom import Series, find_series, is_dicom
+from l2gnet.data.formats.dicom import Series, find_series, is_dicom
 from l2gnet.data.volume import Volume, read_channels, read_frames
 from l2gnet.errors import VolumeError, volume_error
 

@@ -19,7 +19,7 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
-from l2gnet.data.nifti_header import checked_fields, geometry_of, parsed_header, world_affine
+from l2gnet.data.formats.nifti_header import checked_fields, geometry_of, parsed_header, world_affine
 from l2gnet.errors import VolumeError, unwritable, volume_error
 from l2gnet.files import atomic_path
 from l2gnet.shapes import Float, Num, UInt8

@@ -14,11 +14,11 @@ from monai.networks.blocks import Convolution, UpSample
 from monai.networks.nets.basic_unet import Down, TwoConv
 from torch import Tensor, nn
 
-from l2gnet.codebook import Codebook
-from l2gnet.mapper import L2GMapper
-from l2gnet.models.attention import AttentionMap
+from l2gnet.method.codebook import Codebook
+from l2gnet.method.mapper import L2GMapper
+from l2gnet.method.transport import TransportPlan
+from l2gnet.models.blocks.attention import AttentionMap
 from l2gnet.shapes import Float, Int64
-from l2gnet.transport import TransportPlan
 
 NORM = "batch"
 ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})

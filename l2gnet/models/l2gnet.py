@@ -6,11 +6,11 @@ The published text gives the idea; sizes, readout and the order of the small lay
 from einops import rearrange
 from torch import Tensor, nn
 
-from l2gnet.codebook import Codebook
-from l2gnet.mapper import L2GMapper
+from l2gnet.method.codebook import Codebook
+from l2gnet.method.mapper import L2GMapper
+from l2gnet.method.relation import Cost, Readout
 from l2gnet.models.backbone import Latent, SegmentationUNet
-from l2gnet.models.discrete import DiscreteBottleneck
-from l2gnet.relation import Cost, Readout
+from l2gnet.models.blocks.discrete import DiscreteBottleneck
 from l2gnet.shapes import Float
 
 

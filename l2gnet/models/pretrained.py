@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from l2gnet.errors import CheckpointError, ConfigError
-from l2gnet.models.resnet import UNITS
-from l2gnet.models.transformer import resized_positions
+from l2gnet.models.blocks.resnet import UNITS
+from l2gnet.models.blocks.transformer import resized_positions
 from l2gnet.models.transunet import TransUNet
 
 _CLASSIFIER = re.compile(r"(cls|cls_token|(head|pre_logits)[./].+)")

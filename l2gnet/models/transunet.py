@@ -8,10 +8,10 @@ from monai.networks.blocks import Convolution
 from monai.networks.nets.basic_unet import TwoConv
 from torch import Tensor, nn
 
-from l2gnet.models.attention import heads_for
 from l2gnet.models.backbone import SegmentationModel, SegmentationUNet, Trace
-from l2gnet.models.resnet import ResNetEncoder
-from l2gnet.models.transformer import TransformerBottleneck
+from l2gnet.models.blocks.attention import heads_for
+from l2gnet.models.blocks.resnet import ResNetEncoder
+from l2gnet.models.blocks.transformer import TransformerBottleneck
 from l2gnet.shapes import Float
 
 _STRIDE = 16  # of the published encoder

@@ -7,9 +7,9 @@ from einops import rearrange
 from monai.networks.blocks import UnetResBlock
 from torch import Tensor, nn
 
-from l2gnet.codebook import Codebook
+from l2gnet.method.codebook import Codebook
 from l2gnet.models.backbone import ACTIVATION, NORM, Latent, SegmentationUNet
-from l2gnet.models.discrete import DiscreteBottleneck
+from l2gnet.models.blocks.discrete import DiscreteBottleneck
 from l2gnet.shapes import Float
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 # Code 0 fires in the left half of every slice, 1 in the right half of slice 0, 2 in that of slice 1, 3 nowhere.
 HALVES = """
 import numpy as np
-from l2gnet.code_atlas import CodeAtlas
-from widgets import CodebookExplorer
+from l2gnet.inspection.code_atlas import CodeAtlas
+from l2gnet.widgets import CodebookExplorer
 
 codes = np.array([[[0, 1], [0, 1]], [[0, 2], [0, 2]]])
 labels = np.zeros((2, 64, 64), np.uint8)
@@ -25,12 +25,12 @@ explorer
 HEART = """
 import numpy as np
 from scipy.cluster.vq import kmeans2
-from l2gnet.code_atlas import CodeAtlas
+from l2gnet.inspection.code_atlas import CodeAtlas
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.data.slices import prepare_slices
-from l2gnet.settings import TrainSettings
-from widgets import CodebookExplorer
+from l2gnet.training.settings import TrainSettings
+from l2gnet.widgets import CodebookExplorer
 
 cases = open_dataset(TrainSettings(patients=3, validation_patients=2)).validation
 slices = prepare_slices(cases, Grid(2.0, 96), 4)

@@ -11,8 +11,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from l2gnet.settings import TrainSettings
-from l2gnet.training import train
+from l2gnet.training.run import train
+from l2gnet.training.settings import TrainSettings
 
 ROOT = Path(__file__).parent.parent.parent
 PATTERN = re.search(r"l2gnet app (\S+)", (ROOT / "Makefile").read_text())[1]

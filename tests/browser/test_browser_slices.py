@@ -5,8 +5,8 @@ import pytest
 
 HEART = """
 import numpy as np
-from l2gnet.data.phantom import HEART_CLASSES, make_heart
-from widgets.slice_viewer import SliceViewer
+from l2gnet.data.phantoms import HEART_CLASSES, make_heart
+from l2gnet.widgets.slice_viewer import SliceViewer
 
 heart = make_heart(3)
 maps = {"truth": heart.label, "shifted": np.roll(heart.label, 4, axis=2)}

@@ -5,14 +5,14 @@ import re
 import numpy as np
 
 MONITOR = """
-from widgets import TrainingMonitor
+from l2gnet.widgets import TrainingMonitor
 
 monitor = TrainingMonitor("run")
 monitor
 """
 TRAIN = """
-from l2gnet.settings import TrainSettings
-from l2gnet.training import train
+from l2gnet.training.settings import TrainSettings
+from l2gnet.training.run import train
 
 settings = TrainSettings(patients=12, validation_patients=2, epochs=8, size_px=96, spacing_mm=2.0, codes=32)
 train(settings, "run")

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
-from l2gnet.image_transport import ImageTransport
-from l2gnet.relation import unit_cost
-from l2gnet.settings import TrainSettings
-from widgets import TransportExplorer
+from l2gnet.inspection.image_transport import ImageTransport
+from l2gnet.method.relation import unit_cost
+from l2gnet.training.settings import TrainSettings
+from l2gnet.widgets import TransportExplorer
 
 scan, labels = open_dataset(TrainSettings(patients=2, validation_patients=1)).validation[0].load()
 grid, generator = Grid(2.0, 96), torch.Generator().manual_seed(0)
@@ -43,8 +43,8 @@ explorer
 # Two halves, each a code and each sent to a reference of its own; the image is black.
 HALVES = """
 import numpy as np
-from l2gnet.image_transport import ImageTransport
-from widgets import TransportExplorer
+from l2gnet.inspection.image_transport import ImageTransport
+from l2gnet.widgets import TransportExplorer
 
 rows = np.array([[0, 1], [0, 1]])
 transport = ImageTransport(1 - np.eye(2), rows, names=np.array([4, 9]), tokens=np.array([[0, 1, 2, 3.0], [0, 1, 3, 2]]))

@@ -6,13 +6,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from l2gnet.data import acdc
 from l2gnet.data.dataset import open_dataset, open_whole
-from l2gnet.data.phantom import ABDOMEN_CLASSES, HEART_CLASSES, make_abdomen, make_heart
+from l2gnet.data.folders import acdc
+from l2gnet.data.phantoms import ABDOMEN_CLASSES, HEART_CLASSES, make_abdomen, make_heart
 from l2gnet.data.slices import cache_key
 from l2gnet.data.volume import require_same_grid
 from l2gnet.errors import ConfigError, VolumeError
-from l2gnet.settings import TrainSettings
+from l2gnet.training.settings import TrainSettings
 
 SHAPE = (6, 5, 4)  # columns, rows, slices
 

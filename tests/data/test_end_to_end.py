@@ -6,12 +6,12 @@ import json
 import folders
 import pytest
 
-from l2gnet.checkpoint import read_card
-from l2gnet.data.check import check
-from l2gnet.data.synapse import CLASSES
-from l2gnet.evaluation import evaluate_cases, structure_table, write_scores
-from l2gnet.settings import TrainSettings
-from l2gnet.training import train
+from l2gnet.data.folders.check import check
+from l2gnet.data.folders.synapse import CLASSES
+from l2gnet.evaluation.scores import evaluate_cases, structure_table, write_scores
+from l2gnet.models.checkpoint import read_card
+from l2gnet.training.run import train
+from l2gnet.training.settings import TrainSettings
 
 TINY = {
     "model": "unet",

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from l2gnet.errors import CheckpointError, ConfigError
+from l2gnet.models.blocks.transformer import TransformerBottleneck
 from l2gnet.models.pretrained import load_imagenet_weights
-from l2gnet.models.transformer import TransformerBottleneck
 from l2gnet.models.transunet import TransUNet
 
 LAYERS = 2  # of the 12, to keep the files small

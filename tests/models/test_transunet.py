@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from l2gnet.models import build_model
-from l2gnet.models.resnet import ResNetEncoder
-from l2gnet.models.transformer import resized_positions
+from l2gnet.models.blocks.resnet import ResNetEncoder
+from l2gnet.models.blocks.transformer import resized_positions
 
 SMALL = {"width": 4, "depth": 3, "size_px": 32, "layers": 2}
 

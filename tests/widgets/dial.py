@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import traitlets
+from l2gnet.widgets.viewer import Viewer
 from matplotlib.figure import Figure
-
-from widgets.viewer import Viewer
 
 
 class Dial(Viewer):

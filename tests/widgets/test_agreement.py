@@ -1,6 +1,5 @@
 import numpy as np
-
-from widgets.agreement import agreement, slice_areas, slice_dice
+from l2gnet.widgets.agreement import agreement, slice_areas, slice_dice
 
 
 def test_dice_and_areas_of_each_slice():

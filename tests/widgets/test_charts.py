@@ -4,10 +4,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from l2gnet.widgets.charts import plot_costs, plot_differences, plot_matrices, plot_scores
 from matplotlib.collections import PathCollection
 
-from l2gnet.cost import Cost
-from widgets.charts import plot_costs, plot_differences, plot_matrices, plot_scores
+from l2gnet.evaluation.cost import Cost
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from l2gnet.widgets import CodebookExplorer, SliceViewer
 
-from l2gnet.code_atlas import CodeAtlas
 from l2gnet.data.slices import SliceSet
+from l2gnet.inspection.code_atlas import CodeAtlas
 from l2gnet.models import build_model
-from widgets import CodebookExplorer, SliceViewer
 
 K = 6
 

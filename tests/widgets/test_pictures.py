@@ -2,8 +2,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-
-from widgets.pictures import COLOURS, draw_legend, draw_plan, draw_slice, plot_dice, plot_history
+from l2gnet.widgets.pictures import COLOURS, draw_legend, draw_plan, draw_slice, plot_dice, plot_history
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-
-from widgets.planes import planes_of
+from l2gnet.widgets.planes import planes_of
 
 OPPOSITE = dict(zip("LRAPSI", "RLPAIS", strict=True))
 ORIENTATIONS = [

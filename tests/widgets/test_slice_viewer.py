@@ -9,11 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from l2gnet.widgets import SliceViewer
+from l2gnet.widgets.pictures import COLOURS
 from PIL import Image
 
 from l2gnet.data.volume import read_labels, read_volume
-from widgets import SliceViewer
-from widgets.pictures import COLOURS
 
 SHAPE = (4, 12, 16)
 
@@ -160,5 +160,5 @@ def test_a_large_volume_is_not_copied_and_only_sent_in_parts(front_end):
 
 
 def test_the_first_picture_does_not_wait_for_torch():
-    code = "import sys; from widgets import SliceViewer; sys.exit('torch' in sys.modules)"
+    code = "import sys; from l2gnet.widgets import SliceViewer; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent.parent).returncode == 0

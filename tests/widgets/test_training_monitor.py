@@ -4,12 +4,12 @@ import time
 
 import numpy as np
 import pytest
+from l2gnet.widgets import TrainingMonitor
+from l2gnet.widgets.training_monitor import _progress as progress
 
 from l2gnet.files import write_json, write_text
-from l2gnet.settings import TrainSettings
-from l2gnet.training import train
-from widgets import TrainingMonitor
-from widgets.training_monitor import _progress as progress
+from l2gnet.training.run import train
+from l2gnet.training.settings import TrainSettings
 
 HEADER = "epoch,seconds,codes_perplexity,codes_used,loss,val_dice,val_dice_left_ventricle\n"
 

@@ -5,10 +5,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from l2gnet.widgets import SliceViewer, TransportExplorer
 
-from l2gnet.image_transport import ImageTransport
+from l2gnet.inspection.image_transport import ImageTransport
 from l2gnet.models import build_model
-from widgets import SliceViewer, TransportExplorer
 
 ROWS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]])
 LABELS = np.repeat(np.repeat(np.array([[0, 0], [0, 2]], np.uint8), 4, 0), 4, 1)

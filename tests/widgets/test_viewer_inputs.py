@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
-
-from widgets.inputs import compact
+from l2gnet.widgets.inputs import compact
 
 
 @given(arrays(np.float32, (2, 3, 4), elements={"min_value": -1e6, "max_value": 1e6}))

@@ -1,0 +1,112 @@
+"""Read a whole data folder and say, in words, all that is wrong with it."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from l2gnet.data.folders import acdc, decathlon, synapse
+from l2gnet.data.folders.scan import Scan, ScanFolder
+from l2gnet.data.volume import require_same_grid
+from l2gnet.errors import VolumeError, volume_error
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found: every problem and note in words, and counts over the scans that could be read."""
+
+    kind: str
+    classes: tuple[str, ...]
+    problems: list[str]
+    notes: list[str]
+    patients: int
+    volumes: int
+    slices: int
+    groups: dict[str, int]
+    spacing_mm: tuple[tuple[float, float], ...]  # smallest and largest along D, H, W; empty when nothing was readable
+
+    def __str__(self) -> str:
+        groups = ", ".join(f"{name} {count}" for name, count in self.groups.items())
+        spacing = " x ".join(f"{low:.3g}-{high:.3g}" for low, high in self.spacing_mm)
+        patients = f"{self.patients} patients" + (f" ({groups})" if groups else "")
+        lines = [f"{self.kind}: {patients}, {self.volumes} volumes, {self.slices} slices"]
+        lines += [f"classes: {', '.join(self.classes)}"]
+        lines += [f"spacing {spacing} mm (D x H x W)"] if spacing else []
+        lines += [f"note: {note}" for note in self.notes]
+        lines += [f"problem: {problem}" for problem in self.problems]
+        return "\n".join([*lines, f"{len(self.problems) or 'no'} problem{'s' * (len(self.problems) != 1)}"])
+
+
+def check(data_dir: str | Path) -> Report:
+    """Find out which kind of data set a folder holds, read all its scans and label maps, and report what is wrong.
+
+    Raises VolumeError if the folder holds no data set of a known kind, or one whose description cannot be read.
+    """
+    data_dir = Path(data_dir)
+    if not data_dir.is_dir():
+        raise volume_error(data_dir, "the data must be a folder", "none", "check the path")
+    if decathlon.is_task(data_dir):
+        channels = decathlon.read_channels(data_dir)
+        several = f"channels {', '.join(channels)}; a model takes all together, or those that `channel` names"
+        notes = [several] if len(channels) > 1 else []
+        folders = [decathlon.find_scans(data_dir, str(number)) for number in range(len(channels))]
+        return _report("decathlon", folders, notes)
+    if acdc.is_acdc(data_dir):
+        return _report("acdc", [acdc.find_scans(data_dir)], [])
+    if synapse.is_synapse(data_dir):
+        return _report("synapse", [synapse.find_scans(data_dir)], [])
+    rule = (
+        "the folder must hold a dataset.json beside imagesTr and labelsTr (decathlon), patientNNN folders (acdc), "
+        "or imgNNNN and labelNNNN.nii.gz, or train_npz and test_vol_h5 (synapse)"
+    )
+    names = sorted(path.name for path in data_dir.iterdir())
+    raise volume_error(data_dir, rule, ", ".join(names[:5]) or "nothing", "name the folder in which these lie")
+
+
+def _report(kind: str, folders: Sequence[ScanFolder], notes: list[str]) -> Report:
+    problems = [str(error) for folder in folders for error in folder.problems]
+    volumes: dict[str, int] = {}  # slices of each volume that could be read
+    spacings_mm: list[tuple[float, float, float]] = []
+
+    def attempt(step: Callable[..., _Result], *arguments: object) -> _Result | None:
+        try:
+            return step(*arguments)
+        except VolumeError as error:
+            problems.append(str(error))
+            return None
+
+    scans: list[Scan] = [scan for folder in folders for scan in folder.scans]
+    for scan in scans:
+        image = attempt(scan.read_image)
+        labels = attempt(scan.read_labels) if scan.label else None
+        if image:
+            if image.has_mm:
+                spacings_mm.append(image.spacing_mm)
+            else:
+                notes.append(
+                    "prepared by others, without voxel size: distances are scored in voxels, volumes not at all"
+                )
+            volumes[scan.name] = image.shape[0]
+        if image and labels:
+            attempt(require_same_grid, image, labels, scan.image, scan.label)
+        if labels:
+            absent = [name for label, name in enumerate(scan.classes) if not (labels.array == label).any()]
+            notes += [f"{scan.name}: no {name} in the mask" for name in absent]
+        else:
+            notes.append(f"{scan.name}: no mask; it can be segmented, but neither trained on nor scored")
+
+    group_of = {scan.patient: scan.group for scan in scans}
+    return Report(
+        kind=kind if folders[0].name == kind else f"{kind} ({folders[0].name})",
+        classes=folders[0].classes,
+        problems=list(dict.fromkeys(problems)),  # a label map is read once for every channel of its image
+        notes=list(dict.fromkeys(notes)),
+        patients=len(group_of),
+        volumes=len(volumes),
+        slices=sum(volumes.values()),
+        groups={group: count for group, count in sorted(Counter(group_of.values()).items()) if group},
+        spacing_mm=tuple((min(axis), max(axis)) for axis in zip(*spacings_mm, strict=True)),
+    )

@@ -1,0 +1,117 @@
+"""DICOM SEG out, by highdicom (extra `dicom`): labels on the planes of the images that they were made from."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l2gnet.data.formats.dicom import Dataset, Series, lps_volume, told
+from l2gnet.data.volume import Volume, in_stored_order
+from l2gnet.errors import unwritable, volume_error
+from l2gnet.files import atomic_path
+from l2gnet.shapes import UInt8
+
+_ELSEWHERE = (1e6, 1e6, 1e6)  # in mm, where nobody lies
+_SCT = {  # SNOMED CT, as DICOM's own tables name it
+    "right ventricle": ("53085002", "Right ventricle"),
+    "left ventricle": ("87878005", "Left ventricle"),
+    "myocardium": ("74281007", "Myocardium"),
+    "aorta": ("15825003", "Aorta"),
+    "gallbladder": ("28231008", "Gallbladder"),
+    "left kidney": ("18639004", "Left kidney"),
+    "right kidney": ("9846003", "Right kidney"),
+    "liver": ("10200004", "Liver"),
+    "pancreas": ("15776009", "Pancreas"),
+    "spleen": ("78961009", "Spleen"),
+    "stomach": ("69695003", "Stomach"),
+}
+_STRUCTURE = ("91723000", "Anatomical Structure")
+
+
+def write_segs(
+    series: Series, paths: Sequence[str | Path], labels: Sequence[Volume], classes: Sequence[str], *, model: str
+) -> None:
+    """Write the labels of each frame as DICOM SEG, on the planes of its images; patient and study are theirs.
+
+    Raises:
+        VolumeError: the labels are not on the grid of a series, it lacks what a SEG must say (as of the patient),
+            or a file cannot be written.
+    """
+    for frame, (path, on_frame, images) in enumerate(zip(paths, labels, series.phases(), strict=True)):
+        with told(series.path):
+            segmentation = _segmentation(series, path, images, on_frame, classes, frame=frame, model=model)
+        try:
+            with atomic_path(path) as temporary:
+                segmentation.save_as(temporary)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+
+def _segmentation(
+    series: Series,
+    path: str | Path,
+    images: Sequence[Dataset],
+    labels: Volume,
+    classes: Sequence[str],
+    *,
+    frame: int,
+    model: str,
+) -> Any:
+    from highdicom import UID
+    from highdicom.seg import Segmentation
+
+    if labels.stored is None:
+        raise volume_error(path, "labels must be those of a series", "others", "predict this series")
+    array: UInt8[np.ndarray, "D H W"] = np.ascontiguousarray(in_stored_order(labels.array, labels.stored).T)
+    return Segmentation(
+        source_images=[_whole(series.path, images)] if series.files == (series.path,) else images,
+        pixel_array=lps_volume(images).with_array(array),
+        segmentation_type="BINARY",
+        segment_descriptions=[_described(label, classes[label], model) for label in range(1, len(classes))],
+        series_instance_uid=UID(),
+        series_number=1000 + series.number,
+        sop_instance_uid=UID(),
+        instance_number=frame + 1,
+        manufacturer="L2GNet workbench",
+        manufacturer_model_name=model,
+        software_versions=version("l2gnet"),
+        device_serial_number="0",
+        content_label="SEGMENTATION",
+        omit_empty_frames=bool(array.any()),  # no SEG can have no frame at all
+    )
+
+
+def _whole(path: Path, images: Sequence[Dataset]) -> Dataset:
+    """The enhanced file with some images, as highdicom wants the source of a SEG: those alone can be found by place."""
+    from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
+    from pydicom import Dataset, dcmread
+
+    whole, first, shared = dcmread(path, stop_before_pixels=True), images[0], Dataset()
+    shared.PlaneOrientationSequence = PlaneOrientationSequence("PATIENT", first.ImageOrientationPatient)
+    shared.PixelMeasuresSequence = PixelMeasuresSequence(first.PixelSpacing, first.get("SliceThickness"))
+    whole.SharedFunctionalGroupsSequence = [shared]
+    place = {image.InstanceNumber: image.ImagePositionPatient for image in images}
+    for number, groups in enumerate(whole.PerFrameFunctionalGroupsSequence, start=1):
+        groups.PlanePositionSequence = PlanePositionSequence("PATIENT", place.get(number, _ELSEWHERE))
+    return whole
+
+
+def _described(label: int, name: str, model: str) -> Any:
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.seg import SegmentDescription
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    value, meaning = _SCT.get(name, _STRUCTURE)
+    return SegmentDescription(
+        segment_number=label,
+        segment_label=name[:64],
+        segmented_property_category=Code(_STRUCTURE[0], "SCT", _STRUCTURE[1]),
+        segmented_property_type=Code(value, "SCT", meaning),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=AlgorithmIdentificationSequence(
+            name=f"L2GNet workbench, {model}", version=version("l2gnet"), family=codes.DCM.ArtificialIntelligence
+        ),
+    )

@@ -1,0 +1,48 @@
+"""How far what was learnt carries: scores where training and test differ in domain, and under shifts of the scanner."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from l2gnet.data.dataset import Case
+from l2gnet.data.grid import Grid
+from l2gnet.evaluation.metrics import StructureScore
+from l2gnet.evaluation.scores import evaluate_cases
+from l2gnet.evaluation.shifts import LEVELS, SHIFTS, Shift, shifted_cases
+from l2gnet.models.backbone import SegmentationUNet
+
+
+def domain_matrix(frame: pd.DataFrame, metric: str, column: str) -> pd.DataFrame:
+    """Mean score with the training domain (`train_on`) down and the test domain across: the values of `column`.
+
+    `frame` is a `score_frame(runs, by="train_on")`; `column` is "phase" or "group". Infinite distances are left out.
+    """
+    finite = frame[np.isfinite(frame[metric])]
+    matrix = finite.pivot_table(index="train_on", columns=column, values=metric, aggfunc="mean")
+    return matrix.loc[list(dict.fromkeys(frame["train_on"]))].rename(index={"": "all"})
+
+
+def shift_table(
+    model: SegmentationUNet,
+    cases: Sequence[Case],
+    grid: Grid,
+    classes: Sequence[str],
+    metric: str = "dice",
+    *,
+    shifts: Sequence[Shift] = SHIFTS,
+    levels: Sequence[int] = LEVELS,
+) -> pd.DataFrame:
+    """Mean score of a trained model with a shift down and its level across; level 0 is the scans as they are."""
+    as_they_are = _mean(evaluate_cases(model, cases, grid, classes), metric)
+    rows = {
+        shift: [as_they_are]
+        + [_mean(evaluate_cases(model, shifted_cases(cases, shift, level), grid, classes), metric) for level in levels]
+        for shift in shifts
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[0, *levels])
+
+
+def _mean(scores: dict[str, list[StructureScore]], metric: str) -> float:
+    values = np.array([getattr(score, metric) for case in scores.values() for score in case])
+    return float(values[np.isfinite(values)].mean())

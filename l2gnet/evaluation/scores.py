@@ -1,0 +1,151 @@
+"""Predictions against truth on the original grid: per patient, per structure, ED and ES."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from l2gnet.data.dataset import Case, DataSet, open_whole
+from l2gnet.data.grid import Grid
+from l2gnet.errors import ConfigError
+from l2gnet.evaluation.metrics import Convention, StructureScore, score_case, summarise
+from l2gnet.files import write_json, write_text
+from l2gnet.models.backbone import SegmentationModel
+from l2gnet.models.checkpoint import ModelCard
+from l2gnet.prediction.inference import on_best_device, predict_volume
+from l2gnet.prediction.model_card import record_metrics
+from l2gnet.training.settings import TrainSettings
+
+Scores = Mapping[str, Sequence[StructureScore]]
+
+
+def evaluate_cases(
+    model: SegmentationModel,
+    cases: Sequence[Case],
+    grid: Grid,
+    classes: Sequence[str],
+    convention: Convention = "strict",
+    *,
+    segmented: Sequence[str] = (),
+) -> dict[str, list[StructureScore]]:
+    """Segment every case from its original file and score it on that file's grid.
+
+    `classes` are those of the masks, background first; `segmented` those of the model, where they are others. What
+    the model finds and the masks do not know counts as background.
+
+    Distances are in mm, or in voxels where the voxel size is unknown or the convention is `transunet`.
+    """
+    numbers = [classes.index(name) if name in classes else 0 for name in segmented or classes]
+    label_of = np.array(numbers, np.uint8)
+    scores = {}
+    with on_best_device(model):
+        for case in tqdm(cases, desc="evaluate", unit="volume", leave=False):
+            image, truth = case.load()
+            predicted = predict_volume(model, image, grid)
+            spacing_mm = truth.spacing_mm if truth.has_mm else None
+            labels = label_of[predicted.array]
+            scores[case.name] = score_case(labels, truth.array, classes, spacing_mm, convention=convention)
+    return scores
+
+
+def open_for_model(settings: TrainSettings, card: ModelCard) -> DataSet:
+    """All cases of a data folder, seen through the channels of a model, which must know the structures of the masks.
+
+    Channels and structures go by name, in any order, and the masks may lack some that the model knows. Where the
+    folder has one channel and the model takes one, that is the one, whatever its name.
+
+    Raises:
+        ConfigError: channels or structures do not fit the model.
+        VolumeError: the data folder is not what it should be.
+    """
+    dataset = open_whole(settings)
+    if not settings.channel and len(dataset.channels) > 1:
+        dataset = open_whole(replace(settings, channel=", ".join(card.channels)))
+    if len(dataset.channels) != len(card.channels):
+        rule = f"the model takes the image channels {', '.join(card.channels)}"
+        raise ConfigError(f"{settings.data_dir}: {rule}, got {', '.join(dataset.channels)}; name as many by channel")
+    unknown = [name for name in dataset.classes[1:] if name not in card.classes]
+    if unknown:
+        rule = f"the masks must hold structures that the model knows, {', '.join(card.classes[1:])}"
+        remedy = "give one structure one name in dataset.json, or take a model of this task"
+        raise ConfigError(f"{settings.data_dir}: {rule}, got {', '.join(unknown)}; {remedy}")
+    return dataset
+
+
+def summarise_phases(scores: Scores, cases: Sequence[Case]) -> dict[str, Any]:
+    """The summary over all cases, and that of each phase of the heart beat by itself."""
+    summary = {"all": summarise(scores)}
+    for phase in sorted({case.phase for case in cases if case.phase}):
+        names = [case.name for case in cases if case.phase == phase]
+        summary[phase] = summarise({name: scores[name] for name in names})
+    return summary
+
+
+def structure_table(scores: Scores) -> list[dict[str, str]]:
+    """One row a structure and one for all, as a paper would print it; distances in mm, or in voxels if so scored."""
+    summary = summarise(scores)
+    in_voxels = summary["overall"]["hd95_voxels"]["count"] > 0
+    unit, hd95 = ("voxels", "hd95_voxels") if in_voxels else ("mm", "hd95_mm")
+    rows = []
+    for name, numbers in [*summary["structures"].items(), ("all structures", summary["overall"])]:
+        surface = {"ASSD (mm)": _mean_std(numbers["assd_mm"], 2), "NSD at 2 mm": _mean_std(numbers["nsd"], 3)}
+        rows.append(
+            {
+                "structure": name,
+                "Dice": _mean_std(numbers["dice"], 4),
+                f"HD95 ({unit})": _mean_std(numbers[hd95], 2),
+                f"HD95 median ({unit})": _number(numbers[hd95]["median"], 2),
+                **({} if in_voxels else surface),
+                "false negatives (%)": _number(numbers["false_negative_rate"]["mean"], 2, scale=100),
+                "missed": str(numbers["missed"]),
+                "false": str(numbers["false_positive"]),
+                "cases": str(numbers["dice"]["count"]),
+            }
+        )
+    return rows
+
+
+def write_scores(run_dir: str | Path, scores: Scores, cases: Sequence[Case], header: Mapping[str, Any]) -> None:
+    """Write `metrics.json` (summaries), `per_structure.csv` (table) and `scores.csv` (each case) to a run folder.
+
+    Where the folder holds the model that was scored, its card gets the summary too.
+    """
+    run_dir = Path(run_dir)
+    by_name = {case.name: case for case in cases}
+    rows = [
+        {column: getattr(by_name[name], column) for column in ("patient", "group", "phase")}
+        | {"case": name}
+        | asdict(score)
+        for name, structures in scores.items()
+        for score in structures
+    ]
+    summary = summarise_phases(scores, cases)
+    write_json(run_dir / "metrics.json", {**header, **summary})
+    if (run_dir / "model.safetensors").exists():
+        record_metrics(run_dir / "model.safetensors", summary["all"])
+    write_text(run_dir / "per_structure.csv", _csv(structure_table(scores)))
+    write_text(run_dir / "scores.csv", _csv(rows))
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _number(value: float | None, digits: int, scale: float = 1.0) -> str:
+    return "infinite" if value is None else f"{scale * value:.{digits}f}"
+
+
+def _mean_std(numbers: Mapping[str, Any], digits: int) -> str:
+    if numbers["mean"] is None:
+        return "-"
+    lost = f" ({numbers['infinite']} infinite)" if numbers["infinite"] else ""
+    return f"{numbers['mean']:.{digits}f} ± {numbers['std']:.{digits}f}{lost}"

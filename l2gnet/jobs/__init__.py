@@ -1,0 +1,1 @@
+"""Notebooks as jobs: a notebook and parameters come in, a run folder with the executed notebook goes out."""

@@ -1,0 +1,138 @@
+"""The parameters of a notebook: what its cell declares, and the checked values that a profile and a user give them.
+
+Papermill accepts unknown names and wrong types silently, hence the checks here.
+"""
+
+import ast
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from l2gnet.errors import ConfigError
+from l2gnet.jobs.plain_yaml import read_yaml
+from l2gnet.training.settings import TrainSettings
+
+_TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
+_SETTINGS = {"TrainSettings": TrainSettings}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a parameters cell: `name: type = literal  # help`."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+def read_parameters(notebook: str | Path) -> dict[str, Parameter]:
+    """The parameters of a notebook, from the cell tagged `parameters`.
+
+    Raises:
+        ConfigError: there is no such notebook, no such cell, or a line of it is not `name: type = literal  # help`.
+    """
+    path = Path(notebook)
+    for cell in read_notebook(path).cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            return _parse_parameters(cell.source, path)
+    raise ConfigError(f"{path}: a job needs a cell tagged 'parameters', found none; add one as the first code cell")
+
+
+def checked_values(
+    notebook: Path,
+    declared: Mapping[str, Parameter],
+    *,
+    profile: str | Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A value for each declared parameter: its default, under the profile's, under the given one.
+
+    Raises:
+        ConfigError: a parameter or setting is unknown, of the wrong type or out of range.
+    """
+    values = {name: parameter.default for name, parameter in declared.items()}
+    for source, given in ((f"profile {profile}", read_profile(notebook, profile)), ("-p", parameters or {})):
+        values |= {name: _convert(declared, name, value, source) for name, value in given.items()}
+    _check_settings(notebook, values)
+    return values
+
+
+def read_profile(notebook: Path, profile: str | Path | None) -> dict[str, Any]:
+    """The settings of a profile: a YAML file, or the name of one in `profiles/` beside the notebook."""
+    if profile is None:
+        return {}
+    path = Path(profile) if Path(profile).suffix else notebook.parent / "profiles" / f"{profile}.yaml"
+    if not _is_file(path):
+        known = ", ".join(sorted(file.stem for file in (notebook.parent / "profiles").glob("*.yaml")))
+        raise ConfigError(f"{path}: there is no such profile; the known ones are {known or 'none'}")
+    return read_yaml(path, "a profile")
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook; raises ConfigError where there is none, or the file is not one."""
+    if not _is_file(path):
+        raise ConfigError(f"{path}: there is no such notebook; name a .ipynb file")
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:  # nbformat raises many kinds for a damaged file
+        raise ConfigError(f"{path}: a job must be a Jupyter notebook, got: {error}") from error
+
+
+def _parse_parameters(source: str, path: Path) -> dict[str, Parameter]:
+    rule = "a line of the parameters cell must be `name: type = literal  # help`"
+    parameters = {}
+    lines = source.splitlines()
+    for statement in ast.parse(source).body:
+        line = lines[statement.lineno - 1]
+        try:
+            match statement:
+                case ast.AnnAssign(target=ast.Name(id=name), annotation=ast.Name(id=kind), value=ast.expr() as value):
+                    parameters[name] = Parameter(name, kind, ast.literal_eval(value), line.split("  # ", 1)[1])
+                case _:
+                    raise ValueError
+            if type(parameters[name].default) is not _TYPES[kind]:
+                raise ValueError
+        except (ValueError, KeyError, IndexError):
+            raise ConfigError(f"{path}: {rule}, with a type of {', '.join(_TYPES)}; got {line!r}") from None
+    return parameters
+
+
+def _convert(declared: Mapping[str, Parameter], name: str, value: Any, source: str) -> Any:
+    """A value as its parameter's type; text (from the command line) is read as that type."""
+    if name not in declared:
+        raise ConfigError(f"{source}: unknown parameter {name!r}; the notebook takes {', '.join(declared)}")
+    kind = _TYPES[declared[name].type]
+    if isinstance(value, str) and kind is not str:
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    try:
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise TypeError
+        json.dumps(value)  # what a list holds is plain, too
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        got = f"got {repr(value)[:200]}; {declared[name].help}"
+        raise ConfigError(f"{source}: {name} must be of type {kind.__name__}, {got}") from None
+    return value
+
+
+def _check_settings(notebook: Path, values: Mapping[str, Any]) -> None:
+    """Let the dataclass that the notebook names in its metadata check the ranges."""
+    name = read_notebook(notebook).metadata.get("l2gnet", {}).get("settings")
+    if name is not None:
+        settings = _SETTINGS[name]
+        settings.from_mapping({key: values[key] for key in values if key in settings.__dataclass_fields__})
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, for one
+        return False

@@ -1,0 +1,262 @@
+"""Notebooks as jobs: parameters are checked before a kernel starts, papermill runs it, results lie in one folder."""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import logging
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbconvert import HTMLExporter
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from l2gnet.errors import ConfigError
+from l2gnet.files import read_json, sole_writer, write_json, write_text
+from l2gnet.jobs.parameters import checked_values, read_notebook, read_parameters
+from l2gnet.jobs.privacy import SECRET, scrubbed
+from l2gnet.jobs.provenance import PeakMemory, data_fingerprint, provenance
+from l2gnet.version import code_version
+
+_TERMINATED = "terminated by SIGTERM"
+_KERNELS = Config(AsyncKernelManager={"transport_encryption": "auto"})  # others work on the same cluster node
+_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+_HTML = HTMLExporter()  # one for all runs: it reads its template once
+
+
+@dataclass(frozen=True)
+class Job:
+    """A notebook with a checked value for each of its parameters, and the folder that its results go to."""
+
+    name: str
+    notebook: Path
+    profile: str | None
+    values: dict[str, Any]
+    run_dir: Path
+    data_fingerprint: str | None = None  # of the data that parameters point to
+    secrets: tuple[str, ...] = ()  # names of parameters whose given values are not kept
+
+    @property
+    def output(self) -> Path:
+        """The executed notebook; it is written last, so where it exists the job has finished."""
+        return self.run_dir / self.notebook.name
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """Where a job's results lie, the error that stopped it, if one did, and whether it had been done before."""
+
+    run_dir: Path
+    notebook: Path
+    error: str | None = None
+    done_before: bool = False
+    terminated: bool = False  # the error is that the system asked the job to end
+
+
+class TerminatedError(BaseException):
+    """SIGTERM came: queues send it before they kill."""
+
+
+def run_notebook(
+    notebook: str | Path,
+    *,
+    profile: str | Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    runs_dir: str | Path = "runs",
+    again: bool = False,
+    cell_timeout_s: int | None = None,
+) -> JobResult:
+    """Run a notebook headless with a profile's settings and then the given parameters on top.
+
+    A job that has finished is not run twice unless `again` is set, and then into a folder of its own; one that was
+    stopped goes on where it can (its parameter `resume` is set). A cell that takes longer than `cell_timeout_s` fails.
+
+    Raises:
+        ConfigError: a parameter or setting is unknown, of the wrong type or out of range, or the folder is not free.
+            No kernel was started.
+        OSError: results cannot be written; what is there is whole.
+    """
+    job = plan_job(notebook, profile=profile, parameters=parameters, runs_dir=runs_dir)
+    if again:
+        job = replace(job, run_dir=_free_folder(job.run_dir))
+    return run_job(job, cell_timeout_s=cell_timeout_s)
+
+
+def plan_job(
+    notebook: str | Path,
+    *,
+    profile: str | Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    runs_dir: str | Path = "runs",
+) -> Job:
+    """Check all that a job is made of, and name it by notebook and profile and a hash of parameters, data and code.
+
+    Raises:
+        ConfigError: a parameter or setting is unknown, of the wrong type or out of range.
+    """
+    notebook = Path(notebook)
+    declared = read_parameters(notebook)
+    values = checked_values(notebook, declared, profile=profile, parameters=parameters)
+    data = data_fingerprint(values)
+    name = _job_name(notebook, profile, values, data)
+    run_dir = Path(values.get("run_dir") or Path(runs_dir) / name)
+    marked = (parameter for parameter in declared.values() if parameter.help.endswith(SECRET))
+    secrets = tuple(parameter.name for parameter in marked if values[parameter.name] != parameter.default)
+    return Job(name, notebook, str(profile) if profile else None, values, run_dir, data, secrets)
+
+
+def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None) -> JobResult:
+    """Run a planned job, unless it has finished before.
+
+    Its folder receives the executed notebook, its HTML and `run.json`, beside what the notebook itself writes. A
+    notebook that fails is kept as `NAME.failed.ipynb`. What it prints goes to the screen, or to `log.txt` if `quiet`.
+    None of these keeps a home path, or the value of a parameter whose help ends in "(secret)".
+
+    Raises:
+        ConfigError: the folder holds another finished job, or another process is writing to it.
+    """
+    if job.output.exists():
+        if read_json(job.run_dir / "run.json")["job"] != job.name:
+            raise ConfigError(
+                f"run_dir must be free, but {job.run_dir} holds another finished job; choose another folder"
+            )
+        return JobResult(job.run_dir, job.output, done_before=True)
+    values = dict(job.values)
+    if "run_dir" in values:
+        values["run_dir"] = str(job.run_dir)
+    if "resume" in values:
+        values["resume"] = values["resume"] or job.run_dir.exists()
+    job.run_dir.mkdir(parents=True, exist_ok=True)
+    failed = job.output.with_suffix(".failed.ipynb")
+    working = job.output.with_suffix(".running.ipynb")
+    started = time.time()
+    with sole_writer(job.run_dir / ".lock"):
+        try:
+            with PeakMemory() as peak:
+                error = _execute(job, working, values, quiet, cell_timeout_s)
+            terminated = error == _TERMINATED
+            secrets = {name: values[name] for name in job.secrets}
+            executed = scrub(read_notebook(working), secrets)
+            error = scrubbed(error, secrets)
+            log = job.run_dir / "log.txt"
+            if log.exists():
+                write_text(log, scrubbed(log.read_text(encoding="utf-8"), secrets))
+            if error is None:
+                html, _ = _HTML.from_notebook_node(executed)
+                write_text(job.output.with_suffix(".html"), html)
+                failed.unlink(missing_ok=True)
+            write_json(
+                job.run_dir / "run.json",
+                {
+                    "job": job.name,
+                    "notebook": job.notebook.name,
+                    "profile": scrubbed(job.profile, secrets),
+                    "parameters": scrubbed(_without(values, secrets), secrets),
+                    "status": "failed" if error else "finished",
+                    "error": error,
+                    "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+                    "seconds": round(time.time() - started, 1),
+                    "peak_memory_mb": round(peak.mb),
+                    "data_fingerprint": job.data_fingerprint,
+                    **provenance(),
+                },
+            )
+            kept = failed if error else job.output
+            write_text(kept, nbformat.writes(executed) + "\n")  # last: it marks the job as finished
+        finally:
+            working.unlink(missing_ok=True)  # papermill may have written half of it
+    return JobResult(job.run_dir, kept, error, terminated=terminated)
+
+
+def scrub(notebook: nbformat.NotebookNode, secrets: Mapping[str, Any]) -> nbformat.NotebookNode:
+    """Drop home paths, the values of secret parameters, and widget state and views.
+
+    A viewer's volume would make the file huge, and a progress bar is dead.
+    """
+    notebook.metadata.pop("widgets", None)
+    ran = notebook.metadata.get("papermill", {})
+    ran["parameters"] = _without(ran.get("parameters", {}), secrets)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "data" in output and output.data.pop(_WIDGET_VIEW, None) and set(output.data) <= {"text/plain"}:
+                output.data.clear()
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            for name in secrets:
+                cell.source = re.sub(rf"(?m)^{name} = .*$", f'{name} = "[{name}]"', cell.source)
+    return nbformat.from_dict(scrubbed(notebook, secrets))
+
+
+def _without(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: f"[{name}]" if name in secrets else value for name, value in values.items()}
+
+
+def _job_name(notebook: Path, profile: str | Path | None, values: Mapping[str, Any], data: str | None) -> str:
+    """Notebook, profile and a hash of all that decides the result; where it lies and whether it resumes do not."""
+    deciding = {name: value for name, value in values.items() if name not in ("run_dir", "resume")}
+    digest = hashlib.sha256(json.dumps([deciding, data], sort_keys=True).encode())
+    digest.update(notebook.read_bytes() + code_version().encode())
+    return f"{notebook.stem}-{Path(profile).stem if profile else 'custom'}-{digest.hexdigest()[:8]}"
+
+
+def _free_folder(folder: Path) -> Path:
+    """The folder itself, or NAME-2, NAME-3 and so on where it is taken."""
+    names = (folder.with_name(f"{folder.name}-{count}") for count in itertools.count(2))
+    return folder if not folder.exists() else next(name for name in names if not name.exists())
+
+
+def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool, cell_timeout_s: int | None) -> str | None:
+    """Run the notebook, saving as it goes; returns the error that stopped it."""
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters with two equals signs in a line
+    screen = (job.run_dir / "log.txt").open("a") if quiet else contextlib.nullcontext(sys.stdout)
+    try:
+        with terminable(), screen as log:
+            papermill.execute_notebook(
+                job.notebook,
+                working,
+                dict(values),
+                kernel_name="python3",
+                language="python",
+                stdout_file=log,
+                progress_bar=not quiet,
+                request_save_on_cell_execute=True,
+                execution_timeout=cell_timeout_s,
+                config=_KERNELS,
+            )
+    except PapermillExecutionError as error:
+        return f"{error.ename}: {error.evalue}"
+    except (DeadKernelError, CellTimeoutError) as error:
+        return f"{type(error).__name__}: {error}"
+    except TerminatedError:
+        return _TERMINATED
+    return None
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end what is done within as an error would: kernels and workers are shut down on its way out."""
+    if threading.current_thread() is not threading.main_thread():  # as in a worker of a sweep, which Dask ends
+        yield
+        return
+
+    def terminate(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise TerminatedError
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

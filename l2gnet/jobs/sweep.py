@@ -1,0 +1,257 @@
+"""Sweeps: a grid of notebook runs, side by side, each in its own folder, which can be stopped and go on.
+
+A sweep file is YAML:
+
+    notebook: ../01_train.ipynb  # beside this file
+    profile: acdc-cpu
+    parameters: {epochs: 40}  # the same for every run
+    grid:  # every combination of these
+      model: [unet, l2gnet]
+      seed: [0, 1, 2]
+      codes: {few: {codes: 16, code_dim: 32}, many: {codes: 512}}  # or named groups of parameters
+    retries: 1  # how often a run that failed is tried again
+    workers: {count: 2}  # see l2gnet.jobs.cluster.Workers
+"""
+
+import contextlib
+import itertools
+import math
+import os
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Future, get_worker
+
+from l2gnet.errors import BusyError, ConfigError
+from l2gnet.files import read_json
+from l2gnet.jobs.cluster import Workers, open_cluster, runs_at_once, threads_of_a_run
+from l2gnet.jobs.plain_yaml import read_yaml
+from l2gnet.jobs.run import Job, plan_job, run_job
+from l2gnet.tables import read_rows, text_table
+
+_KEYS = ("notebook", "profile", "parameters", "grid", "retries", "workers")
+_MOST_RUNS = 10_000
+_TOPIC = "l2gnet-sweep"
+_LOOK_AGAIN_S = 1.0
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass
+class Run:
+    """One run of a sweep: its place on each axis of the grid, its job, and how it stands."""
+
+    place: dict[str, str]
+    job: Job
+    state: str = "waiting"  # waiting, running, finished, failed, or done before
+    starts: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A grid of checked runs, and how they are to be run."""
+
+    runs: tuple[Run, ...]
+    retries: int
+    workers: Workers = field(default_factory=Workers)
+
+
+def read_sweep(path: str | Path, *, parameters: Mapping[str, Any], runs_dir: str | Path = "runs") -> Sweep:
+    """Read a sweep file and check every run of its grid, with the given parameters on top.
+
+    Raises:
+        ConfigError: the file is not as it should be, or a run has an unknown or wrong parameter. Nothing was started.
+    """
+    path = Path(path)
+    content = _read(path)
+    notebook = path.parent / content["notebook"]
+    shared = {"profile": content.get("profile")} | content.get("parameters", {})
+    runs = []
+    for combination in itertools.product(*(_axis(path, name, axis) for name, axis in content["grid"].items())):
+        values = {**shared, **{key: value for _, given in combination for key, value in given.items()}, **parameters}
+        profile = values.pop("profile")
+        if not isinstance(profile, str | None):  # of the file, or of a place in the grid
+            raise ConfigError(f"{path}: profile must be a name, got {_short(profile)}")
+        try:
+            job = plan_job(notebook, profile=profile, parameters=values, runs_dir=Path(runs_dir) / path.stem)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+        place = dict(zip(content["grid"], (label for label, _ in combination), strict=True))
+        runs.append(Run(place, job, state="done before" if job.output.exists() else "waiting"))
+    twice = len(runs) - len({run.job.run_dir for run in runs})
+    if twice:
+        raise ConfigError(f"{path}: every run must differ, but {twice} would be the same as others; mend the grid")
+    return Sweep(tuple(runs), content.get("retries", 0), Workers(**content.get("workers", {})))
+
+
+def run_sweep(sweep: Sweep, *, show: Callable[[Sequence[Run]], None], every_s: float = 2.0) -> None:
+    """Run what has not finished yet; `show` is called with all runs every few seconds, and at the end.
+
+    A run that fails is tried again as the sweep says, and takes no other with it; the run of a worker that dies goes
+    on at another. When this function is interrupted, the runs under way stop, and the same sweep goes on with them.
+    """
+    waiting = {run.job.name: run for run in sweep.runs if run.state != "done before"}
+    if waiting:
+        count, threads = runs_at_once(sweep.workers), threads_of_a_run(sweep.workers)
+        with open_cluster(sweep.workers) as cluster, Client(cluster) as client:
+            client.subscribe_topic(_TOPIC, lambda event: _started(waiting[event[1]["job"]]))
+            # The first comes first, also again: the run of a worker that died is not put behind all others.
+            futures = {
+                name: client.submit(
+                    _run_on_worker, run.job, threads, str(Path.cwd()), key=name, pure=False,
+                    retries=sweep.retries, priority=-number,
+                )
+                for number, (name, run) in enumerate(waiting.items())
+            }  # fmt: skip
+            # Not by distributed.wait: each time it runs out it keeps all futures alive, until garbage is collected.
+            news = threading.Event()
+            _tell(news, futures.values())
+            while futures:
+                show(sweep.runs)
+                cluster.scale(count)  # in place of workers that were given up
+                news.wait(every_s)
+                news.clear()
+                # A future that is let go is not asked for again when the worker that held its result dies.
+                futures = {name: future for name, future in futures.items() if not _settled(waiting[name], future)}
+    show(sweep.runs)
+
+
+def run_table(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """One row a run: its place in the grid, how it stands, and how far it has come."""
+    return [{**run.place, "state": run.state, "starts": str(run.starts), "progress": _progress(run)} for run in runs]
+
+
+class LiveTable:
+    """Show a sweep on a terminal by drawing over the last picture; elsewhere write a line for each change."""
+
+    def __init__(self) -> None:
+        self.height = 0
+        self.states: list[str] = []
+
+    def __call__(self, runs: Sequence[Run]) -> None:
+        """Show how the runs stand now."""
+        counts = Counter(run.state for run in runs)
+        summary = f"{len(runs)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.items())
+        rows = run_table(runs)
+        if sys.stdout.isatty():
+            self._draw(summary, rows)
+        else:
+            states = [f"{run.state} {run.starts}" for run in runs]
+            before = self.states or [""] * len(runs)
+            changed = [row for row, old, new in zip(rows, before, states, strict=True) if old != new]
+            if changed:
+                sys.stdout.write(f"{summary}\n" + "".join(f"  {'  '.join(row.values())}\n" for row in changed))
+            self.states = states
+        sys.stdout.flush()
+
+    def _draw(self, summary: str, rows: list[dict[str, str]]) -> None:
+        columns, height = shutil.get_terminal_size()
+        if len(rows) + 2 >= height:  # what has scrolled away cannot be drawn over, so only what matters now is drawn
+            rows = [row for row in rows if row["state"] in ("running", "failed")][: height - 3] or rows[:1]
+        lines = [summary, *text_table(rows).splitlines()]
+        up = f"\x1b[{self.height}A\x1b[J" if self.height else ""
+        sys.stdout.write(up + "".join(f"{line[: columns - 1]}\n" for line in lines))
+        self.height = len(lines)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_yaml(path, "a sweep")
+    if not {"notebook", "grid"} <= set(content) <= set(_KEYS):
+        got = ", ".join(content)[:200]
+        raise ConfigError(f"{path}: a sweep has a notebook, a grid and maybe {', '.join(_KEYS[1:])}; got {got}")
+    for key in ("parameters", "grid", "workers"):
+        if not isinstance(content.get(key, {}), dict):
+            raise ConfigError(f"{path}: {key} must be `name: value` lines, got {_short(content[key])}")
+    if not isinstance(content["notebook"], str):
+        raise ConfigError(f"{path}: notebook must be a name, got {_short(content['notebook'])}")
+    if type(content.get("retries", 0)) is not int or content.get("retries", 0) < 0:
+        raise ConfigError(f"{path}: retries must be a whole number, 0 or more, got {_short(content['retries'])}")
+    unknown = sorted(set(content.get("workers", {})) - set(Workers.__dataclass_fields__))
+    if unknown:
+        known = ", ".join(Workers.__dataclass_fields__)
+        raise ConfigError(f"{path}: workers has no setting {', '.join(unknown)}; it has {known}")
+    for key, kind in {"kind": str, "count": int, "threads": int, "options": dict}.items():
+        value = content.get("workers", {}).get(key, kind())
+        if type(value) is not kind:
+            raise ConfigError(f"{path}: workers: {key} must be of type {kind.__name__}, got {_short(value)}")
+    size = math.prod(len(axis) for axis in content["grid"].values() if isinstance(axis, list | dict))
+    if size > _MOST_RUNS:
+        raise ConfigError(f"{path}: a grid may have {_MOST_RUNS} runs, got {size}; split it")
+    return content
+
+
+def _short(value: object) -> str:
+    return repr(value)[:200]
+
+
+def _axis(path: Path, name: str, axis: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The places of one axis: a label, and the parameters that it stands for."""
+    match axis:
+        case list() if axis:
+            return [(str(value), {name: value}) for value in axis]
+        case dict() if axis and all(isinstance(given, dict) for given in axis.values()):
+            return [(str(label), given) for label, given in axis.items()]
+    raise ConfigError(
+        f"{path}: an axis of the grid must be a list of values, or names with the parameters that each stands for; "
+        f"got {name}: {_short(axis)}"
+    )
+
+
+def _run_on_worker(job: Job, threads: int, folder: str) -> None:
+    """Run a job in this worker process, from the folder the sweep was started in; raises what stopped it."""
+    os.chdir(folder)  # queues may start a worker elsewhere
+    os.environ |= dict.fromkeys(_THREADS, str(threads))  # the kernel inherits them; Dask has set each to 1
+    get_worker().log_event(_TOPIC, {"job": job.name})
+    while True:
+        with contextlib.suppress(BusyError):  # a worker that was given up may still be at it, or another sweep
+            result = run_job(job, quiet=True)
+            break
+        time.sleep(_LOOK_AGAIN_S)
+    if result.error:
+        raise RuntimeError(result.error)
+
+
+def _started(run: Run) -> None:
+    run.starts += 1
+    if run.state == "waiting":  # the news may come after that of the run's end
+        run.state = "running"
+
+
+def _tell(news: threading.Event, futures: Iterable[Future]) -> None:
+    """Set an event whenever one of the futures comes to its end."""
+    for future in futures:
+        future.add_done_callback(lambda _: news.set())
+
+
+def _settled(run: Run, future: Future) -> bool:
+    """Whether a run has come to its end; if so, note how."""
+    match future.status:  # asked once: it may come to its end between two questions
+        case "finished":
+            run.state, run.error = "finished", ""
+        case "error":
+            run.state, run.error = "failed", str(future.exception())
+        case "cancelled":
+            run.state, run.error = "failed", "the cluster gave it up; start the sweep again"
+        case _:
+            return False
+    return True
+
+
+def _progress(run: Run) -> str:
+    """The last line of the training history, the score at the end, or what went wrong."""
+    metrics, history = run.job.run_dir / "metrics.json", run.job.run_dir / "history.csv"
+    if run.state == "failed":
+        return run.error.splitlines()[0][:80]
+    if run.state in ("finished", "done before") and metrics.exists():
+        return f"Dice {read_json(metrics)['all']['overall']['dice']['mean']:.4f}"
+    if run.state == "running" and history.exists():
+        last = read_rows(history)[-1]
+        return f"epoch {last['epoch']}, val Dice {float(last['val_dice']):.3f}"
+    return ""

@@ -1,0 +1,245 @@
+"""What a model takes for normal, and what in a new scan is not: the numbers behind a warning.
+
+A codebook gives two measures of how well a scan is known, without any density model beside the network: how far its
+features lie from their codes, and how unusual the codes are that it uses. Their limits, and that of the model's own
+confidence, are the most extreme values among the volumes that training held out. What neither sees is that a picture
+is blurred: smooth pictures use usual codes, and the model is sure of them. Its grain tells.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from l2gnet.data.dataset import Case
+from l2gnet.data.grid import Grid
+from l2gnet.data.volume import Volume
+from l2gnet.errors import CheckpointError
+from l2gnet.models.backbone import SegmentationModel
+from l2gnet.models.checkpoint import ModelCard
+from l2gnet.prediction.inference import Segmented, on_best_device, segment
+from l2gnet.shapes import Int64
+
+Range = tuple[float, float]
+_PRIOR = 0.5  # uses that every code is given before any was seen (Jeffreys' prior)
+_SPACING_FACTOR = 1.5  # voxels may be so many times smaller or larger than any seen
+_GRAIN_MARGIN = 0.25  # of the range of grain that was seen, which a scan may lie outside of it
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What is kept of one volume to learn what is normal: whose it is, and the measures that `Familiar` bounds."""
+
+    patient: str
+    code_counts: Int64[np.ndarray, " K"]
+    distance: float
+    confidence: float
+    grain: float
+    spacing_mm: tuple[float, float, float]
+    darkest: float
+    axes: str
+
+    @classmethod
+    def at(cls, scan: Volume, seen: Segmented, patient: str, model: SegmentationModel) -> "Look":
+        """A volume as its model has segmented it."""
+        codes, distances = seen.codes[0], seen.distances[0]
+        counts, distance = np.zeros(0, np.int64), 0.0
+        if model.codebook is not None and codes is not None and distances is not None:
+            counts, distance = _histogram(codes, len(model.codebook.vectors)), float(distances.mean())
+        return cls(
+            patient=patient,
+            code_counts=counts,
+            distance=distance,
+            confidence=float(seen.confidence.mean()),
+            grain=seen.grain,
+            spacing_mm=scan.spacing_mm,
+            darkest=grey_range(scan)[0],
+            axes=scan.axes,
+        )
+
+
+@dataclass(frozen=True)
+class Familiar:
+    """What the volumes held out in a training looked like, to the model and in themselves.
+
+    `code_counts` says how often they used each code (empty without a codebook). `distance`, `surprise` and
+    `confidence` are the limits of the mean over a volume. `grain` (see `Segmented`), `spacing_mm` (along D, H and W)
+    and `darkest`, the lowest grey value, are ranges; `axes` the directions that D, H and W had in the world.
+    """
+
+    volumes: int
+    code_counts: tuple[int, ...]
+    distance: float
+    surprise: float
+    confidence: float
+    grain: Range
+    spacing_mm: tuple[Range, Range, Range]
+    darkest: Range
+    axes: tuple[str, ...]
+
+    @classmethod
+    def of_looks(cls, looks: Sequence[Look]) -> "Familiar":
+        """The limits that none of these volumes crosses.
+
+        How surprising the codes of a volume are is judged by those of the other patients.
+        """
+        D, H, W = (_range(axis) for axis in zip(*(look.spacing_mm for look in looks), strict=True))
+        total = np.sum([look.code_counts for look in looks], axis=0)
+        own = {look.patient: np.zeros_like(total) for look in looks}
+        for look in looks:
+            own[look.patient] += look.code_counts
+        surprises = [code_surprise(look.code_counts, total - own[look.patient]) for look in looks if total.size]
+        return cls(
+            volumes=len(looks),
+            code_counts=tuple(total.tolist()),
+            distance=max(look.distance for look in looks),
+            surprise=max(surprises, default=0.0),
+            confidence=min(look.confidence for look in looks),
+            grain=_range([look.grain for look in looks]),
+            spacing_mm=(D, H, W),
+            darkest=_range([look.darkest for look in looks]),
+            axes=tuple(sorted({look.axes for look in looks})),
+        )
+
+    @classmethod
+    def of(cls, card: ModelCard) -> "Familiar | None":
+        """What a model card says of it; None for cards that say nothing.
+
+        Raises:
+            CheckpointError: what it says makes no sense.
+        """
+        told = card.training.get("familiar")
+        if told is None:
+            return None
+        try:
+            numbers = {name: float(told[name]) for name in ("distance", "surprise", "confidence")}
+            D, H, W = (_range(values) for values in told["spacing_mm"])
+            return cls(
+                volumes=int(told["volumes"]),
+                code_counts=tuple(int(count) for count in told["code_counts"]),
+                grain=_range(told.get("grain", (0.0, np.inf))),  # older cards do not say
+                spacing_mm=(D, H, W),
+                darkest=_range(told["darkest"]),
+                axes=tuple(str(name) for name in told["axes"]),
+                **numbers,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the model card's limits are damaged ({error!r}); train the model again") from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the model card."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Strangeness:
+    """How a scan lies against what its models take for normal.
+
+    `distance`, `surprise` and `unused` (the share of codes of its pixels that were not in use among the familiar
+    volumes) are means over the models with a codebook, None without any. `reasons` says in words what is not normal.
+    """
+
+    distance: float | None
+    surprise: float | None
+    unused: float | None
+    reasons: tuple[str, ...]
+
+
+def learn_familiar(model: SegmentationModel, cases: Sequence[Case], grid: Grid) -> Familiar:
+    """Segment the volumes that training held out, and note what is normal."""
+    looks = []
+    with on_best_device(model):
+        for case in cases:
+            scan, _ = case.load()
+            looks.append(Look.at(scan, segment([model], scan, grid), case.patient, model))
+    return Familiar.of_looks(looks)
+
+
+def find_strange(scan: Volume, seen: Segmented, known: Sequence[Familiar | None]) -> Strangeness:
+    """Set a scan, as each of the models has seen it, beside what that model takes for normal."""
+    measures = [
+        (
+            float(distances.mean()),
+            code_surprise(_histogram(codes, len(familiar.code_counts)), np.array(familiar.code_counts)),
+            float((np.array(familiar.code_counts)[codes] == 0).mean()),
+            familiar.distance,
+            familiar.surprise,
+        )
+        for codes, distances, familiar in zip(seen.codes, seen.distances, known, strict=True)
+        if familiar is not None and codes is not None and distances is not None
+    ]
+    reasons = _odd(scan)
+    if known[0] is None:
+        reasons.append("the model's card does not say what is normal")
+    else:
+        reasons += _unlike(scan, seen, known[0])
+    if not measures:
+        return Strangeness(None, None, None, tuple(reasons))
+    distance, surprise, unused, farthest, most = np.mean(measures, axis=0).tolist()
+    if distance > farthest:
+        reasons.append(f"its features lie {distance:.3f} from their codes, {farthest:.3f} at most in held-out volumes")
+    if surprise > most:
+        reasons.append(f"its codes are unusual by {surprise:.2f} nats, {most:.2f} at most in held-out volumes")
+    return Strangeness(distance, surprise, unused, tuple(reasons))
+
+
+def code_surprise(histogram: Int64[np.ndarray, " K"], usual: Int64[np.ndarray, " K"]) -> float:
+    """How unusual a use of codes is: Kullback-Leibler divergence from the usual one, in nats."""
+    p = histogram / histogram.sum()
+    q = (usual + _PRIOR) / (usual + _PRIOR).sum()
+    used = p > 0
+    return float((p[used] * np.log(p[used] / q[used])).sum())
+
+
+def grey_range(scan: Volume) -> Range:
+    """The 0.5th and 99.5th percentile of the grey values, from about a hundred thousand voxels."""
+    some = scan.array.ravel()[:: max(1, scan.array.size // 100_000)]
+    low, high = np.percentile(some, (0.5, 99.5))
+    return float(low), float(high)
+
+
+def _odd(scan: Volume) -> list[str]:
+    """What is strange about a scan for any model."""
+    reasons = []
+    if len(scan.array) == 1:
+        reasons.append("it is one slice: its volumes are those of the slice alone")
+    for number, channel in enumerate(scan.channels):
+        if channel.min() == channel.max():
+            what = f"its channel {number}" if scan.more else "it"
+            reasons.append(f"{what} is blank: all of its voxels have one grey value")
+    return reasons
+
+
+def _unlike(scan: Volume, seen: Segmented, familiar: Familiar) -> list[str]:
+    """What is strange about a scan without looking at its codes."""
+    reasons, confidence = [], float(seen.confidence.mean())
+    smoothest, roughest = familiar.grain
+    margin = _GRAIN_MARGIN * (roughest - smoothest)
+    if seen.grain < smoothest - margin:
+        reasons.append(f"its grain is {seen.grain:.2f}, {smoothest:.2f} at least held out: is it blurred, or coarse?")
+    if seen.grain > roughest + margin:
+        reasons.append(f"its grain is {seen.grain:.2f}, {roughest:.2f} at most held out: is it noisy?")
+    if confidence < familiar.confidence:
+        reasons.append(f"the model is sure by {confidence:.2f} only, {familiar.confidence:.2f} at least held out")
+    if scan.axes not in familiar.axes:
+        known = " or ".join(familiar.axes)
+        reasons.append(f"its D, H and W run to {scan.axes}, to {known} held out: was it cut in another plane?")
+    if scan.has_mm:
+        for name, mm, (low, high) in zip(("D", "H", "W"), scan.spacing_mm, familiar.spacing_mm, strict=True):
+            if not low / _SPACING_FACTOR <= mm <= high * _SPACING_FACTOR:
+                reasons.append(f"its voxels measure {mm:.3g} mm along {name}, {low:.3g} to {high:.3g} mm held out")
+    low, high = grey_range(scan)
+    darkest, lightest = familiar.darkest
+    if not darkest - (high - low) / 4 <= low <= lightest + (high - low) / 4:
+        usual = f"{darkest:.4g} to {lightest:.4g}"
+        reasons.append(f"its grey values begin at {low:.4g}, at {usual} held out: is it another modality or unit?")
+    return reasons
+
+
+def _histogram(codes: Int64[np.ndarray, "D h w"], size: int) -> Int64[np.ndarray, " K"]:
+    return np.bincount(codes.ravel(), minlength=size)
+
+
+def _range(values: Sequence[float]) -> Range:
+    return float(min(values)), float(max(values))

@@ -1,0 +1,168 @@
+"""A scan in, its labels out, on the scan's own grid."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from l2gnet.ahead import one_ahead
+from l2gnet.data.grid import Grid
+from l2gnet.data.volume import Volume
+from l2gnet.models.backbone import SegmentationModel
+from l2gnet.prediction.views import View
+from l2gnet.shapes import Float, Int64, UInt8
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """Labels (D, H, W) on the scan's own grid, and how sure the model is of each slice, from 0 to 1.
+
+    `grain` is the mean step from a pixel to the next, as a share of that to the next but one, as the model saw the
+    scan: a half where it is smooth, more where it is noisy. `codes` and `distances` are those of the bottleneck's
+    pixels (see `Latent`), of each model; None without a codebook.
+    """
+
+    labels: Volume
+    confidence: Float[np.ndarray, " D"]
+    grain: float
+    codes: tuple[Int64[np.ndarray, "D h w"] | None, ...]
+    distances: tuple[Float[np.ndarray, "D h w"] | None, ...]
+
+
+def best_device() -> torch.device:
+    """The GPU, where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def on_best_device(model: SegmentationModel) -> Iterator[None]:
+    """Hold a model there for a while; a training leaves it on the CPU."""
+    before = next(model.parameters()).device
+    if before.type == "cpu":
+        model.to(best_device())
+    try:
+        yield
+    finally:
+        model.to(before)
+
+
+def predict_volume(model: SegmentationModel, scan: Volume, grid: Grid, *, batch_size: int = 16) -> Volume:
+    """Segment a scan slice by slice; the labels (D, H, W) lie on the scan's own grid."""
+    return segment([model], scan, grid, batch_size=batch_size).labels
+
+
+@torch.inference_mode()
+def segment(
+    models: Sequence[SegmentationModel],
+    scan: Volume,
+    grid: Grid,
+    *,
+    batch_size: int = 16,
+    views: Sequence[Sequence[View]] = (),
+    on_slices: Callable[[int], object] = lambda done: None,
+) -> Segmented:
+    """Segment a scan by the mean probability of all models; `on_slices` hears of every batch of slices done.
+
+    `views` are those of each model that have a say beside the slice itself.
+    """
+    labels, confidence, steps = [], [], torch.zeros(2)
+    codes: list[list[Tensor]] = [[] for _ in models]
+    distances: list[list[Tensor]] = [[] for _ in models]
+    for images in _batches(models, scan, grid, batch_size):
+        steps += torch.stack([_mean_step(images, 1), _mean_step(images, 2)]).cpu() * len(images)
+        traces = [model.trace(images) for model in models]
+        said = [trace.logits.float().softmax(1) for trace in traces]
+        # Of the slices themselves: views lower it, and what is normal was learnt without them.
+        confidence.append(slice_confidence(torch.stack(said).mean(0)).cpu().numpy())
+        if views:
+            said = [_averaged(*each, images) for each in zip(said, models, views, strict=True)]
+        labels.append(grid.labels_from(torch.stack(said).mean(0), scan))
+        for index, trace in enumerate(traces):
+            if trace.latent.codes is not None and trace.latent.distances is not None:
+                codes[index].append(trace.latent.codes.cpu())
+                distances[index].append(trace.latent.distances.cpu())
+        on_slices(len(images))
+    return Segmented(
+        labels=scan.like(np.concatenate(labels)),
+        confidence=np.concatenate(confidence),
+        grain=float(steps[0] / steps[1].clamp_min(1e-12)),
+        codes=tuple(torch.cat(batches).numpy() if batches else None for batches in codes),
+        distances=tuple(torch.cat(batches).numpy() if batches else None for batches in distances),
+    )
+
+
+def slice_confidence(probabilities: Float[Tensor, "B L h w"]) -> Float[Tensor, " B"]:
+    """The Dice that a model's own probabilities promise, mean of the structures found in each slice.
+
+    Soft Dice confidence, 2 sum(p y) / (sum(p) + sum(y)) with y the pixels labelled (Borges et al. 2024,
+    arXiv 2402.10665). Where nothing was found it is the probability of background at the least certain pixel.
+    """
+    found = torch.zeros_like(probabilities).scatter_(1, probabilities.max(1, keepdim=True).indices, 1.0)[:, 1:]
+    share = probabilities[:, 1:]
+    dice = 2 * (share * found).sum((2, 3)) / (share.sum((2, 3)) + found.sum((2, 3))).clamp_min(1e-6)
+    present = found.any(3).any(2)
+    mean = (dice * present).sum(1) / present.sum(1).clamp_min(1)
+    return torch.where(present.any(1), mean, probabilities[:, 0].flatten(1).amin(1))
+
+
+def _mean_step(images: Float[Tensor, "B C H W"], pixels: int) -> Float[Tensor, ""]:
+    """How much grey values change over so many pixels, down and across."""
+    down = images[:, :, pixels:] - images[:, :, :-pixels]
+    across = images[..., pixels:] - images[..., :-pixels]
+    return down.abs().mean() + across.abs().mean()
+
+
+@torch.inference_mode()
+def trace_codes(
+    model: SegmentationModel, scan: Volume, grid: Grid, *, batch_size: int = 16
+) -> Int64[torch.Tensor, "D h w"]:
+    """The code of every bottleneck pixel of a scan, for models with a codebook.
+
+    Raises:
+        ValueError: the model has no codebook.
+    """
+    return codes_of_slices(model, grid.image(scan), batch_size=batch_size)
+
+
+@torch.inference_mode()
+def codes_of_slices(
+    model: SegmentationModel, slices: UInt8[np.ndarray, "B C H W"], *, batch_size: int = 16
+) -> Int64[torch.Tensor, "B h w"]:
+    """The code of every bottleneck pixel of slices of a `Grid`; raises as `trace_codes` does."""
+    if model.codebook is None:
+        raise ValueError("this model has no codebook, so its pixels have no codes; use one that has, as l2gnet")
+    model.eval()
+    batches = (network_input(part) for part in torch.from_numpy(slices).split(batch_size))
+    device = next(model.parameters()).device
+    codes = [model.trace(batch.to(device)).latent.codes for batch in batches]
+    return torch.cat([each for each in codes if each is not None]).cpu()
+
+
+def network_input(
+    slices: UInt8[np.ndarray, "B C H W"] | UInt8[torch.Tensor, "B C H W"],
+) -> Float[torch.Tensor, "B C H W"]:
+    """Slices of a `Grid` (0..255) as the image batch that a model takes (0..1)."""
+    return torch.as_tensor(slices).float() / 255
+
+
+def _averaged(
+    plain: Float[Tensor, "B L H W"], model: SegmentationModel, views: Sequence[View], images: Float[Tensor, "B C H W"]
+) -> Float[Tensor, "B L H W"]:
+    """The mean probability of a slice and its views, each where it reaches."""
+    total = plain
+    for view in views:
+        total = total + view.back(model(view.see(images)).float().softmax(1))
+    return total / total.sum(1, keepdim=True)
+
+
+def _batches(
+    models: Sequence[SegmentationModel], scan: Volume, grid: Grid, batch_size: int
+) -> Iterator[Float[torch.Tensor, "B C H W"]]:
+    for model in models:
+        model.eval()
+    device = next(models[0].parameters()).device
+    for slices in one_ahead(grid.batches(scan, batch_size)):
+        yield network_input(slices).to(device)

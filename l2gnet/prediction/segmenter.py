@@ -1,0 +1,209 @@
+"""Scans of one's own: trained models applied to them, and what is said of the result beside the labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from l2gnet.data.formats.dicom import Series
+from l2gnet.data.formats.dicom_seg import write_segs
+from l2gnet.data.inputs import LABELS_END
+from l2gnet.data.volume import PLANES, Volume, write_labels
+from l2gnet.errors import CheckpointError, VolumeError, unwritable
+from l2gnet.files import write_json
+from l2gnet.models.checkpoint import load_checkpoint
+from l2gnet.prediction.cardiac import CardiacFunction, cardiac_function
+from l2gnet.prediction.doubt import Familiar, Strangeness, find_strange
+from l2gnet.prediction.inference import Segmented, best_device, segment
+from l2gnet.prediction.views import trained_views
+from l2gnet.shapes import Float
+from l2gnet.training.settings import Precision
+
+_MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The labels of each frame of a scan (one, or those of a cine), with numbers and doubts beside them.
+
+    `confidence` is what the model thinks of each slice, from 0 to 1; `strange` what is unusual about each frame.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    labels: tuple[Volume, ...]
+    confidence: Float[np.ndarray, "T D"]
+    strange: tuple[Strangeness, ...]
+
+    @property
+    def volumes_ml(self) -> list[dict[str, float]]:
+        """The volume of each structure in each frame, in millilitres."""
+        return [structure_volumes_ml(frame, self.classes) for frame in self.labels]
+
+    @property
+    def function(self) -> CardiacFunction | None:
+        """Cardiac function, for a cine of the heart."""
+        return cardiac_function(dict(enumerate(self.volumes_ml, start=1)))
+
+    @property
+    def doubts(self) -> list[str]:
+        """Why a person should look before using this result; empty where nothing is unusual."""
+        strange = [frame for frame in self.strange if frame.reasons]
+        reasons = list(max(strange, key=lambda frame: len(frame.reasons)).reasons) if strange else []
+        if strange and len(self.labels) > 1:
+            reasons.append(f"this holds for {len(strange)} of {len(self.labels)} frames")
+        if len(self.labels) > 1 and not self.function:
+            reasons.append(f"its {len(self.labels)} frames were taken for moments in time: are they channels?")
+        return reasons if any(frame.array.any() for frame in self.labels) else [*reasons, "no structure was found"]
+
+    def __str__(self) -> str:
+        """One line: volumes or function, and the slice that the model is least sure of."""
+        result = str(self.function or ", ".join(f"{name} {ml:.1f} ml" for name, ml in self.volumes_ml[0].items()))
+        frame, least = np.unravel_index(self.confidence.argmin(), self.confidence.shape)
+        where = f"slice {least + 1}" + f" of frame {frame + 1}" * (len(self.labels) > 1)
+        sure = f"confidence {self.confidence.mean():.2f}, {self.confidence.min():.2f} in {where}"
+        return f"{self.name}: {result}; {sure}" + "; DOUBTFUL: " * bool(self.doubts) + ", ".join(self.doubts)
+
+
+class Segmenter:
+    """Trained models that segment scans together, each with the same say.
+
+    Args:
+        checkpoints: model files; several are an ensemble, as of one model trained with several seeds.
+        batch_size: slices that pass the network at once.
+        augment: test-time augmentation, by the views that each model was trained with; three to five times as slow.
+        precision: bf16-mixed and 16-mixed are faster where the hardware has them, and change a few labels.
+
+    Raises:
+        CheckpointError: a file cannot be used, the models do not segment the same structures on the same grid, or
+            a card does not say how its model was trained and `augment` needs to know.
+    """
+
+    def __init__(
+        self, *checkpoints: str | Path, batch_size: int = 8, augment: bool = False, precision: Precision = "32-true"
+    ):
+        loaded = [load_checkpoint(path) for path in checkpoints]
+        self.models = [model.to(best_device()) for model, _ in loaded]
+        self.card = loaded[0][1]
+        self.familiar = [Familiar.of(card) for _, card in loaded]
+        self.batch_size, self.precision = batch_size, precision
+        self.views = [trained_views(card) for _, card in loaded] if augment else []
+        for path, (_, card) in zip(checkpoints, loaded, strict=True):
+            ours, others = ((c.classes, c.channels, c.grid, c.plane) for c in (self.card, card))
+            if ours != others:
+                raise CheckpointError(
+                    f"{path}: the models of an ensemble must share classes, channels, grid and plane, "
+                    f"got {others} beside {ours}; name models of one task"
+                )
+
+    def predict(self, frames: Sequence[Volume], name: str) -> Prediction:
+        """Segment every frame of a scan in the plane that the model was trained on.
+
+        Raises:
+            VolumeError: the frames differ in shape, have other channels than the model takes, or their voxel size is
+                unknown and the model needs it.
+        """
+        shapes = sorted({frame.shape for frame in frames})
+        if len(shapes) != 1:
+            raise VolumeError(f"{name}: the frames of a scan must have one shape; found {shapes}; predict them singly.")
+        found = sorted({len(frame.channels) for frame in frames})
+        if found != [len(self.card.channels)]:
+            rule = f"a scan must have the image channels that the model takes, {', '.join(self.card.channels)}"
+            raise VolumeError(f"{name}: {rule}; found {found[0]}; name the files of all of them and no others.")
+        slices = sum(len(self._in_plane(frame).array) for frame in frames)
+        with tqdm(total=slices, desc=name, unit="slice", leave=False) as bar:
+            done = [self._segment(frame, bar) for frame in frames]
+        return Prediction(
+            name=name,
+            classes=self.card.classes,
+            labels=tuple(
+                frame.like(seen.labels.turned(frame.axes).array) for frame, (seen, _) in zip(frames, done, strict=True)
+            ),
+            confidence=np.stack([frame.confidence for frame, _ in done]),
+            strange=tuple(strange for _, strange in done),
+        )
+
+    def _segment(self, scan: Volume, bar: tqdm) -> tuple[Segmented, Strangeness]:
+        turned = self._in_plane(scan)
+        device, dtype = best_device().type, _MIXED.get(self.precision)
+        with torch.autocast(device, dtype, enabled=dtype is not None):
+            seen = segment(
+                self.models,
+                turned,
+                self.card.grid,
+                batch_size=self.batch_size,
+                views=self.views,
+                on_slices=bar.update,
+            )
+        return seen, find_strange(turned, seen, self.familiar)
+
+    def _in_plane(self, scan: Volume) -> Volume:
+        return scan if self.card.plane == "acquired" else scan.turned(PLANES[self.card.plane])
+
+
+def structure_volumes_ml(labels: Volume, classes: Sequence[str]) -> dict[str, float]:
+    """The volume of each structure of a label map, in millilitres."""
+    # Slice by slice: it counts in int64, eight times the memory of the labels.
+    voxels = np.sum([np.bincount(part.ravel(), minlength=len(classes)) for part in labels.array], axis=0)
+    voxel_ml = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
+    return {name: float(voxels[label]) * voxel_ml for label, name in enumerate(classes) if label}
+
+
+def write_prediction(folder: str | Path, prediction: Prediction) -> Path:
+    """Write `NAME_labels.nii.gz` on the scan's own grid and `NAME_labels.json` beside it; returns the former's path.
+
+    Raises:
+        VolumeError: the files cannot be written.
+    """
+    path = Path(folder) / f"{prediction.name}{LABELS_END}.nii.gz"
+    frames = zip(prediction.volumes_ml, prediction.confidence.tolist(), prediction.strange, strict=True)
+    about: dict[str, Any] = {
+        "labels": {name: label for label, name in enumerate(prediction.classes)},
+        "frames": [
+            {
+                "volumes_ml": volumes_ml,
+                "slice_confidence": [round(value, 4) for value in confidence],
+                "code_distance": strange.distance,
+                "code_surprise_nats": strange.surprise,
+                "unused_codes_share": strange.unused,
+            }
+            for volumes_ml, confidence, strange in frames
+        ],
+        "doubts": prediction.doubts,
+    }
+    if prediction.function:
+        about["cardiac_function"] = prediction.function.as_dict()
+    _write_json(path.with_name(f"{prediction.name}{LABELS_END}.json"), about)  # first: no labels without their doubts
+    write_labels(path, *prediction.labels)
+    return path
+
+
+def write_function(folder: str | Path, patient: str, function: CardiacFunction) -> None:
+    """Write `PATIENT_function.json`; raises VolumeError where that cannot be done."""
+    _write_json(Path(folder) / f"{patient}_function.json", function.as_dict())
+
+
+def write_seg(folder: str | Path, prediction: Prediction, series: Series, model: str) -> None:
+    """Write `NAME_labels.dcm`, or for a cine a `NAME_labels_frameNN.dcm` for each frame: DICOM SEG of a series.
+
+    It names the patient as the series does. `model` is the name of what made the labels.
+
+    Raises:
+        VolumeError: a file cannot be written.
+    """
+    start = Path(folder) / f"{prediction.name}{LABELS_END}"
+    frames = range(1, len(prediction.labels) + 1)
+    names = [f"_frame{frame:02d}.dcm" for frame in frames] if len(frames) > 1 else [".dcm"]
+    paths = [start.with_name(start.name + name) for name in names]
+    write_segs(series, paths, prediction.labels, prediction.classes, model=model)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    try:
+        write_json(path, value)
+    except OSError as error:
+        raise unwritable(path, error) from error

@@ -1,0 +1,47 @@
+"""Training recipes: loss, optimiser, schedule and augmentation that belong together; the same for every model.
+
+`onecycle` is this project's. `transunet` is that of Chen et al. 2021, arXiv 2102.04306, as its code has it
+(`trainer.py`, `utils.py` and `dataset_synapse.py` of Beckschen/TransUNet), so that results can be set beside the many
+tables that use it: batches of 24 slices of 224 x 224, learning rate 0.01, weight decay 0.0001, 150 epochs, the weights
+of the last one. Here too nothing is selected on the patients that are scored.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from monai.losses import DiceCELoss
+from torch import nn
+
+from l2gnet.training.augmentation import Augmentation, TurnOrMirror
+from l2gnet.training.settings import TrainSettings
+
+
+def build_loss(settings: TrainSettings) -> DiceCELoss:
+    """0.5 cross-entropy + 0.5 Dice of all classes, background included, as (logits (B,L,H,W), labels (B,1,H,W)).
+
+    Dice is of each slice, or for `transunet` of the whole batch at once, with squares in the denominator.
+    """
+    theirs = settings.recipe == "transunet"
+    return DiceCELoss(softmax=True, to_onehot_y=True, lambda_dice=0.5, lambda_ce=0.5, squared_pred=theirs, batch=theirs)
+
+
+def build_augmentation(settings: TrainSettings) -> nn.Module:
+    """What is done to images (B,1,H,W) and labels (B,H,W) of a training step."""
+    return TurnOrMirror() if settings.recipe == "transunet" else Augmentation(flips=settings.flips)
+
+
+def build_optimiser(
+    settings: TrainSettings, parameters: Iterable[nn.Parameter], steps: int
+) -> OptimizerLRSchedulerConfig:
+    """AdamW with a one-cycle schedule over all steps; or SGD with momentum 0.9, its rate falling as (1 - t)^0.9."""
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.recipe == "transunet":
+        optimizer = torch.optim.SGD(parameters, rate, momentum=0.9, weight_decay=decay)
+        schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=steps, power=0.9)
+    else:
+        optimizer = torch.optim.AdamW(parameters, rate, weight_decay=decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

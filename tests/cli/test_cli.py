@@ -1,0 +1,194 @@
+import dataclasses
+import functools
+import json
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import folders
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from runs import write_run
+from safetensors.torch import save_file
+
+from l2gnet.data.grid import Grid
+from l2gnet.models import build_model
+from l2gnet.models.checkpoint import ModelCard, save_checkpoint
+from l2gnet.training.settings import TrainSettings
+
+SMALL = {"classes": 4, "width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
+
+
+def command(*words, cwd=None):
+    line = [sys.executable, "-m", "l2gnet", *map(str, words)]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def refused(result, message):
+    """One clear line, status 2 and no traceback."""
+    assert result.returncode == 2
+    assert re.search(message, result.stderr + result.stdout), result.stderr + result.stdout
+    assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    card = ModelCard("l2gnet", SMALL, ("background", "a", "b", "c"), Grid(1.5, 32), {"data": "phantom"})
+    save_checkpoint(tmp_path / "model.safetensors", build_model("l2gnet", **SMALL), card)
+    return tmp_path / "model.safetensors"
+
+
+def test_help_explains_every_setting_with_its_default():
+    text = " ".join(command("train", "--help").stdout.replace("│", " ").split())
+    for field in dataclasses.fields(TrainSettings):
+        flag = f"--{field.name.replace('_', '-')}"
+        assert flag in text
+    assert "in-plane pixel size that the model sees, in mm; 0 fits the whole slice into size_px (default: 2.0)" in text
+    assert "entropy of the transport plan, in units of the cost, which lies in 0 to 1 (l2gnet) (default: 0.02)" in text
+
+
+def test_the_installed_command_is_the_module():
+    installed = subprocess.run([Path(sys.executable).with_name("l2gnet"), "--help"], capture_output=True, text=True)
+    assert installed.stdout == command("--help").stdout
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, l2gnet.cli.main; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_info_says_what_a_checkpoint_holds(checkpoint):
+    told = json.loads(command("info", checkpoint, "--json").stdout)
+    assert told["model"] == "l2gnet"
+    assert told["classes"] == ["background", "a", "b", "c"]
+    assert told["grid"]["spacing_mm"] == 1.5
+    assert told["parameters"] == sum(p.numel() for p in build_model("l2gnet", **SMALL).parameters())
+
+
+def test_info_shows_the_card(checkpoint):
+    text = command("info", checkpoint).stdout
+    assert text.startswith("# l2gnet, ")
+    assert "Not for clinical use" in text
+    assert "None: it was not evaluated." in text
+
+
+def test_info_refuses_what_is_no_checkpoint(checkpoint, tmp_path):
+    refused(command("info", tmp_path / "none.safetensors"), "must be a safetensors file")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
+    refused(command("info", checkpoint), "model.safetensors: a checkpoint must be a safetensors file")
+    save_file({"w": torch.zeros(1)}, tmp_path / "other.safetensors")
+    refused(command("info", tmp_path / "other.safetensors"), "has the format l2gnet-1, got None")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["train", "--model", "vnet"], "vnet"),
+        (["train", "--epochz", "3"], "epochz"),
+        (["train", "--data", "acdc", "--data-dir", "nowhere"], "data_dir must be the folder of the acdc data"),
+        (["data", "check", "nowhere"], "nowhere: the data must be a folder"),
+        (["run", "nowhere.ipynb"], "nowhere.ipynb: there is no such notebook"),
+        (["report", "nowhere"], "nowhere must hold one executed notebook, found 0"),
+        (["seeds", "nowhere"], "there must be a finished run, found none"),
+    ],
+)
+def test_a_mistake_ends_in_one_error_and_leaves_nothing(words, message, tmp_path):
+    refused(command(*words, cwd=tmp_path), message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def save(path, array):
+    nib.Nifti1Image(array, np.diag([1, 1, 8, 1])).to_filename(path)
+    return path
+
+
+def noise(*shape):
+    return np.random.default_rng(0).random(shape, np.float32)
+
+
+def test_predict_goes_on_after_scans_that_cannot_be_read(checkpoint, tmp_path):
+    save(tmp_path / "good.nii.gz", noise(40, 40, 3))
+    save(tmp_path / "five.nii", noise(8, 8, 3, 2, 2))
+    (tmp_path / "bad.nii.gz").write_bytes(b"no scan")
+    (tmp_path / "cut.nii").write_bytes(save(tmp_path / "good.nii.gz", noise(40, 40, 3)).read_bytes()[:500])
+    result = command("predict", checkpoint, tmp_path, "-o", tmp_path / "out")
+    refused(result, r"bad\.nii\.gz: the file must")
+    for said in (r"cut\.nii: the file must", r"five\.nii: the image must have 3 or 4 dimensions"):
+        assert re.search(said, result.stderr), result.stderr
+    assert result.stdout.startswith("good: a ")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"good_labels.nii.gz", "good_labels.json"}
+    again = command("predict", checkpoint, tmp_path / "good.nii.gz", tmp_path / "out", "-o", tmp_path / "out")
+    refused(again, "out: a folder must hold scans")  # our own labels are none
+
+
+def test_predict_says_which_result_had_no_space_and_leaves_nothing_half_written(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # its own file could not grow either
+    save(tmp_path / "a_large.nii", noise(16, 16, 400))
+    save(tmp_path / "b_small.nii", noise(40, 40, 3))
+    limit = 3000  # bytes of any one file: as a full disk, but for this process alone
+    line = [sys.executable, "-m", "l2gnet", "predict", checkpoint, tmp_path, "-o", tmp_path / "out"]
+    full = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+    result = subprocess.run([*map(str, line)], preexec_fn=full, capture_output=True, text=True, timeout=120)
+    refused(result, r"a_large_labels\.json: the result must be writable; found .*large.*; free space")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"b_small_labels.nii.gz", "b_small_labels.json"}
+
+
+def test_predict_writes_dicom_seg_for_series_only(checkpoint, tmp_path):
+    image = np.random.default_rng(0).integers(0, 500, (40, 40, 3))
+    folders.write_dicom(tmp_path / "in" / "chest", [image], np.diag([-1, -1, 8, 1]))
+    words = ["predict", checkpoint, tmp_path / "in", "-o", tmp_path / "out", "--dicom-seg"]
+    result = command(*words)
+    assert result.returncode == 0, result.stderr
+    assert "arning" not in result.stderr
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert names == {"chest_labels.nii.gz", "chest_labels.json", "chest_labels.dcm"}
+    nib.Nifti1Image(image.astype(np.int16), np.eye(4)).to_filename(tmp_path / "in" / "other.nii")
+    refused(command(*words), r"other\.nii: --dicom-seg must be given DICOM series only, got NIfTI")
+
+
+def test_data_check_says_in_words_what_is_wrong(tmp_path):
+    patient = tmp_path / "patient001"
+    patient.mkdir()
+    (patient / "Info.cfg").write_text("ED: 1\nES: 9\nGroup: DCM\n")
+    result = command("data", "check", tmp_path)
+    assert result.returncode == 1
+    assert "patient001_frame01.nii.gz: the ED frame that Info.cfg names must exist" in result.stdout
+    assert "2 problems" in result.stdout
+
+
+def test_privacy_check_lists_what_may_identify(tmp_path):
+    (tmp_path / "names.txt").write_text("Jane Doe\n")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "note.txt").write_text("all well")
+    clean = command("privacy", "check", tmp_path / "run", "--names", tmp_path / "names.txt")
+    assert (clean.returncode, clean.stdout) == (0, "nothing found\n")
+    (tmp_path / "run" / "note.txt").write_text("of DOE^JANE")
+    found = command("privacy", "check", tmp_path / "run", "--names", tmp_path / "names.txt")
+    assert found.returncode == 1
+    assert found.stdout.endswith("note.txt, line 1: a name 'DOE^JANE'\n")
+
+
+def test_seeds_prints_a_table_for_each_metric(tmp_path):
+    for seed, gain in enumerate([0.0, 0.02]):
+        write_run(tmp_path / str(seed), "unet", seed=seed, gain=gain)
+    write_run(tmp_path / "one", "l2gnet")
+    words = command("seeds", tmp_path).stdout.split("\n\n")
+    assert [part.split()[0] for part in words[:3]] == ["Dice", "HD95", "false-negative"]
+    assert re.search(r"all structures +unet +2 +0\.8155 +0\.0141 +0\.8055 +0\.8255 +0 +96", words[0])
+    assert re.search(r"all structures +l2gnet +1 +0\.8055 +nan", words[0])
+
+
+@pytest.mark.slow
+def test_train_leaves_a_run_folder_and_prints_the_table(tmp_path):
+    words = ["--patients", 4, "--validation-patients", 2, "--size-px", 48, "--spacing-mm", 4.0, "--width", 4]
+    result = command("train", *words, "--epochs", 1, "--run-dir", "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "left ventricle" in result.stdout
+    assert "run folder: run" in result.stdout
+    names = {file.name for file in (tmp_path / "run").iterdir()}
+    assert {"model.safetensors", "metrics.json", "config.json", "per_structure.csv"} <= names

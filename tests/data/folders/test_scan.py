@@ -1,0 +1,59 @@
+import itertools
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l2gnet.data.folders.acdc import GROUPS
+from l2gnet.data.folders.scan import Scan, split_patients
+from l2gnet.errors import ConfigError
+
+
+def scans_of(groups):
+    """Scans without files, for a patient of each given group."""
+    return [
+        Scan(f"patient{n:03d}_{phase}", f"patient{n:03d}", Path("image.nii"), None, ("background", "a"), group, phase)
+        for n, group in enumerate(groups)
+        for phase in ("ED", "ES")
+    ]
+
+
+ACDC_GROUPS = [group for group in GROUPS for _ in range(20)]
+
+
+@pytest.mark.parametrize("counts", [(80, 20), (70, 10, 20), (100,)])
+def test_splits_are_stratified_and_lose_nobody(counts):
+    scans = scans_of(ACDC_GROUPS)
+    parts = split_patients(scans, counts, seed=3)
+    assert [len(part) for part in parts] == list(counts)
+    assert sorted(itertools.chain(*parts)) == sorted({scan.patient for scan in scans})
+    for part, count in zip(parts, counts, strict=True):
+        assert Counter(ACDC_GROUPS[int(name[-3:])] for name in part) == dict.fromkeys(GROUPS, count // 5)
+
+
+@given(st.lists(st.sampled_from(GROUPS), min_size=2, max_size=60), st.integers(0, 99), st.data())
+def test_any_split_keeps_the_proportions(groups, seed, data):
+    first = data.draw(st.integers(1, len(groups) - 1))
+    one, two = split_patients(scans_of(groups), (first, len(groups) - first), seed)
+    assert sorted(one + two) == [f"patient{n:03d}" for n in range(len(groups))]
+    drawn = Counter(groups[int(name[-3:])] for name in one)
+    for group, size in Counter(groups).items():
+        assert abs(drawn[group] - size * first / len(groups)) <= 2
+
+
+def test_a_split_depends_on_the_seed_and_not_on_the_order():
+    scans = scans_of(ACDC_GROUPS)
+    assert split_patients(scans, seed=1) == split_patients(scans[::-1], seed=1)
+    held_out = {tuple(split_patients(scans, seed=seed)[1]) for seed in range(20)}
+    assert len(held_out) == 20
+    # A patient list never changes from release to release: published numbers depend on it.
+    assert split_patients(scans_of(GROUPS * 2), (7, 3), seed=0)[1] == ["patient000", "patient001", "patient008"]
+
+
+@pytest.mark.parametrize("counts", [(80, 21), (80, 19), (100, 0), (110, -10), ()])
+def test_counts_out_of_range_are_refused(counts):
+    with pytest.raises(ConfigError, match=rf"number of patients, 100; found {re.escape(str(counts))}"):
+        split_patients(scans_of(ACDC_GROUPS), counts)

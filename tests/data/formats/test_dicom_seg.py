@@ -1,0 +1,111 @@
+import folders
+import nibabel as nib
+import numpy as np
+import pytest
+from pydicom import dcmread
+from test_dicom import heart, one_input, placed, shuffled
+
+from l2gnet.data.formats.dicom import find_series, is_dicom
+from l2gnet.data.formats.dicom_seg import write_segs
+from l2gnet.data.volume import write_labels
+from l2gnet.errors import VolumeError
+
+CLASSES = ("background", "right ventricle", "lesion", "left ventricle")
+
+
+def labels_of(scan):
+    """Labels 1 and 3 in two corners that no symmetry of the volume exchanges; 2 is nowhere."""
+    array = np.zeros(scan.shape, np.uint8)
+    array[0, :6, :9] = 1
+    array[2:4, 10:13, 20:24] = 3
+    return scan.like(array)
+
+
+def voxels_in_the_world(seg):
+    """All labelled voxels of a DICOM SEG in RAS, by hand from what each of its frames says of itself."""
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    across, down = np.reshape(shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3)).astype(float)
+    row_mm, column_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    found = {}
+    for mask, about in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
+        corner = np.array(about.PlanePositionSequence[0].ImagePositionPatient, float)
+        rows, columns = np.nonzero(mask)
+        lps = corner + np.outer(columns * column_mm, across) + np.outer(rows * row_mm, down)
+        label = about.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        found.setdefault(label, []).append(lps * (-1, -1, 1))
+    return {label: np.concatenate(parts) for label, parts in found.items()}
+
+
+def in_order(points):
+    return points[np.lexsort(points.round(2).T)]
+
+
+def test_a_seg_lies_in_the_world_where_the_nifti_labels_lie(tmp_path):
+    folders.write_dicom(tmp_path / "cine", [heart(), heart("ES")], placed(), order=shuffled(10))
+    scan = one_input(tmp_path / "cine")
+    frames = [labels_of(frame) for frame in scan.read()]
+    write_labels(tmp_path / "labels.nii.gz", frames[1])
+    paths = [tmp_path / "first.dcm", tmp_path / "labels.dcm"]
+    write_segs(scan.series, paths, frames, CLASSES, model="l2gnet")
+    seg, nifti = dcmread(tmp_path / "labels.dcm"), nib.load(tmp_path / "labels.nii.gz")
+    voxels = voxels_in_the_world(seg)
+    assert voxels.keys() == {1, 3}
+    for label, points in voxels.items():
+        expected = nib.affines.apply_affine(nifti.affine, np.argwhere(np.asarray(nifti.dataobj) == label))
+        np.testing.assert_allclose(in_order(points), in_order(expected), atol=2e-3)
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == list(CLASSES[1:])
+    assert seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Right ventricle"
+    assert seg.SegmentSequence[1].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Anatomical Structure"
+    assert (seg.PatientID, seg.StudyInstanceUID) == ("4711", scan.series.phases()[1][0].StudyInstanceUID)
+    sources = {item.ReferencedSOPInstanceUID for item in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
+    assert sources == {image.SOPInstanceUID for image in scan.series.phases()[1]}
+
+
+def test_our_own_seg_is_no_scan(tmp_path):
+    folders.write_dicom(tmp_path / "series", [heart()], placed())
+    scan = one_input(tmp_path / "series")
+    path = tmp_path / "series" / "labels.dcm"
+    write_segs(scan.series, [path], [labels_of(scan.read()[0])], CLASSES, model="l2gnet")
+    assert is_dicom(path)
+    assert len(find_series(sorted(path.parent.iterdir()))[0].files) == 5
+
+
+@pytest.mark.parametrize("make", [folders.enhanced, folders.legacy_converted])
+def test_a_seg_of_an_enhanced_file_refers_to_the_frames_of_its_phase(tmp_path, make):
+    phases, order = [heart(), heart("ES")], shuffled(10)
+    folders.write_dicom(tmp_path / "classic", phases, placed(), order=order)
+    folders.save_dicom(tmp_path / "scan.dcm", make(phases, placed(), order=order))
+    source = dcmread(tmp_path / "scan.dcm")
+    classic, scan = one_input(tmp_path / "classic"), one_input(tmp_path / "scan.dcm")
+    paths = [tmp_path / "first.dcm", tmp_path / "second.dcm"]
+    write_segs(scan.series, paths, [labels_of(frame) for frame in scan.read()], CLASSES, model="l2gnet")
+    segs = list(map(dcmread, paths))
+    write_segs(classic.series, paths, [labels_of(frame) for frame in classic.read()], CLASSES, model="l2gnet")
+    seen = set()
+    for seg, of_classic, images in zip(segs, map(dcmread, paths), scan.series.phases(), strict=True):
+        voxels, expected = voxels_in_the_world(seg), voxels_in_the_world(of_classic)
+        assert voxels.keys() == expected.keys() == {1, 3}
+        for label, points in voxels.items():
+            np.testing.assert_allclose(in_order(points), in_order(expected[label]), atol=1e-6)
+        (reference,) = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+        assert reference.ReferencedSOPInstanceUID == source.SOPInstanceUID
+        assert (seg.PatientID, seg.StudyInstanceUID) == ("4711", source.StudyInstanceUID)
+        of_phase = {image.InstanceNumber for image in images}
+        for frame in seg.PerFrameFunctionalGroupsSequence:
+            (item,) = frame.DerivationImageSequence[0].SourceImageSequence
+            assert item.ReferencedSOPInstanceUID == source.SOPInstanceUID
+            assert item.ReferencedFrameNumber in of_phase
+            of_source = source.PerFrameFunctionalGroupsSequence[item.ReferencedFrameNumber - 1]
+            place = of_source.PlanePositionSequence[0].ImagePositionPatient
+            assert frame.PlanePositionSequence[0].ImagePositionPatient == place
+            seen.add(item.ReferencedFrameNumber)
+    assert len(seen) == 6  # three slices with labels in two phases
+
+
+def test_a_scan_that_does_not_say_of_whom_it_is_gets_no_seg(tmp_path):
+    image = folders.enhanced([heart()], placed())
+    del image.PatientID
+    folders.save_dicom(tmp_path / "scan.dcm", image)
+    scan = one_input(tmp_path / "scan.dcm")
+    with pytest.raises(VolumeError, match=r"scan\.dcm: .* 'PatientID'"):
+        write_segs(scan.series, [tmp_path / "out.dcm"], [labels_of(scan.read()[0])], CLASSES, model="l2gnet")

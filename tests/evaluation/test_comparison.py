@@ -1,0 +1,178 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from runs import PATIENTS, write_run
+
+from l2gnet.errors import ConfigError
+from l2gnet.evaluation.comparison import (
+    change_frame,
+    compare,
+    holm,
+    patient_means,
+    rank_biserial,
+    read_runs,
+    score_frame,
+    seed_spread,
+    signed_rank_p,
+)
+
+
+def test_runs_are_found_below_a_folder_by_name(tmp_path):
+    write_run(tmp_path / "deep" / "two", "unet")
+    write_run(tmp_path / "one", "l2gnet")
+    assert [run.folder.name for run in read_runs(tmp_path)] == ["two", "one"]
+    assert [run.settings["model"] for run in read_runs(tmp_path / "one", tmp_path / "deep")] == ["unet", "l2gnet"]
+    with pytest.raises(ConfigError, match="there must be a finished run, found none"):
+        read_runs(tmp_path / "nowhere")
+
+
+def test_an_ablation_is_compared_by_what_each_run_changed(tmp_path):
+    for seed in (0, 1):
+        for name, change in {"plain": {}, "many": {"codes": 64}, "grid": {"readout": "grid", "codes": 36}}.items():
+            settings = {"codes": 16, "readout": "barycentric"} | change
+            write_run(tmp_path / f"{name}{seed}", "l2gnet", seed=seed, gain=-0.1 * ("codes" in change), **settings)
+    frame = change_frame(read_runs(tmp_path))
+    assert set(frame["change"]) == {"as it is", "codes 64", "codes 36, readout grid"}
+    assert frame.groupby("change")["seed"].nunique().eq(2).all()
+    tests = compare(frame, "as it is", ["dice"], by="change")
+    assert tests["difference"].round(6).tolist() == [0.1, 0.1]
+    write_run(tmp_path / "again", "l2gnet", codes=16, readout="barycentric")
+    with pytest.raises(ConfigError, match=r"each change and seed must be there once, got \('as it is', 0\)"):
+        change_frame(read_runs(tmp_path))
+
+
+def test_runs_that_do_not_compare_are_refused(tmp_path):
+    write_run(tmp_path / "a", "unet")
+    write_run(tmp_path / "b", "l2gnet", epochs=4)
+    with pytest.raises(ConfigError, match=r"runs must differ in model and seed only, but .*have epochs 3 and 4"):
+        score_frame(read_runs(tmp_path))
+    assert set(score_frame(read_runs(tmp_path), along=["epochs"])["model"]) == {"unet", "l2gnet"}
+    write_run(tmp_path / "c" / "1", "unet")
+    write_run(tmp_path / "c" / "2", "unet")
+    with pytest.raises(ConfigError, match=r"each model and seed must be there once, got \('unet', 0\) several times"):
+        score_frame(read_runs(tmp_path / "c"))
+
+
+def test_runs_on_other_patients_are_refused(tmp_path):
+    write_run(tmp_path / "a", "unet")
+    write_run(tmp_path / "b", "l2gnet")
+    scores = pd.read_csv(tmp_path / "b" / "scores.csv")
+    scores[scores["patient"] != "p03"].to_csv(tmp_path / "b" / "scores.csv", index=False)
+    with pytest.raises(ConfigError, match="runs must score the same patients"):
+        score_frame(read_runs(tmp_path))
+
+
+def test_the_spread_over_seeds_is_that_of_their_means(tmp_path):
+    for seed, gain in enumerate([0.0, 0.03, 0.06]):
+        write_run(tmp_path / str(seed), "unet", seed=seed, gain=gain, missed=["p00"])
+    frame = score_frame(read_runs(tmp_path))
+    row = seed_spread(frame, "dice").set_index("structure").loc["all structures"]
+    base = 0.8 + np.mean(np.arange(12)) / 1000
+    assert (row["seeds"], row["count"], row["infinite"]) == (3, 144, 0)
+    assert row["mean"] == pytest.approx(base + 0.03)
+    assert row["std"] == pytest.approx(0.03)
+    assert (row["lowest"], row["highest"]) == pytest.approx((base, base + 0.06))
+    distance = seed_spread(frame, "hd95_mm").set_index("structure")
+    assert distance.loc["a", "mean"] == pytest.approx(5.0 - 0.3)  # of those that were found
+    assert distance["infinite"].to_dict() == {"a": 6, "b": 0, "all structures": 6}
+
+
+def test_the_patient_is_the_unit(tmp_path):
+    for seed, gain in enumerate([0.0, 0.02]):
+        write_run(tmp_path / str(seed), "unet", seed=seed, gain=gain, missed=["p01"])
+    frame = score_frame(read_runs(tmp_path))
+    means = patient_means(frame, "dice")
+    assert means["unet"].to_numpy() == pytest.approx(0.81 + np.arange(12) / 1000)
+    assert patient_means(frame, "hd95_mm")["unet"].tolist() == pytest.approx([4.9, math.inf] + [4.9] * 10)
+
+
+def test_a_better_model_is_said_to_be_better_and_a_worse_one_worse(tmp_path):
+    write_run(tmp_path / "a", "l2gnet", gain=0.01)
+    write_run(tmp_path / "b", "unet")
+    frame = score_frame(read_runs(tmp_path))
+    table = compare(frame, "l2gnet", resamples=200).set_index("metric")
+    assert table["verdict"].tolist() == ["l2gnet better"] * 3
+    assert table["effect"].tolist() == [1.0] * 3
+    assert table["difference"].tolist() == pytest.approx([0.01, -0.1, -0.01])
+    assert table.loc["Dice", ["low", "high"]].tolist() == pytest.approx([0.01, 0.01])
+    assert table["p"].tolist() == pytest.approx([2 * 0.5**12] * 3)  # all of 12 on one side
+    assert table["p_holm"].tolist() == pytest.approx([3 * 2 * 0.5**12] * 3)
+    assert compare(frame, "unet", resamples=200)["verdict"].tolist() == ["unet worse"] * 3
+
+
+def test_no_difference_is_called_so(tmp_path):
+    write_run(tmp_path / "a", "l2gnet")
+    write_run(tmp_path / "b", "unet")
+    table = compare(score_frame(read_runs(tmp_path)), "l2gnet", resamples=200)
+    assert table["verdict"].tolist() == ["no significant difference"] * 3
+    assert table["p"].tolist() == [1.0] * 3
+
+
+def test_a_difference_that_seeds_alone_could_make_is_called_so(tmp_path):
+    for seed, luck in enumerate([-0.04, 0.04]):
+        write_run(tmp_path / f"a{seed}", "l2gnet", seed=seed, gain=0.01 + luck)
+        write_run(tmp_path / f"b{seed}", "unet", seed=seed, gain=luck)
+    table = compare(score_frame(read_runs(tmp_path)), "l2gnet", ["dice"], resamples=200)
+    assert table.loc[0, "p_holm"] < 0.01
+    assert table.loc[0, "seed_error"] == pytest.approx(np.sqrt(2 * 0.0032 / 2))  # 0.0032: variance of -0.04 and 0.04
+    assert table.loc[0, "verdict"] == "within the spread over seeds"
+
+
+def test_too_few_patients_cannot_tell(tmp_path, monkeypatch):
+    monkeypatch.setattr("test_comparison.PATIENTS", PATIENTS[:5])
+    write_run(tmp_path / "a", "l2gnet", gain=0.1)
+    write_run(tmp_path / "b", "unet")
+    table = compare(score_frame(read_runs(tmp_path)), "l2gnet", metrics=["dice"], resamples=200)
+    assert table.loc[0, "effect"] == 1.0
+    assert table.loc[0, "verdict"] == "too few patients to tell"
+
+
+def test_a_missed_structure_counts_as_the_worst_distance(tmp_path):
+    write_run(tmp_path / "a", "l2gnet", missed=PATIENTS[:9])
+    write_run(tmp_path / "b", "unet", missed=PATIENTS[9:10])
+    table = compare(score_frame(read_runs(tmp_path)), "l2gnet", metrics=["hd95_mm"], resamples=200)
+    assert table.loc[0, "difference"] == math.inf
+    assert table.loc[0, "effect"] == pytest.approx(-0.8)  # 10 tied differences: 9 worse, 1 better
+    assert table.loc[0, "p"] < 0.05
+
+
+def test_another_setting_can_be_compared(tmp_path):
+    write_run(tmp_path / "a", "l2gnet", readout="grid")
+    write_run(tmp_path / "b", "l2gnet", readout="barycentric", gain=0.01)
+    frame = score_frame(read_runs(tmp_path), by="readout")
+    assert compare(frame, "grid", ["dice"], by="readout", resamples=200).loc[0, "verdict"] == "grid worse"
+    with pytest.raises(ConfigError, match="reference must be one of at least two values of readout"):
+        compare(frame, "none", by="readout")
+
+
+@pytest.mark.parametrize(
+    ("p", "corrected"),
+    [
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
+        ([0.5], [0.5]),
+        ([0.04, 0.001, 0.9, 0.01], [0.08, 0.004, 0.9, 0.03]),
+        ([0.6, 0.7], [1.0, 1.0]),
+    ],
+)
+def test_holm_by_hand(p, corrected):
+    assert holm(np.array(p)) == pytest.approx(np.array(corrected))
+
+
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=8))
+def test_holm_lies_between_uncorrected_and_bonferroni(p):
+    corrected = holm(np.array(p))
+    assert (corrected >= np.array(p) - 1e-12).all()
+    assert (corrected <= np.minimum(1, np.array(p) * len(p)) + 1e-12).all()
+
+
+def test_signed_ranks_by_hand():
+    differences = np.array([1.0, 2.0, -3.0, 4.0])
+    assert rank_biserial(differences) == (1 + 2 + 4 - 3) / 10
+    # Of 16 sets of ranks, 5 add up to at most 3: {}, 1, 2, 3, 1 + 2; and 5 to at least 7.
+    assert signed_rank_p(differences) == pytest.approx(2 * 5 / 16)
+    assert rank_biserial(np.array([math.inf, -1.0, -2.0, 0.0])) == 0.0
+    assert signed_rank_p(np.zeros(3)) == 1.0

@@ -1,0 +1,164 @@
+import csv
+import dataclasses
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from l2gnet.data.dataset import Case
+from l2gnet.data.grid import Grid
+from l2gnet.data.volume import Volume
+from l2gnet.errors import ConfigError
+from l2gnet.evaluation.scores import evaluate_cases, open_for_model, structure_table, summarise_phases, write_scores
+from l2gnet.models import build_model
+from l2gnet.models.backbone import Latent, Trace
+from l2gnet.models.checkpoint import ModelCard
+from l2gnet.training.settings import TrainSettings
+
+CLASSES = ("background", "square", "stripe")
+
+
+def case(name, phase, labels):
+    def load():
+        label = Volume(labels, np.diag([8.0, 2.0, 2.0, 1.0]))
+        return label.like(labels.astype(np.float32)), label
+
+    return Case(name, name[:2], "NOR", phase, load)
+
+
+@pytest.fixture
+def cases():
+    labels = np.zeros((2, 32, 32), dtype=np.uint8)
+    labels[:, 8:20, 8:20] = 1
+    labels[:, 24:30] = 2
+    return [case("p1_ED", "ED", labels), case("p1_ES", "ES", labels)]
+
+
+@pytest.fixture
+def model():
+    """A model that finds squares and is blind for stripes, which are brighter."""
+    model = build_model("unet", classes=3, width=4, depth=2)
+
+    def trace(images):
+        square = ((images > 0.3) & (images < 0.7)).float()
+        return Trace(50 * torch.cat([1 - square, square, torch.zeros_like(square)], dim=1), Latent(images))
+
+    model.trace = trace
+    return model
+
+
+@pytest.fixture
+def scores(model, cases):
+    return evaluate_cases(model, cases, Grid(2.0, 32), CLASSES)
+
+
+def test_every_case_is_scored_on_its_own_grid(scores, cases):
+    assert list(scores) == ["p1_ED", "p1_ES"]
+    square, stripe = scores["p1_ED"]
+    assert square.dice == 1.0
+    assert square.hd95_mm == 0.0
+    assert square.truth_ml == pytest.approx(2 * 12 * 12 * 8 * 2 * 2 / 1000)
+    assert stripe.missed
+    assert stripe.dice == 0.0
+    assert stripe.false_negative_rate == 1.0
+
+
+@pytest.mark.parametrize(("convention", "has_mm"), [("transunet", True), ("transunet", False), ("strict", False)])
+def test_no_millimetre_is_claimed_where_none_is_scored(cases, model, convention, has_mm, tmp_path):
+    def in_voxels(case):
+        return dataclasses.replace(case, load=lambda: [dataclasses.replace(v, has_mm=has_mm) for v in case.load()])
+
+    cases = [in_voxels(case) for case in cases]
+    grid = Grid(2.0 if has_mm else 0.0, 32)
+    scores = evaluate_cases(model, cases, grid, CLASSES, convention=convention)
+    write_scores(tmp_path, scores, cases, {})
+    rows = {row["structure"]: row for row in structure_table(scores)}
+    assert not any("mm" in name for name in rows["square"])
+    assert rows["square"]["HD95 (voxels)"] == "0.00 ± 0.00"
+    assert rows["stripe"]["HD95 (voxels)"] == ("0.00 ± 0.00" if convention == "transunet" else "-")
+    assert rows["stripe"]["missed"] == "2"
+    summary = json.loads((tmp_path / "metrics.json").read_text())["all"]["structures"]["square"]
+    assert all(summary[name]["count"] == 0 for name in ("hd95_mm", "assd_mm", "nsd"))
+    assert summary["truth_ml"]["count"] == (2 if has_mm else 0)
+    with (tmp_path / "scores.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert (row["hd95_voxels"], row["hd95_mm"], row["assd_mm"]) == ("0.0", "nan", "nan")
+
+
+def test_phases_are_summarised_by_themselves(scores, cases):
+    summary = summarise_phases(scores, cases)
+    assert {name: part["cases"] for name, part in summary.items()} == {"all": 2, "ED": 1, "ES": 1}
+
+
+def test_the_table_says_what_was_missed(scores):
+    rows = {row["structure"]: row for row in structure_table(scores)}
+    assert list(rows) == ["square", "stripe", "all structures"]
+    assert rows["square"]["Dice"] == "1.0000 ± 0.0000"
+    assert rows["stripe"]["missed"] == "2"
+    assert rows["stripe"]["HD95 (mm)"] == "-"
+    assert rows["stripe"]["HD95 median (mm)"] == "infinite"
+    assert rows["stripe"]["false negatives (%)"] == "100.00"
+    assert rows["all structures"]["HD95 (mm)"] == "0.00 ± 0.00 (2 infinite)"
+
+
+def test_scores_are_written_for_people_and_programs(scores, cases, tmp_path):
+    write_scores(tmp_path, scores, cases, {"model": "blind"})
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["model"] == "blind"
+    assert metrics["all"]["structures"]["square"]["dice"]["mean"] == 1.0
+    assert metrics["all"]["structures"]["stripe"]["hd95_mm"] == {
+        "mean": None,
+        "std": None,
+        "median": None,
+        "count": 2,
+        "infinite": 2,
+    }
+    with (tmp_path / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["patient"], row["case"], row["phase"], row["structure"]) for row in rows][:2] == [
+        ("p1", "p1_ED", "ED", "square"),
+        ("p1", "p1_ED", "ED", "stripe"),
+    ]
+    assert (tmp_path / "per_structure.csv").read_text().startswith("structure,Dice,HD95 (mm)")
+
+
+def write_folder(root, labels):
+    """One patient as nnU-Net has it: a square of 1, a stripe of 2, in whatever numbers `labels` give them."""
+    classes = np.zeros((32, 32, 2), np.uint8)
+    classes[8:20, 8:20], classes[24:30] = 1, 2
+    numbers = np.array([labels.get(name, 0) for name in CLASSES], np.uint8)
+    affine = np.diag([-2.0, -2.0, 8.0, 1.0])
+    for folder, array in (("imagesTr/a_0000", classes.astype(np.float32)), ("labelsTr/a", numbers[classes])):
+        (root / folder).parent.mkdir()
+        nib.Nifti1Image(array, affine).to_filename(root / f"{folder}.nii.gz")
+    fields = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, **labels}, "file_ending": ".nii.gz"}
+    (root / "dataset.json").write_text(json.dumps(fields))
+    return TrainSettings(data="decathlon", data_dir=str(root))
+
+
+@pytest.fixture
+def card():
+    return ModelCard("unet", {}, CLASSES, Grid(2.0, 32), {})
+
+
+@pytest.mark.parametrize("labels", [{"square": 1, "stripe": 2}, {"stripe": 1, "square": 2}, {"square": 1}])
+def test_on_other_data_structures_go_by_name(labels, model, card, tmp_path):
+    dataset = open_for_model(write_folder(tmp_path, labels), card)
+    assert len(dataset.cases) == 1  # of one patient, too
+    scores = evaluate_cases(model, dataset.cases, card.grid, dataset.classes, segmented=card.classes)
+    by_name = {score.structure: score.dice for score in scores["a"]}
+    assert by_name == {name: float(name == "square") for name in labels}
+
+
+def test_what_the_masks_do_not_know_counts_as_background(model, card, tmp_path):
+    dataset = open_for_model(write_folder(tmp_path, {"stripe": 1}), card)
+    (stripe,) = evaluate_cases(model, dataset.cases, card.grid, dataset.classes, segmented=card.classes)["a"]
+    assert (stripe.structure, stripe.predicted_ml, stripe.missed) == ("stripe", 0.0, True)
+
+
+def test_structures_that_the_model_does_not_know_are_refused(card, tmp_path):
+    settings = write_folder(tmp_path, {"square": 1, "circle": 2})
+    with pytest.raises(ConfigError, match=r"masks must hold structures that the model knows, square, stripe, got circ"):
+        open_for_model(settings, card)

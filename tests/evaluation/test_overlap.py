@@ -1,0 +1,25 @@
+import numpy as np
+import torch
+
+from l2gnet.evaluation.metrics import score_case
+from l2gnet.evaluation.overlap import Overlap
+
+
+def test_dice_of_slices_added_up_is_that_of_the_volume():
+    generator = torch.Generator().manual_seed(0)
+    truth, predicted = torch.randint(0, 3, (2, 6, 5, 7), generator=generator)
+    case = torch.tensor([0, 1, 0, 1, 0, 1])  # slices come in any order
+    overlap = Overlap(2, 3)
+    for rows in ([0, 1, 2, 3], [4, 5]):
+        overlap.add(predicted[rows], truth[rows].byte(), case[rows])
+    for number in (0, 1):
+        volumes = (labels[case == number].numpy().astype(np.uint8) for labels in (predicted, truth))
+        scores = score_case(*volumes, ("background", "a", "b"), (1.0, 1.0, 1.0))
+        np.testing.assert_allclose(overlap.dice()[number], [score.dice for score in scores], rtol=1e-6)
+
+
+def test_what_neither_has_is_no_number():
+    overlap = Overlap(1, 3)
+    overlap.add(torch.ones(1, 2, 2).long(), torch.ones(1, 2, 2).long(), torch.tensor([0]))
+    assert overlap.dice()[0, 0] == 1
+    assert overlap.dice()[0, 1].isnan()

@@ -1,0 +1,142 @@
+import gzip
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from l2gnet.data.volume import Volume, read_volume, write_labels
+from l2gnet.errors import ConfigError
+from l2gnet.jobs.privacy import find_identifiers, read_names, scrubbed
+
+ROOT = Path(__file__).parents[2]
+HOME = "/home/" + "jdoe"  # in parts, so that this file may be checked too
+
+
+def kinds(path, names=()):
+    return [(finding.where, finding.kind, finding.words) for finding in find_identifiers(path, names)]
+
+
+def test_the_projects_own_notebooks_are_clean():
+    assert find_identifiers(ROOT / "notebooks") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        (f"open {HOME}/scans/a.nii", "a home path", HOME),
+        ('"/Users/' + 'jane.doe/x"', "a home path", "/Users/" + "jane.doe"),
+        ("cd /root", "a home path", "/root"),
+        (r'"C:\\Users\\' + r'Jane\\x"', "a home path", r"C:\\Users\\" + "Jane"),
+        ("/mnt/hospital/x", "a data path", "/mnt/hospital"),
+        ("/data/acdc", "a data path", "/data/acdc"),
+        ("ask j.doe+x@uni-klinik.example.org!", "an e-mail address", "j.doe+x@uni-klinik.example.org"),
+    ],
+)
+def test_what_identifies_is_found_with_its_place(tmp_path, text, kind, words):
+    (tmp_path / "notes.txt").write_text(f"first line\n{text}\n")
+    found = kinds(tmp_path)
+    assert ("line 2", kind, words) in found
+    assert {where for where, _, _ in found} == {"line 2"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["data/acdc", "/usr/lib/python3.11", "https://example.org/home/page", "./home/x", "/path/to/data", "@media", "a@b"],
+)
+def test_ordinary_text_is_left_alone(tmp_path, text):
+    (tmp_path / "notes.txt").write_text(text)
+    assert kinds(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["Jane Doe", "JANE^DOE", "doe_jane", "Doe, Jane", "scan of jane-doe."])
+def test_names_are_found_however_they_are_written(tmp_path, text):
+    (tmp_path / "a.json").write_text(json.dumps({"who": text}))
+    assert [kind for _, kind, _ in kinds(tmp_path, ["Jane Doe"])] == ["a name"]
+    assert kinds(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["Janet Doe", "Jane and John Doe", "doe", "janedoe"])
+def test_other_names_are_not(tmp_path, text):
+    (tmp_path / "a.txt").write_text(text)
+    assert kinds(tmp_path, ["Jane Doe"]) == []
+
+
+def test_names_of_files_and_text_in_binary_files_are_read(tmp_path):
+    (tmp_path / "doe_jane.bin").write_bytes(bytes(range(128, 256)) + f"{HOME}/runs".encode() + b"\xff")
+    assert kinds(tmp_path, ["Jane Doe"]) == [("its name", "a name", "doe_jane"), ("text 1", "a home path", HOME)]
+
+
+def image(extension=b"", **fields):
+    header = nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)).header
+    header["magic"], header["vox_offset"] = b"n+1", 352 + len(extension)
+    for name, words in fields.items():
+        header[name] = words
+    return header.binaryblock + bytes([bool(extension), 0, 0, 0]) + extension + bytes(8)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("field", ["descrip", "aux_file", "intent_name", "data_type", "db_name"])
+def test_free_text_of_a_header_is_found(tmp_path, suffix, field):
+    data = image(**{field: b"Jane Doe"})
+    (tmp_path / f"a{suffix}").write_bytes(gzip.compress(data, mtime=0) if suffix == ".nii.gz" else data)
+    assert kinds(tmp_path) == [(field, "free text", "Jane Doe")]
+
+
+def test_extensions_and_the_name_that_gzip_keeps_are_found(tmp_path):
+    extension = np.array([32, 6], "<i4").tobytes() + b"born 1970-01-01 Jane\0\0\0\0"
+    with (tmp_path / "a.nii.gz").open("wb") as raw, gzip.GzipFile("Jane Doe.nii", "wb", fileobj=raw) as file:
+        file.write(image(extension))
+    assert kinds(tmp_path) == [
+        ("gzip header", "a file name or comment", "Jane Doe.nii"),
+        ("between header and voxels", "an extension", "born 1970-01-01 Jane"),
+    ]
+
+
+def test_what_cannot_be_read_does_not_pass_for_clean(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"\x1f\x8b\x08\x00nonsense")
+    (tmp_path / "b.dcm").write_bytes(bytes(128) + b"DICM")
+    found = [kind for _, kind, _ in kinds(tmp_path)]
+    assert found == ["an image that cannot be read", "a DICOM file, which names its patient"]
+    with pytest.raises(ConfigError, match="there is no such file or folder"):
+        find_identifiers(tmp_path / "missing")
+
+
+def test_exported_labels_are_clean(tmp_path):
+    extension = np.array([16, 6], "<i4").tobytes() + b"Jane Doe"
+    (tmp_path / "scan.nii").write_bytes(image(extension, descrip=b"Jane Doe", db_name=b"clinic"))
+    scan = read_volume(tmp_path / "scan.nii")
+    (tmp_path / "out").mkdir()
+    write_labels(tmp_path / "out" / "a.nii.gz", scan.like(np.ones(scan.shape, np.uint8)))
+    write_labels(tmp_path / "out" / "b.nii", Volume(np.ones((2, 2, 2), np.uint8), np.eye(4)))
+    assert len(kinds(tmp_path / "scan.nii")) >= 3
+    assert kinds(tmp_path / "out", ["Jane Doe"]) == []
+
+
+def test_secrets_and_home_paths_are_taken_out_of_plain_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    secrets = {"data_dir": "clinic/scans", "token": "hunter2hunter2", "short": "code", "pin": 1234, "none": ""}
+    secrets["truth"] = ["clinic/first.nii", "clinic/second.nii"]
+    value = {
+        "paths": [f"{HOME}/x", "clinic/scans/a.nii", f"{tmp_path}/clinic/scans", f"{tmp_path}/clinic/scans2"],
+        "text": "hunter2hunter2 in code, hunter2hunter2s",
+        "list": "read clinic/second.nii",
+        "number": 1234,
+    }
+    assert scrubbed(value, secrets) == {
+        "paths": ["~/x", "[data_dir]/a.nii", "[data_dir]", f"{tmp_path}/clinic/scans2"],
+        "text": "[token] in code, hunter2hunter2s",
+        "list": "read [truth]",
+        "number": 1234,
+    }
+
+
+def test_a_list_of_names_has_one_a_line(tmp_path):
+    (tmp_path / "names.txt").write_text("Jane Doe\n\n  John Smith \n")
+    assert read_names(tmp_path / "names.txt") == ["Jane Doe", "John Smith"]
+    (tmp_path / "names.txt").write_text("\n--\n")
+    with pytest.raises(ConfigError, match="must have a name a line"):
+        read_names(tmp_path / "names.txt")
+    with pytest.raises(ConfigError, match="must be a text file"):
+        read_names(tmp_path / "missing.txt")

@@ -1,0 +1,97 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from l2gnet.jobs.provenance import PeakMemory, _git_state, data_fingerprint, provenance
+from l2gnet.version import code_version
+
+
+@pytest.fixture
+def data(tmp_path):
+    (tmp_path / "data" / "patient001").mkdir(parents=True)
+    (tmp_path / "data" / "patient001" / "scan.nii").write_bytes(b"abc")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    return tmp_path / "data"
+
+
+def test_a_fingerprint_is_that_of_names_and_contents(data, tmp_path):
+    first = data_fingerprint({"data_dir": str(data)})
+    data.rename(tmp_path / "elsewhere")
+    moved = {"data_dir": str(tmp_path / "elsewhere")}
+    assert data_fingerprint(moved) == first
+    scan = tmp_path / "elsewhere" / "patient001" / "scan.nii"
+    scan.write_bytes(b"abd")  # of the same size
+    os.utime(scan, ns=(1, 1))
+    changed = data_fingerprint(moved)
+    assert changed != first
+    scan.rename(scan.with_name("other.nii"))
+    assert data_fingerprint(moved) not in (first, changed)
+
+
+def test_a_fingerprint_counts_files_and_no_folder_but_the_data(data, tmp_path):
+    assert data_fingerprint({"cache_dir": str(data), "epochs": 3, "name": "", "model": "unet"}) is None
+    one = data_fingerprint({"checkpoint": str(tmp_path / "model.safetensors")})
+    (tmp_path / "model.safetensors").write_bytes(b"weights, trained again")
+    assert None is not one != data_fingerprint({"checkpoint": str(tmp_path / "model.safetensors")})
+
+
+def test_a_fingerprint_knows_new_runs_and_every_file_of_a_list(tmp_path):
+    runs = {"runs_dir": str(tmp_path)}
+    seen = [data_fingerprint(runs)]
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "history.csv").write_text("1")
+        assert data_fingerprint(runs) == seen[-1]  # it has not finished
+        (tmp_path / name / "scores.csv").write_text("1")
+        seen.append(data_fingerprint(runs))
+    assert seen[0] is None
+    assert len(set(seen)) == 3
+    files = [str(tmp_path / name / "history.csv") for name in ("first", "second")]
+    before = data_fingerprint({"truth": files})
+    (tmp_path / "second" / "history.csv").write_text("2")
+    assert None is not before != data_fingerprint({"truth": files})
+
+
+def test_the_record_names_code_packages_and_machine():
+    record = json.loads(json.dumps(provenance(), allow_nan=False))
+    assert record["code"] == code_version()
+    assert record["python"].split(".") == [str(part) for part in sys.version_info[:3]]
+    assert {"torch", "papermill", "numpy"} <= set(record["packages"])
+    assert record["hardware"]["cores"] >= 1
+    assert record["hardware"]["memory_gib"] > 0.1
+    assert record["hardware"]["cpu"]
+
+
+def test_code_that_was_edited_meanwhile_is_told_as_it_is_now(monkeypatch):
+    before = provenance()
+    monkeypatch.setattr("l2gnet.jobs.provenance.code_version", lambda: "edited")
+    assert provenance() == {**before, "code": "edited", "git": provenance()["git"]}
+
+
+def test_the_commit_is_that_of_a_checkout_which_holds_the_package(tmp_path):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    assert _git_state(package) is None
+
+    def git(*arguments):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        return subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+
+    git("init")
+    assert _git_state(package) is None  # a checkout of something else
+    git("add", ".")
+    git("commit", "--message", "first")
+    commit = git("rev-parse", "HEAD").stdout.strip()
+    assert _git_state(package) == {"commit": commit, "dirty": False}
+    (package / "__init__.py").write_text("1")
+    assert _git_state(package) == {"commit": commit, "dirty": True}
+
+
+def test_the_memory_of_a_process_that_was_started_is_seen():
+    with PeakMemory() as peak:
+        subprocess.run([sys.executable, "-c", "import time; x = b'1' * 300_000_000; time.sleep(3)"], check=True)
+    assert 300 < peak.mb < 400

@@ -1,0 +1,304 @@
+import fcntl
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from l2gnet.errors import ConfigError
+from l2gnet.jobs.run import plan_job, run_job, run_notebook, scrub
+
+PARAMETERS = """\
+count: int = 3  # how many
+share: float = 0.5  # of what
+name: str = "a"  # of the thing
+quiet: bool = False  # or loud
+sizes: list = [1, 2]  # of the things
+run_dir: str = ""  # where results go
+resume: bool = False  # go on"""
+BODY = """\
+from pathlib import Path
+assert count < 100, "too many"
+(Path(run_dir) / "result.txt").write_text(f"{count} {share!r} {name} {quiet} {sizes} {resume}")"""
+
+
+def write_notebook(folder: Path, parameters: str = PARAMETERS, body: str = BODY, **metadata) -> Path:
+    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(body)]
+    path = folder / "work.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+    return path
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "big.yaml").write_text("count: 7\nshare: 1\nname: b\n")
+    return write_notebook(tmp_path)
+
+
+def run(notebook, **settings):
+    return run_notebook(notebook, runs_dir=notebook.parent / "runs", **settings)
+
+
+def test_profile_and_parameters_reach_the_notebook(notebook):
+    result = run(notebook, profile="big", parameters={"quiet": "true", "sizes": "[5]", "name": "3"})
+    assert result.error is None
+    assert (result.run_dir / "result.txt").read_text() == "7 1.0 3 True [5] False"
+    files = {file.name for file in result.run_dir.iterdir()}
+    assert files == {"work.ipynb", "work.html", "run.json", "result.txt", ".lock"}
+    record = json.loads((result.run_dir / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["parameters"]["count"] == 7
+    assert record["peak_memory_mb"] > 20  # a kernel's
+    assert record["seconds"] < 120
+    assert record["data_fingerprint"] is None
+    assert {"git", "code", "packages", "hardware", "started"} <= set(record)
+
+
+def test_a_job_that_is_done_is_not_run_twice(notebook):
+    first = run(notebook)
+    (first.run_dir / "result.txt").unlink()
+    second = run(notebook)
+    assert (second.run_dir, second.done_before) == (first.run_dir, True)
+    assert not (first.run_dir / "result.txt").exists()
+    third = run(notebook, again=True)
+    assert third.run_dir != first.run_dir
+    assert (third.run_dir / "result.txt").exists()
+    assert run(notebook, parameters={"count": 4}).run_dir not in (first.run_dir, third.run_dir)
+
+
+def test_parameters_that_papermill_cannot_read_pass_without_a_word(tmp_path, caplog):
+    notebook = write_notebook(tmp_path, 'part: str = ""  # as "phase=ED"', 'assert part == "phase=ES"')
+    assert run(notebook, parameters={"part": "phase=ES"}).error is None
+    assert not caplog.records
+
+
+def test_what_a_kernel_says_cannot_be_read_by_others_on_the_machine(notebook, capfd):
+    run(notebook)
+    assert "without encryption" not in capfd.readouterr().err
+
+
+def test_a_job_on_changed_data_is_another_job(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "scan").write_text("1")
+    notebook = write_notebook(tmp_path, 'data_dir: str = ""  # folder', "pass")
+    first = plan_job(notebook, parameters={"data_dir": str(tmp_path / "data")})
+    (tmp_path / "data" / "scan").write_text("2")
+    second = plan_job(notebook, parameters={"data_dir": str(tmp_path / "data")})
+    assert first.name != second.name
+    assert first.data_fingerprint != second.data_fingerprint
+
+
+def test_a_job_that_failed_is_kept_and_goes_on_next_time(notebook):
+    result = run(notebook, parameters={"count": 100})
+    assert result.error == "AssertionError: too many"
+    assert result.notebook.name == "work.failed.ipynb"
+    assert {file.name for file in result.run_dir.iterdir()} == {"work.failed.ipynb", "run.json", ".lock"}
+    assert json.loads((result.run_dir / "run.json").read_text())["status"] == "failed"
+    assert "too many" in result.notebook.read_text()
+    again = run(notebook, parameters={"count": 100})
+    assert again.run_dir == result.run_dir
+    assert json.loads((again.run_dir / "run.json").read_text())["parameters"]["resume"] is True
+
+
+def test_a_kernel_that_dies_ends_the_job(tmp_path):
+    body = f"import os\nos.kill(os.getpid(), {int(signal.SIGKILL)})"
+    result = run(write_notebook(tmp_path, body=body))
+    assert result.error is not None
+    assert result.error.startswith("DeadKernelError")
+
+
+def test_another_jobs_folder_is_refused(notebook, tmp_path):
+    run(notebook, parameters={"run_dir": str(tmp_path / "mine")})
+    assert run(notebook, parameters={"run_dir": str(tmp_path / "mine")}).done_before
+    with pytest.raises(ConfigError, match=r"run_dir must be free, but .*mine holds another finished job"):
+        run(notebook, parameters={"run_dir": str(tmp_path / "mine"), "count": 4})
+
+
+def test_two_jobs_do_not_write_to_one_folder(notebook, tmp_path):
+    (tmp_path / "mine").mkdir()
+    with (tmp_path / "mine" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="mine must have one writer, but a job is running there"):
+            run(notebook, parameters={"run_dir": str(tmp_path / "mine")})
+    assert run(notebook, parameters={"run_dir": str(tmp_path / "mine")}).error is None
+
+
+def test_a_quiet_job_prints_to_its_log(tmp_path, capsys):
+    notebook = write_notebook(tmp_path, body='print("hello")')
+    result = run_job(plan_job(notebook, runs_dir=tmp_path / "runs"), quiet=True)
+    assert (result.run_dir / "log.txt").read_text() == "hello\n"
+    assert "hello" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"cuont": "3"}, "-p: unknown parameter 'cuont'; the notebook takes count, share"),
+        ({"count": "3.5"}, r"-p: count must be of type int, got 3.5; how many"),
+        ({"count": "many"}, "-p: count must be of type int, got 'many'"),
+        ({"quiet": "1"}, "-p: quiet must be of type bool, got 1"),
+        ({"sizes": "5"}, "-p: sizes must be of type list, got 5"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_starts(notebook, parameters, message):
+    with pytest.raises(ConfigError, match=message):
+        run(notebook, parameters=parameters)
+    assert not (notebook.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("count: [", "a profile must be YAML"),
+        ("- count", "a profile must be a list of `name: value` lines"),
+        ("cuont: 3", "profile bad: unknown parameter 'cuont'"),
+        ("!!python/object/apply:os.system ['true']", "a profile must be YAML"),
+    ],
+)
+def test_a_wrong_profile_is_refused(notebook, text, message):
+    (notebook.parent / "profiles" / "bad.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        run(notebook, profile="bad")
+
+
+def test_an_unknown_profile_names_the_known_ones(notebook):
+    with pytest.raises(ConfigError, match="there is no such profile; the known ones are big"):
+        run(notebook, profile="small")
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_the_settings_behind_a_notebook_check_the_ranges(tmp_path):
+    notebook = write_notebook(tmp_path, "epochs: int = 3  # passes", l2gnet={"settings": "TrainSettings"})
+    with pytest.raises(ConfigError, match="epochs must be at least 1, got 0"):
+        run(notebook, parameters={"epochs": 0})
+
+
+def test_widget_state_is_dropped_and_pictures_stay():
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "bar"}
+    outputs = [
+        nbformat.v4.new_output("display_data", view),
+        nbformat.v4.new_output("display_data", view | {"image/png": "abc"}),
+        nbformat.v4.new_output("stream", text="hello"),
+    ]
+    cells = [nbformat.v4.new_code_cell("x", outputs=outputs), nbformat.v4.new_markdown_cell("y")]
+    notebook = scrub(nbformat.v4.new_notebook(cells=cells, metadata={"widgets": {"state": "huge"}}), secrets={})
+    assert "widgets" not in notebook.metadata
+    kept = [dict(output.get("data", {})) for output in notebook.cells[0].outputs]
+    assert kept == [{"image/png": "abc", "text/plain": "bar"}, {}]
+
+
+@pytest.mark.parametrize("outcome", ["finished", "failed"])
+def test_nothing_written_keeps_a_secret_or_a_home_path(tmp_path, outcome):
+    home, data = "/home/" + "jdoe", tmp_path / "St Elsewhere"
+    data.mkdir()
+    parameters = 'data_dir: str = ""  # where (secret)\npin: int = 0  # of the safe (secret)\nrun_dir: str = ""  # to'
+    body = f'print(data_dir, pin, "{home}/x")\nfail = {outcome == "failed"}\nassert not fail, data_dir'
+    notebook = write_notebook(tmp_path, parameters, body)
+    result = run_job(
+        plan_job(notebook, parameters={"data_dir": str(data), "pin": 739155}, runs_dir=tmp_path), quiet=True
+    )
+    assert result.error == (None if outcome == "finished" else "AssertionError: [data_dir]")
+    written = {file.name: file.read_text() for file in result.run_dir.iterdir()}
+    assert {"run.json", "log.txt", result.notebook.name} <= set(written)
+    for name, text in written.items():
+        assert not re.search(f"St Elsewhere|{home}", text), name
+        assert "739155" not in text.replace("[data_dir] 739155", ""), name  # a number in running text is no secret
+    assert "[data_dir] 739155 ~/x" in written["log.txt"]
+    assert json.loads(written["run.json"])["parameters"] == {
+        "data_dir": "[data_dir]",
+        "pin": "[pin]",
+        "run_dir": str(result.run_dir),
+    }
+    again = run_job(
+        plan_job(notebook, parameters={"data_dir": str(data), "pin": 739155}, runs_dir=tmp_path), quiet=True
+    )
+    assert again.run_dir == result.run_dir
+    assert again.done_before == (outcome == "finished")
+
+
+def test_the_environment_of_the_caller_is_left_alone(notebook):
+    before = dict(os.environ)
+    run(notebook)
+    assert dict(os.environ) == before
+
+
+def test_a_cell_that_takes_too_long_fails(tmp_path):
+    result = run(write_notebook(tmp_path, body="import time\ntime.sleep(60)"), cell_timeout_s=1)
+    assert result.error is not None
+    assert result.error.startswith("CellTimeoutError")
+    assert result.notebook.name == "work.failed.ipynb"
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_kernel_and_keeps_what_was_done(tmp_path):
+    body = """\
+from pathlib import Path
+import os, time
+print("before")
+(Path(run_dir) / "kernel.txt").write_text(str(os.getpid()))
+time.sleep(60)"""
+    notebook = write_notebook(tmp_path, body=body)
+    job = plan_job(notebook, runs_dir=tmp_path / "runs")
+    command = [sys.executable, "-m", "l2gnet", "run", notebook, "--runs-dir", tmp_path / "runs"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started = job.run_dir / "kernel.txt"
+    deadline = time.monotonic() + 60
+    while not (started.exists() and started.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert errors.splitlines()[-1].startswith("l2gnet: the notebook failed with terminated by SIGTERM")
+    assert not Path(f"/proc/{started.read_text()}").exists()
+    assert {file.name for file in job.run_dir.iterdir()} == {"work.failed.ipynb", "run.json", "kernel.txt", ".lock"}
+    assert "sleep" in (job.run_dir / "work.failed.ipynb").read_text()
+    assert json.loads((job.run_dir / "run.json").read_text())["error"] == "terminated by SIGTERM"
+
+
+def refused(notebook, runs_dir, **settings):
+    """The one line that the command ends in."""
+    command = [sys.executable, "-m", "l2gnet", "run", notebook, "--runs-dir", runs_dir]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, **settings)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    return next(line for line in result.stderr.splitlines() if line.startswith("l2gnet: error"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("option", "message", "left"),
+    [
+        ("size=64k", "results must be written, got: No space left on device; make room", [".lock"]),
+        ("ro", "results must be written, got: Read-only file system", []),
+    ],
+)
+def test_a_disk_that_is_full_or_read_only_ends_in_one_error_and_nothing_half_written(tmp_path, option, message, left):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", option, "l2gnet", runs], capture_output=True).returncode:
+        pytest.skip("only root may mount a disk")
+    try:
+        assert message in refused(write_notebook(tmp_path, body='print("x" * 200_000)'), runs)
+        assert [file.name for run_dir in runs.iterdir() for file in run_dir.iterdir()] == left
+    finally:
+        subprocess.run(["umount", "--lazy", runs], check=True)
+
+
+def test_a_file_that_may_not_grow_ends_in_one_error_and_nothing_half_written(tmp_path, monkeypatch):
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # its own file could not grow either
+    limit = 20_000
+    notebook = write_notebook(tmp_path, body='print("x" * 200_000)')
+    line = refused(
+        notebook, tmp_path / "runs", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )
+    assert "results must be written, got: File too large" in line
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert [file.name for file in run_dir.iterdir()] == [".lock"]

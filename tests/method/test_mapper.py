@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from l2gnet.method.mapper import L2GMapper, plan_on_codes
+from l2gnet.method.relation import unit_cost
+from l2gnet.method.transport import solve_transport
+
+COSTS = ("cosine", "euclidean", "dot")
+
+
+def tokens(B=2, N=12, d=8, seed=0):
+    return torch.randn(B, N, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_the_only_parameters_are_the_references(heads):
+    mapper = L2GMapper(8, 6, heads=heads)
+    assert [name for name, _ in mapper.named_parameters()] == ["references"]
+    assert sum(p.numel() for p in mapper.parameters()) == 6 * 8
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_barycentric_readout_is_the_doubly_stochastic_relation(heads):
+    mapper, x = L2GMapper(8, 6, heads=heads), tokens()
+    mapped = mapper(x)
+    plan = mapped.transport.plan.reshape(2, heads, 12, 6)
+    relation = 12 * 6 * plan @ plan.transpose(2, 3)
+    torch.testing.assert_close(relation.sum(2), torch.ones(2, heads, 12), atol=2e-3, rtol=0)
+    torch.testing.assert_close(relation.sum(3), torch.ones(2, heads, 12), atol=2e-3, rtol=0)
+    split = x.reshape(2, 12, heads, 8 // heads).transpose(1, 2)
+    torch.testing.assert_close(mapped.tokens, (relation @ split).transpose(1, 2).reshape(2, 12, 8))
+
+
+def test_grid_readout_gives_each_reference_a_convex_average():
+    mapper, x = L2GMapper(8, 12, readout="grid"), tokens()
+    mapped = mapper(x)
+    torch.testing.assert_close(mapped.tokens, 12 * mapped.transport.plan.transpose(1, 2) @ x)
+    with pytest.raises(ValueError, match="as many references as tokens, got R = 12 and N = 5"):
+        mapper(tokens(N=5))
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_relation_does_not_depend_on_token_order(cost):
+    mapper, x = L2GMapper(8, 6, cost=cost), tokens()
+    order = torch.randperm(12)
+    torch.testing.assert_close(mapper(x[:, order]).tokens, mapper(x).tokens[:, order], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_cost_lies_in_the_unit_interval_and_ignores_scale(cost):
+    x, references = tokens().unsqueeze(0), tokens(1, 6, 8, seed=1)
+    price = unit_cost(x, references, cost)
+    assert price.min() >= 0
+    assert price.max() <= 1
+    torch.testing.assert_close(unit_cost(10 * x, 10 * references, cost), price, atol=1e-5, rtol=1e-5)
+
+
+def test_cosine_cost_of_equal_and_opposite_directions():
+    x = torch.tensor([[[[1.0, 0.0], [-1.0, 0.0], [0.0, 3.0]]]])
+    price = unit_cost(x, torch.tensor([[[2.0, 0.0]]]), "cosine")
+    torch.testing.assert_close(price.flatten(), torch.tensor([0.0, 1.0, 0.5]))
+
+
+def test_plan_on_codes_is_the_plan_of_the_histogram():
+    codebook, indices = tokens(1, 4, 8)[0], torch.tensor([[0, 0, 2, 3, 2, 0], [1, 1, 1, 1, 3, 3]])
+    mapper = L2GMapper(8, 5, epsilon=0.1)
+    mapped = mapper(codebook[indices], indices)
+    histogram = torch.stack([row.bincount(minlength=4) for row in indices]) / 6
+    cost = unit_cost(codebook[None], mapper.references, "cosine")[0]
+    on_codes = solve_transport(cost, histogram, torch.full((5,), 0.2), epsilon=0.1)
+    torch.testing.assert_close(
+        plan_on_codes(mapped.transport.plan, mapped.codes, 4), on_codes.plan, atol=1e-5, rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_gradients_reach_tokens_and_references(cost):
+    mapper, x = L2GMapper(8, 6, cost=cost), tokens().requires_grad_()
+    mapper(x).tokens.square().sum().backward()
+    assert x.grad.abs().sum(2).gt(0).all()
+    assert mapper.references.grad.abs().sum(2).gt(0).all()
+
+
+def test_autocast_does_not_lower_the_precision():
+    mapper, x = L2GMapper(8, 6), tokens()
+    with torch.autocast("cpu", torch.bfloat16):
+        mapped = mapper(x)
+    assert mapped.tokens.dtype == torch.float32
+    torch.testing.assert_close(mapped.tokens, mapper(x).tokens)
+
+
+def test_heads_must_divide_the_dimension():
+    with pytest.raises(ValueError, match="heads must divide the code dimension 8, got 3"):
+        L2GMapper(8, 6, heads=3)

@@ -1,0 +1,302 @@
+import warnings
+
+import numpy as np
+import ot
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from l2gnet.method import sinkhorn
+from l2gnet.method.transport import ConvergenceWarning, TransportPlan, solve_transport
+
+
+def problem(seed: int, B: int = 2, K: int = 7, R: int = 5, dtype: torch.dtype = torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    cost = torch.rand(B, K, R, generator=generator, dtype=dtype)
+    source = torch.rand(B, K, generator=generator, dtype=dtype) + 0.1
+    target = torch.rand(B, R, generator=generator, dtype=dtype) + 0.1
+    return cost, source / source.sum(1, keepdim=True), target / target.sum(1, keepdim=True)
+
+
+def unrolled(cost, source, target, epsilon, iterations=5000):
+    """Sinkhorn in its textbook form, every iteration in the graph."""
+    g = torch.zeros_like(target)
+    for _ in range(iterations):
+        f = -epsilon * ((g[:, None] - cost) / epsilon).logsumexp(2) + epsilon * source.log()
+        g = -epsilon * ((f[:, :, None] - cost) / epsilon).logsumexp(1) + epsilon * target.log()
+    return ((f[:, :, None] + g[:, None] - cost) / epsilon).exp()
+
+
+exact = {"tolerance": 1e-13, "max_iterations": 20_000}
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), epsilon=st.sampled_from([0.03, 0.1, 1.0]))
+def test_plan_equals_pot(seed, epsilon):
+    cost, source, target = problem(seed, B=1)
+    ours = solve_transport(cost, source, target, epsilon=epsilon, **exact)
+    pot = ot.sinkhorn(
+        source[0].numpy(), target[0].numpy(), cost[0].numpy(), epsilon, "sinkhorn_log", numItermax=20_000, stopThr=1e-14
+    )
+    np.testing.assert_allclose(ours.plan[0].numpy(), pot, atol=1e-10)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    B=st.integers(1, 3),
+    K=st.integers(1, 9),
+    R=st.integers(1, 9),
+    tolerance=st.sampled_from([1e-2, 1e-5]),
+)
+def test_marginals_hold_to_the_tolerance(seed, B, K, R, tolerance):
+    cost, source, target = problem(seed, B, K, R)
+    solved = solve_transport(cost, source, target, epsilon=0.1, tolerance=tolerance)
+    assert solved.converged.all()
+    torch.testing.assert_close(solved.plan.sum(2), source)
+    assert ((solved.plan.sum(1) - target).abs().sum(1) <= tolerance).all()
+    torch.testing.assert_close(solved.marginal_error, (solved.plan.sum(1) - target).abs().sum(1))
+    torch.testing.assert_close(solved.cost, (solved.plan * cost).sum((1, 2)))
+
+
+def test_plan_is_made_of_the_potentials():
+    cost, source, target = problem(0)
+    solved = solve_transport(cost, source, target, epsilon=0.1)
+    f, g = solved.source_potential, solved.target_potential
+    torch.testing.assert_close(solved.plan, ((f[:, :, None] + g[:, None] - cost) / 0.1).exp())
+
+
+def test_small_epsilon_approaches_the_linear_programme():
+    cost, source, target = problem(3, B=1)
+    solved = solve_transport(cost, source, target, epsilon=0.002, tolerance=1e-8, max_iterations=100_000)
+    best = ot.emd2(source[0].numpy(), target[0].numpy(), cost[0].numpy())
+    assert best <= solved.cost.item() <= best + 0.002 * np.log(5 * 7)
+
+
+def test_large_epsilon_approaches_the_independent_plan():
+    cost, source, target = problem(4)
+    solved = solve_transport(cost, source, target, epsilon=1e4)
+    torch.testing.assert_close(solved.plan, source[:, :, None] * target[:, None], atol=1e-4, rtol=0)
+
+
+def test_empty_rows_and_columns_stay_empty():
+    cost, source, target = problem(5)
+    source[0, 2], target[1, 3] = 0, 0
+    source, target = source / source.sum(1, keepdim=True), target / target.sum(1, keepdim=True)
+    cost.requires_grad_()
+    solved = solve_transport(cost, source, target, epsilon=0.1, **exact)
+    assert (solved.plan[0, 2] == 0).all()
+    assert (solved.plan[1, :, 3] == 0).all()
+    smaller = solve_transport(cost[1:, :, [0, 1, 2, 4]], source[1:], target[1:, [0, 1, 2, 4]], epsilon=0.1, **exact)
+    torch.testing.assert_close(solved.plan[1:, :, [0, 1, 2, 4]], smaller.plan)
+    gradient = torch.autograd.grad((solved.plan**2).sum(), cost)[0]
+    assert gradient.isfinite().all()
+    assert (gradient[0, 2] == 0).all()
+
+
+def test_a_shared_cost_serves_every_image():
+    cost, source, target = problem(6)
+    shared = solve_transport(cost[0], source, target[0], epsilon=0.1)
+    each = solve_transport(cost[:1].expand(2, -1, -1), source, target[:1].expand(2, -1), epsilon=0.1)
+    torch.testing.assert_close(shared.plan, each.plan)
+
+
+def test_codes_that_are_equal_can_be_merged():
+    cost, source, target = problem(7)
+    cost[:, 1] = cost[:, 0]
+    solved = solve_transport(cost, source, target, epsilon=0.1, **exact)
+    merged_source = torch.cat([source[:, :1] + source[:, 1:2], source[:, 2:]], dim=1)
+    merged = solve_transport(cost[:, 1:], merged_source, target, epsilon=0.1, **exact)
+    torch.testing.assert_close(solved.plan[:, 0] + solved.plan[:, 1], merged.plan[:, 0])
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.2, 1.0])
+def test_gradients_are_those_of_the_converged_unrolled_loop(epsilon):
+    cost, source, target = problem(8)
+    weights = torch.rand(2, 7, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    logits = [source.log().requires_grad_(), target.log().requires_grad_()]
+    cost.requires_grad_()
+
+    def gradients(solve):
+        plan = solve(cost, logits[0].softmax(1), logits[1].softmax(1))
+        return torch.autograd.grad((weights * plan).sum(), [cost, *logits])
+
+    ours = gradients(lambda *given: solve_transport(*given, epsilon=epsilon, **exact).plan)
+    loop = gradients(lambda *given: unrolled(*given, epsilon))
+    for mine, reference in zip(ours, loop, strict=True):
+        assert (mine - reference).norm() <= 1e-8 * reference.norm()
+
+
+def test_half_precision_is_solved_in_single_precision():
+    cost, source, target = problem(9)
+    solved = solve_transport(cost.half(), source.half(), target.float(), epsilon=0.1, tolerance=2e-3)
+    assert solved.plan.dtype == torch.float32
+    assert solved.converged.all()
+
+
+def test_an_unsolved_plan_says_so():
+    cost, source, target = problem(10)
+    with pytest.warns(ConvergenceWarning, match="marginal error"):
+        solved = solve_transport(cost, source, target, epsilon=0.001, max_iterations=2)
+    assert not solved.converged.any()
+    assert (solved.iterations == 2).all()
+
+
+def test_a_converged_image_does_not_move_while_others_go_on():
+    cost, source, target = problem(11)
+    cost[0] = 0.5  # solved by the first step
+    together = solve_transport(cost, source, target, epsilon=0.01, max_iterations=5000)
+    alone = solve_transport(cost[:1], source[:1], target[:1], epsilon=0.01)
+    assert together.iterations[0] == alone.iterations[0] < together.iterations[1]
+    torch.testing.assert_close(together.plan[:1], alone.plan)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, a, b: (c, a * 2, b), "same mass"),
+        (lambda c, a, b: (c, a * 0, b * 0), "same mass, above 0"),
+        (lambda c, a, b: (c, -a, b), "must not be negative"),
+        (lambda c, a, b: (c * torch.nan, a, b), "cost must be finite"),
+        (lambda c, a, b: (c, a, b / 0), "target must be finite"),
+        (lambda c, a, b: (c[:, :3], a, b), "cost must have shape"),
+        (lambda c, a, b: (c, a, torch.cat([b, b, b])), "target must have shape"),
+        (lambda c, a, b: (c[:, :0], a[:, :0], b), "at least one row"),
+    ],
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_bad_input_is_refused_with_the_rule(change, message):
+    cost, source, target = problem(12)
+    with pytest.raises(ValueError, match=message):
+        solve_transport(*change(cost, source, target), epsilon=0.1)
+
+
+def test_epsilon_must_be_positive():
+    with pytest.raises(ValueError, match="epsilon must be above 0, got 0"):
+        solve_transport(*problem(13), epsilon=0.0)
+
+
+def test_a_plan_shows_itself():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        solved: TransportPlan = solve_transport(*problem(14), epsilon=0.001, max_iterations=1)
+    html = solved._repr_html_()
+    assert "<svg" in html
+    assert "<b>no</b>" in html  # not converged, and it says so
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scalings_are_used_where_they_are_safe_and_logarithms_elsewhere(dtype, monkeypatch):
+    used = []
+    for name in ("_scaled_columns", "_log_columns"):
+        way = getattr(sinkhorn, name)
+        monkeypatch.setattr(
+            sinkhorn, name, lambda cost, *rest, name=name, way=way: used.append((name, cost.dtype)) or way(cost, *rest)
+        )
+    cost, source, target = problem(15, dtype=dtype)
+    reach = float(cost.max() - cost.min())
+    for exponent in (39.0, 41.0, 299.0, 301.0):
+        solved = solve_transport(cost, source, target, epsilon=reach / exponent, max_iterations=100_000)
+        assert solved.plan.dtype == solved.target_potential.dtype == dtype
+    single, double = ("_scaled_columns", dtype), ("_scaled_columns", torch.float64)
+    assert used == [single, double, double, ("_log_columns", dtype)]
+
+
+def test_a_plateau_of_the_error_is_crossed():
+    cost, source, target = problem(15)
+    epsilon = float(cost.max() - cost.min()) / 400  # the error stays at 0.1043 for some 100 iterations
+    assert solve_transport(cost, source, target, epsilon=epsilon).converged.all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [2, 3, 9])
+def test_few_rows_of_uneven_mass_are_solved_too(rows, dtype):
+    cost, source, target = problem(20, B=400, K=rows, R=6, dtype=dtype)
+    source = source**8 + 1e-3  # momentum that is right for most images is wrong for some of these
+    source = source / source.sum(1, keepdim=True)
+    for epsilon in (0.02, 0.01):
+        solved = solve_transport(cost, source, target, epsilon=epsilon, max_iterations=5000)
+        assert solved.converged.all()
+        assert solved.target_potential.isfinite().all()
+
+
+@pytest.mark.parametrize("epsilon", [0.03, 0.1, 1.0])
+def test_scalings_and_logarithms_agree(epsilon, monkeypatch):
+    given = problem(16)
+    scaled = solve_transport(*given, epsilon=epsilon)
+    monkeypatch.setitem(sinkhorn._LARGEST_EXPONENT, torch.float64, 0.0)
+    logarithmic = solve_transport(*given, epsilon=epsilon)
+    torch.testing.assert_close(scaled.plan, logarithmic.plan)
+    assert torch.equal(scaled.iterations, logarithmic.iterations)
+
+
+def test_single_precision_is_right_down_to_a_small_epsilon():
+    cost, source, target = problem(17, K=40, R=30)
+    single = solve_transport(cost.float(), source.float(), target.float(), epsilon=0.002, max_iterations=20_000)
+    double = solve_transport(cost, source, target, epsilon=0.002, tolerance=1e-10, max_iterations=100_000)
+    assert single.converged.all()
+    assert (single.plan - double.plan).abs().sum((1, 2)).max() < 1e-2
+    torch.testing.assert_close(single.cost.double(), double.cost, atol=1e-4, rtol=0)
+
+
+def test_heavy_ball_steps_need_fewer_iterations_and_give_the_same_plan(monkeypatch):
+    given = problem(18, K=40, R=30)
+    fast = solve_transport(*given, epsilon=0.02, tolerance=1e-6, max_iterations=20_000)
+    monkeypatch.setattr(sinkhorn._Pace, "learn", lambda *_: None)
+    plain = solve_transport(*given, epsilon=0.02, tolerance=1e-6, max_iterations=20_000)
+    assert (2 * fast.iterations < plain.iterations).all()
+    torch.testing.assert_close(fast.plan, plain.plan, atol=1e-6, rtol=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), K=st.integers(1, 20), R=st.integers(1, 20), epsilon=st.sampled_from([0.01, 0.05, 0.5])
+)
+def test_every_problem_is_solved(seed, K, R, epsilon):
+    cost, source, target = problem(seed, 2, K, R)
+    source, target = source**4, target**4  # very uneven
+    source, target = source / source.sum(1, keepdim=True), target / target.sum(1, keepdim=True)
+    assert solve_transport(cost, source, target, epsilon=epsilon, max_iterations=20_000).converged.all()
+
+
+def test_an_earlier_potential_is_a_good_start():
+    cost, source, target = problem(19, K=40, R=30)
+    first = solve_transport(cost, source, target, epsilon=0.02)
+    again = solve_transport(cost, source, target, epsilon=0.02, start=first.target_potential)
+    assert (again.iterations == 0).all()
+    near = solve_transport(cost + 1e-3 * cost.square(), source, target, epsilon=0.02, start=first.target_potential)
+    assert (near.iterations < first.iterations).all()
+    assert near.converged.all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), shift=st.floats(-50, 50), scale=st.floats(0.01, 100))
+def test_only_the_shape_of_the_cost_matters(seed, shift, scale):
+    cost, source, target = problem(seed)
+    plain = solve_transport(cost, source, target, epsilon=0.1, **exact)
+    moved = solve_transport(scale * (cost + shift), source, target, epsilon=0.1 * scale, tolerance=1e-10)
+    torch.testing.assert_close(moved.plan, plain.plan, atol=1e-8, rtol=0)
+
+
+def test_transport_back_is_the_transpose():
+    cost, source, target = problem(20)
+    there = solve_transport(cost, source, target, epsilon=0.1, **exact)
+    back = solve_transport(cost.transpose(1, 2), target, source, epsilon=0.1, **exact)
+    torch.testing.assert_close(there.plan, back.plan.transpose(1, 2))
+
+
+def test_gaussians_are_coupled_as_gaussians():
+    """Closed form for N(0, s^2) and N(0, t^2) at squared distance (Janati et al. 2020): covariance of the plan."""
+    s, t, epsilon = 1.0, 0.6, 0.5
+    x = torch.linspace(-6, 6, 201, dtype=torch.float64)
+    source, target = ((-x.square() / (2 * v**2)).exp() for v in (s, t))
+    solved = solve_transport(
+        (x[:, None] - x).square(), (source / source.sum())[None], target / target.sum(), epsilon=epsilon, tolerance=1e-9
+    )
+    covariance = (solved.plan[0] * x[:, None] * x).sum()
+    # Of the cost |x - y|^2 = x^2 + y^2 - 2 x y only the product counts: the plan is Gaussian with correlation r,
+    # r s t / (s^2 t^2 (1 - r^2)) = 2 / epsilon.
+    sigma = epsilon / 2
+    expected = ((sigma**2 + 4 * s**2 * t**2) ** 0.5 - sigma) / 2
+    assert abs(covariance - expected) < 1e-6

@@ -1,0 +1,47 @@
+import pytest
+
+from l2gnet.prediction.cardiac import cardiac_function, function_by_patient
+
+
+def heart(left, right, muscle):
+    return {"left ventricle": left, "right ventricle": right, "myocardium": muscle}
+
+
+BEAT = {1: heart(140.0, 150.0, 100.0), 2: heart(150.0, 160.0, 110.0), 3: heart(60.0, 80.0, 115.0)}
+
+
+def test_volumes_fraction_and_mass_of_a_beat():
+    function = cardiac_function(BEAT)
+    assert (function.ed_frame, function.es_frame) == (2, 3)
+    assert (function.left.ed_ml, function.left.es_ml, function.left.stroke_ml) == (150, 60, 90)
+    assert function.left.ejection_fraction == pytest.approx(60)
+    assert function.right.ejection_fraction == pytest.approx(50)
+    assert function.mass_g == pytest.approx(110 * 1.05)
+    assert "150 / 60 ml (ED / ES), ejection fraction 60 %, mass 116 g" in str(function)
+    assert function.as_dict()["right_ventricle"]["stroke_ml"] == 80
+
+
+def test_the_left_ventricle_decides_the_frames_of_both():
+    function = cardiac_function({1: heart(150.0, 100.0, 90.0), 9: heart(60.0, 120.0, 90.0)})
+    assert (function.ed_frame, function.es_frame) == (1, 9)
+    assert (function.right.ed_ml, function.right.es_ml) == (100, 120)
+
+
+@pytest.mark.parametrize(
+    "volumes_ml",
+    [
+        {1: heart(150.0, 100.0, 90.0)},
+        {1: {"liver": 1500.0}, 2: {"liver": 1400.0}},
+        {1: heart(0.0, 9.0, 9.0), 2: heart(0.0, 9.0, 9.0)},
+    ],
+    ids=["one frame", "no heart", "no blood"],
+)
+def test_without_a_beat_there_is_no_function(volumes_ml):
+    assert cardiac_function(volumes_ml) is None
+
+
+def test_frames_in_files_of_their_own_belong_to_a_patient():
+    volumes = {f"patient007_frame{frame:02d}": [volumes_ml] for frame, volumes_ml in BEAT.items()}
+    volumes |= {"patient008_frame01": [BEAT[1]], "patient009_4d": list(BEAT.values())}
+    functions = function_by_patient(volumes)
+    assert functions == {"patient007": cardiac_function(BEAT)}

@@ -1,0 +1,152 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.stats import entropy
+
+from l2gnet.data.dataset import Case
+from l2gnet.data.grid import Grid
+from l2gnet.data.volume import Volume
+from l2gnet.errors import CheckpointError
+from l2gnet.models import build_model
+from l2gnet.models.checkpoint import ModelCard
+from l2gnet.prediction.doubt import Familiar, code_surprise, find_strange, learn_familiar
+from l2gnet.prediction.inference import Segmented, segment
+
+GRID = Grid(2.0, 32)
+AFFINE = np.array([[0, 0, -2.0, 0], [0, -2.0, 0, 0], [8.0, 0, 0, 0], [0, 0, 0, 1]])
+
+
+def scan(seed, spacing=1.0):
+    array = np.random.default_rng(seed).gamma(2, 50, (4, 40, 40)).astype(np.float32)
+    return Volume(array, AFFINE @ np.diag([spacing, spacing, spacing, 1]))
+
+
+def cases(count=6):
+    return [Case(f"c{i}", f"p{i // 2}", "", "", lambda i=i: (scan(i), scan(i))) for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_model("l2gnet", classes=3, width=4, depth=2, codes=8, code_dim=8, references=4)
+
+
+@pytest.fixture(scope="module")
+def familiar(model):
+    return learn_familiar(model, cases(), GRID)
+
+
+def see(model, volume):
+    return segment([model], volume, GRID)
+
+
+def test_the_limits_are_the_extremes_of_the_volumes_held_out(model, familiar):
+    seen = [see(model, case.load()[0]) for case in cases()]
+    assert familiar.volumes == 6
+    assert familiar.distance == pytest.approx(max(volume.distances[0].mean() for volume in seen))
+    assert familiar.confidence == pytest.approx(min(volume.confidence.mean() for volume in seen))
+    assert sum(familiar.code_counts) == sum(volume.codes[0].size for volume in seen)
+    assert familiar.spacing_mm == ((8, 8), (2, 2), (2, 2))
+    assert familiar.axes == ("SPL",)
+    for case, volume in zip(cases(), seen, strict=True):
+        assert find_strange(case.load()[0], volume, [familiar]).reasons == ()
+
+
+def test_a_patient_does_not_make_its_own_codes_familiar(model):
+    """Two volumes of one patient: neither has ever been seen, so both surprise by all of their codes."""
+    alone = learn_familiar(model, cases(2), GRID)
+    histogram = np.bincount(see(model, scan(0)).codes[0].ravel(), minlength=8)
+    assert alone.surprise >= code_surprise(histogram, np.zeros(8, np.int64)) - 1e-9
+
+
+def test_surprise_is_the_divergence_from_the_usual_codes():
+    usual = np.array([60, 30, 10, 0])
+    assert code_surprise(np.array([6, 3, 1, 0]), usual) == pytest.approx(0, abs=0.01)
+    expected = entropy([0.5, 0, 0, 0.5], (usual + 0.5) / 102)
+    assert code_surprise(np.array([5, 0, 0, 5]), usual) == pytest.approx(expected)
+
+
+def strange(familiar, volume, *, distances=None, confidence=1.0, grain=None):
+    shape = (len(volume.array), 8, 8)
+    codes = np.broadcast_to(np.repeat(np.arange(8), familiar.code_counts)[:64].reshape(8, 8), shape)
+    return find_strange(
+        volume,
+        Segmented(
+            volume,
+            np.full(shape[0], confidence),
+            familiar.grain[0] if grain is None else grain,
+            (codes,),
+            (np.full(shape, distances or 0.0),),
+        ),
+        [familiar],
+    )
+
+
+def test_each_thing_that_is_not_normal_is_said(familiar):
+    assert "features lie 9.000 from their codes" in strange(familiar, scan(0), distances=9.0).reasons[0]
+    unsure = strange(familiar, scan(0), confidence=0.1)
+    assert any("the model is sure by 0.10 only" in reason for reason in unsure.reasons)
+    wide = strange(familiar, scan(0, spacing=3.0))
+    assert any("its voxels measure 24 mm along D, 8 to 8 mm held out" in reason for reason in wide.reasons)
+    hounsfield = scan(0).like(scan(0).array * 10 - 1000)
+    assert any("grey values begin at -9" in reason for reason in strange(familiar, hounsfield).reasons)
+    assert any(
+        "grain is 0.10" in reason and "blurred" in reason for reason in strange(familiar, scan(0), grain=0.1).reasons
+    )
+    assert any(
+        "grain is 2.00" in reason and "noisy" in reason for reason in strange(familiar, scan(0), grain=2.0).reasons
+    )
+    single = Volume(scan(0).array[:1], AFFINE)
+    assert any("it is one slice" in reason for reason in strange(familiar, single).reasons)
+
+
+def test_a_blurred_and_a_noisy_scan_are_told_from_those_held_out(model):
+    def smooth(seed, mm):
+        return scan(0).like(gaussian_filter(scan(seed).array, (0, mm, mm)))
+
+    held_out = [Case(f"c{i}", f"p{i}", "", "", lambda i=i: (smooth(i, 2.0), smooth(i, 2.0))) for i in range(6)]
+    known = learn_familiar(model, held_out, GRID)
+    told = {mm: find_strange(smooth(3, mm), see(model, smooth(3, mm)), [known]).reasons for mm in (0.5, 2.0, 5.0)}
+    about_grain = {mm: [reason for reason in reasons if "grain" in reason] for mm, reasons in told.items()}
+    assert "noisy" in about_grain[0.5][0]
+    assert about_grain[2.0] == []
+    assert "blurred" in about_grain[5.0][0]
+
+
+def test_grain_is_that_of_slopes_and_of_noise(model):
+    slope = np.broadcast_to(np.arange(40, dtype=np.float32), (4, 40, 40))
+    assert see(model, scan(0).like(slope.copy())).grain == pytest.approx(0.5, abs=0.02)
+    noise = np.random.default_rng(0).normal(size=(4, 40, 40)).astype(np.float32)
+    assert segment([model], scan(0).like(noise), Grid(2.0, 20)).grain == pytest.approx(1, abs=0.1)
+
+
+def test_codes_that_nobody_used_are_counted(model, familiar):
+    seen = see(model, scan(0))
+    counts = list(familiar.code_counts)
+    code = int(np.bincount(seen.codes[0].ravel()).argmax())
+    counts[code] = 0
+    told = find_strange(scan(0), seen, [replace(familiar, code_counts=tuple(counts))])
+    assert told.unused == pytest.approx((seen.codes[0] == code).mean())
+    assert any("its codes are unusual by" in reason for reason in told.reasons)
+
+
+def test_a_model_without_a_codebook_still_knows_its_confidence():
+    plain = build_model("unet", classes=3, width=4, depth=2)
+    familiar = learn_familiar(plain, cases(2), GRID)
+    assert familiar.code_counts == ()
+    told = find_strange(scan(0), segment([plain], scan(0), GRID), [replace(familiar, confidence=1.1)])
+    assert (told.distance, told.surprise, told.unused) == (None, None, None)
+    assert "the model is sure by" in told.reasons[0]
+
+
+def test_what_is_familiar_comes_back_from_the_card(familiar):
+    card = ModelCard("l2gnet", {}, ("background", "a", "b"), GRID, {"familiar": familiar.as_dict()})
+    assert Familiar.of(card) == familiar
+    assert Familiar.of(replace(card, training={})) is None
+    older = {name: value for name, value in familiar.as_dict().items() if name != "grain"}
+    assert Familiar.of(replace(card, training={"familiar": older})).grain == (0, np.inf)
+    with pytest.raises(CheckpointError, match="limits are damaged"):
+        Familiar.of(replace(card, training={"familiar": {"distance": "far"}}))
