@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from l2gnet.evaluation.metrics import score_case
 from l2gnet.prediction.segmenter import Segmenter
-from l2gnet.training.run import open_run
+from l2gnet.training.run_folder import open_run
 
 
 def main() -> None:

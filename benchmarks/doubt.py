@@ -14,9 +14,10 @@ from tqdm import tqdm
 
 from l2gnet.evaluation.metrics import score_case
 from l2gnet.evaluation.shifts import LEVELS, SHIFTS, shifted
-from l2gnet.prediction.doubt import Familiar, Look, find_strange
+from l2gnet.prediction.doubt import find_strange
+from l2gnet.prediction.familiar import Familiar, Look
 from l2gnet.prediction.inference import Segmented, segment
-from l2gnet.training.run import open_run
+from l2gnet.training.run_folder import open_run
 
 MEASURES = {
     "confidence": "the model is sure",

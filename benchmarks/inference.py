@@ -31,9 +31,11 @@ from l2gnet.data.folders.scan import ABDOMEN_HU
 from l2gnet.data.folders.synapse import CLASSES as ORGANS
 from l2gnet.data.grid import Grid
 from l2gnet.data.phantoms import make_abdomen, make_heart
+from l2gnet.data.resampling import image_on_grid
 from l2gnet.data.volume import read_frames, read_labels, read_volume, write_labels
 from l2gnet.models import build_model
-from l2gnet.models.checkpoint import ModelCard, load_checkpoint, save_checkpoint
+from l2gnet.models.card import ModelCard
+from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.export import write_export
 from l2gnet.prediction.inference import network_input, segment
 from l2gnet.prediction.segmenter import Segmenter, write_prediction
@@ -73,7 +75,7 @@ def save_random(path: Path, scan: Path, grid: Grid, classes: tuple[str, ...], na
     torch.manual_seed(0)
     model = build_model(name, classes=len(classes), **settings)
     volume = read_volume(scan)
-    images = network_input(grid.image(volume)[:: max(1, len(volume.array) // 4)])
+    images = network_input(image_on_grid(volume, grid)[:: max(1, len(volume.array) // 4)])
     with torch.no_grad():
         for _ in range(2):
             model.train()(images)
@@ -188,7 +190,7 @@ def networks(model: Path, folder: Path) -> dict[str, Network]:
 @torch.no_grad()
 def network_table(title: str, model: Path, scan: Path, folder: Path, turns: int) -> None:
     ways = networks(model, folder)
-    images = network_input(load_checkpoint(model)[1].grid.image(read_volume(scan)))[-SLICES:]
+    images = network_input(image_on_grid(read_volume(scan), load_checkpoint(model)[1].grid))[-SLICES:]
     first = next(iter(ways))
     expected = ways[first](images).argmax(1)
     one, many = (

@@ -14,10 +14,10 @@ from torch.optim.swa_utils import update_bn
 
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
+from l2gnet.data.slices import load_slices
 from l2gnet.models import MODELS, build_model
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.prediction.inference import network_input
-from l2gnet.training.run import load_slices
 from l2gnet.training.settings import TrainSettings
 
 

@@ -16,6 +16,7 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
+from l2gnet.data.slices import load_slices
 from l2gnet.evaluation.scores import evaluate_cases
 from l2gnet.inspection.code_atlas import CodeAtlas
 from l2gnet.inspection.image_transport import ImageTransport
@@ -24,11 +25,11 @@ from l2gnet.inspection.redundancy import redundancy, relations
 from l2gnet.inspection.reliance import reliance
 from l2gnet.method.mapper import L2GMapper
 from l2gnet.models import ModelName
-from l2gnet.models.checkpoint import ModelCard, load_checkpoint, save_checkpoint
+from l2gnet.models.card import ModelCard
+from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction import inference
 from l2gnet.prediction.doubt import learn_familiar
 from l2gnet.prediction.inference import network_input
-from l2gnet.training.run import load_slices
 from l2gnet.training.settings import TrainSettings
 from l2gnet.training.task import SegmentationTask
 

@@ -14,16 +14,19 @@ from tiny import TINY
 from l2gnet.cli import main as cli
 from l2gnet.data.grid import Grid
 from l2gnet.data.inputs import find_inputs
+from l2gnet.data.resampling import image_on_grid
 from l2gnet.data.volume import read_frames
 from l2gnet.errors import ConfigError, VolumeError
 from l2gnet.evaluation.scores import evaluate_cases
 from l2gnet.models import build_model
-from l2gnet.models.checkpoint import ModelCard, load_checkpoint, read_card, save_checkpoint
+from l2gnet.models.card import ModelCard, read_card
+from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.export import write_export
 from l2gnet.prediction.inference import network_input
 from l2gnet.prediction.model_card import card_text
 from l2gnet.prediction.segmenter import Segmenter, write_prediction
-from l2gnet.training.run import open_run, train
+from l2gnet.training.run import train
+from l2gnet.training.run_folder import open_run
 from l2gnet.training.settings import TrainSettings
 
 SMALL = {"classes": 2, "width": 4, "depth": 3}
@@ -219,7 +222,7 @@ def test_it_is_exported_with_its_channels(run, tmp_path):
     write_export(tmp_path / "model.pt2", model, card)
     told = {"l2gnet": ""}
     network = torch.export.load(tmp_path / "model.pt2", extra_files=told).module()
-    images = network_input(run.grid.image(run.dataset.validation[0].load()[0]))
+    images = network_input(image_on_grid(run.dataset.validation[0].load()[0], run.grid))
     with torch.inference_mode():
         assert torch.equal(network(images)["logits"].argmax(1), model(images).argmax(1))
     words = json.loads(told["l2gnet"])

@@ -45,7 +45,9 @@ from l2gnet.errors import CheckpointError, ConfigError, VolumeError
 from l2gnet.jobs.run import plan_job
 from l2gnet.jobs.sweep import read_sweep
 from l2gnet.models import build_model
-from l2gnet.models.checkpoint import ModelCard, load_checkpoint, require_resumable
+from l2gnet.models.card import ModelCard
+from l2gnet.models.checkpoint import load_checkpoint
+from l2gnet.training.resume import require_resumable
 
 TIMES = int(os.environ.get("L2GNET_FUZZ", "1"))
 SEED = int(os.environ.get("L2GNET_FUZZ_SEED", "0"))

@@ -10,9 +10,11 @@ from typing import Annotated, Literal
 import tyro
 
 from l2gnet.cli.folders import data_app, privacy_app
+from l2gnet.data.settings import DataSettings
 from l2gnet.errors import CheckpointError, ConfigError, VolumeError
+from l2gnet.models.settings import Precision
 from l2gnet.tables import text_table
-from l2gnet.training.settings import Precision, TrainSettings
+from l2gnet.training.settings import TrainSettings
 
 _Parameters = Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])]
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -181,7 +183,7 @@ def predict(
         dicom_seg: Also write the labels of a DICOM series as DICOM SEG, which names the patient as the series does.
     """
     from l2gnet.data.inputs import find_inputs, read_inputs
-    from l2gnet.models.checkpoint import read_card
+    from l2gnet.models.card import read_card
     from l2gnet.prediction.cardiac import function_by_patient
     from l2gnet.prediction.segmenter import Segmenter, write_function, write_prediction, write_seg
 
@@ -308,12 +310,11 @@ def evaluate(
         out: Folder that gets metrics.json, per_structure.csv and scores.csv.
         all_cases: Score all patients, also those that the model was trained on.
     """
-    from l2gnet.evaluation.scores import evaluate_cases, open_for_model, structure_table, write_scores
+    from l2gnet.evaluation.scores import evaluate_cases, open_for_model, structure_table, unseen, write_scores
     from l2gnet.models.checkpoint import load_checkpoint
-    from l2gnet.prediction.model_card import unseen
 
     network, card = load_checkpoint(model)
-    dataset = open_for_model(TrainSettings(data=data, data_dir=str(data_dir), channel=channel), card)
+    dataset = open_for_model(DataSettings(data=data, data_dir=str(data_dir), channel=channel), card)
     cases = dataset.cases if all_cases else unseen(card, dataset.cases)
     if not cases:
         raise ConfigError(f"{data_dir}: the model was trained on every patient; name other data, or add --all-cases")

@@ -11,10 +11,10 @@ from l2gnet.data import phantoms
 from l2gnet.data.folders import acdc, decathlon, synapse
 from l2gnet.data.folders.scan import ABDOMEN_HU, Scan, ScanFolder, is_ct, split_patients
 from l2gnet.data.grid import Grid
+from l2gnet.data.settings import DataSettings
 from l2gnet.data.volume import Volume
 from l2gnet.errors import ConfigError, volume_error
 from l2gnet.shapes import Float32, UInt8
-from l2gnet.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class DataSet:
         """All cases, by name: the order does not depend on the split."""
         return tuple(sorted((*self.training, *self.validation), key=lambda case: case.name))
 
-    def grid(self, settings: TrainSettings) -> Grid:
+    def grid(self, settings: DataSettings) -> Grid:
         """The grid that a model sees; beside CT, other channels are not seen through the window."""
         ct = tuple(number for number, name in enumerate(self.channels) if is_ct(name))
         return Grid(settings.spacing_mm, settings.size_px, self.window, windowed=ct)
 
 
-def open_dataset(settings: TrainSettings) -> DataSet:
+def open_dataset(settings: DataSettings) -> DataSet:
     """Find the cases that the settings name, split them by patient, and train on those that `train_on` selects.
 
     Raises:
@@ -78,7 +78,7 @@ def open_dataset(settings: TrainSettings) -> DataSet:
     return replace(dataset, training=selected)
 
 
-def open_whole(settings: TrainSettings) -> DataSet:
+def open_whole(settings: DataSettings) -> DataSet:
     """The cases of a data folder, all of them held out: to score a model on them that was trained on others.
 
     Raises:
@@ -90,14 +90,14 @@ def open_whole(settings: TrainSettings) -> DataSet:
     return _dataset(settings, folder, patients)
 
 
-def _open(settings: TrainSettings) -> DataSet:
+def _open(settings: DataSettings) -> DataSet:
     if settings.data.startswith("phantom"):
         return _open_phantom(settings)
     folder = _find(settings)
     return _dataset(settings, folder, _held_out(settings, folder))
 
 
-def _find(settings: TrainSettings) -> ScanFolder:
+def _find(settings: DataSettings) -> ScanFolder:
     match settings.data:
         case "acdc":
             folder = acdc.find_scans(settings.data_dir)
@@ -112,7 +112,7 @@ def _find(settings: TrainSettings) -> ScanFolder:
     return folder
 
 
-def _dataset(settings: TrainSettings, folder: ScanFolder, validation: frozenset[str]) -> DataSet:
+def _dataset(settings: DataSettings, folder: ScanFolder, validation: frozenset[str]) -> DataSet:
     cases = [_case(scan) for scan in folder.scans if scan.label is not None]
     return DataSet(
         name=folder.name,
@@ -126,7 +126,7 @@ def _dataset(settings: TrainSettings, folder: ScanFolder, validation: frozenset[
     )
 
 
-def _held_out(settings: TrainSettings, folder: ScanFolder) -> frozenset[str]:
+def _held_out(settings: DataSettings, folder: ScanFolder) -> frozenset[str]:
     """The patients to validate on: those of the data set's own split, or else as many as the settings say."""
     scans = [scan for scan in folder.scans if scan.label is not None]
     patients, wanted = {scan.patient for scan in scans}, settings.validation_patients
@@ -147,7 +147,7 @@ def _case(scan: Scan) -> Case:
     return Case(scan.name, scan.patient, scan.group, scan.phase, scan.read, scan.files, reading)
 
 
-def _open_phantom(settings: TrainSettings) -> DataSet:
+def _open_phantom(settings: DataSettings) -> DataSet:
     # Seeds of patients lie far apart, so that another split means other patients.
     seeds = [1000 * settings.split_seed + patient for patient in range(settings.patients)]
     abdomen = settings.data == "phantom-abdomen"

@@ -1,22 +1,10 @@
-"""The pixel grid that a model sees: from a scan's own grid to it, and back.
+"""The pixel grid that a model sees: what a model card says of it. `resampling.py` goes there and back."""
 
-In-plane resampling to a stated spacing, then a crop or pad around the middle. Slices stay slices.
-"""
-
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from l2gnet.data.volume import Volume
-from l2gnet.errors import VolumeError
-from l2gnet.shapes import Float, Float32, UInt8
-
-_AT_ONCE = 8  # slices
+Plane = Literal["axial", "coronal", "sagittal", "acquired"]
+PLANES = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}  # world directions of (D, H, W)
 
 
 @dataclass(frozen=True)
@@ -37,77 +25,3 @@ class Grid:
     def window_of(self, channel: int) -> tuple[float, float] | None:
         """The window of a channel, by number; None where its percentiles decide."""
         return self.window if not self.windowed or channel in self.windowed else None
-
-    def image(self, scan: Volume) -> UInt8[np.ndarray, "D C H W"]:
-        """The scan on this grid, as integers: half a step is 0.2 % of the range, far below a scan's noise."""
-        return torch.cat(list(self.batches(scan, _AT_ONCE))).numpy()
-
-    def batches(self, scan: Volume, size: int) -> Iterator[UInt8[Tensor, "B C H W"]]:
-        """The same, `size` slices at a time."""
-        ranges = [self.window_of(n) or np.percentile(each, (0.5, 99.5)) for n, each in enumerate(scan.channels)]
-        for start in range(0, len(scan.array), size):
-            scaled = []
-            for channel, (low, high) in zip(scan.channels, ranges, strict=True):
-                pixels = torch.from_numpy(np.ascontiguousarray(channel[start : start + size], dtype=np.float32))
-                scaled.append(((pixels - float(low)) / max(float(high) - float(low), 1e-6)).clamp_(0, 1))
-            resampled = _resample(torch.stack(scaled, dim=1), self._resampled_size(scan))
-            yield (self._crop(resampled) * 255).round_().to(torch.uint8)
-
-    def labels(self, labels: Volume, classes: int) -> UInt8[np.ndarray, "D H W"]:
-        """The label map on this grid: each class is resampled as a share of the pixel, the largest share wins."""
-
-        def on_grid(slices: np.ndarray) -> Tensor:
-            index = torch.from_numpy(np.ascontiguousarray(slices, dtype=np.int64))
-            shares = F.one_hot(index, classes).movedim(3, 1).float()
-            return self._crop(_resample(shares, self._resampled_size(labels)), background=1.0).max(1).indices
-
-        return _slice_by_slice(on_grid, labels.array)
-
-    def labels_from(self, scores: Float[Tensor, "D L h w"], scan: Volume) -> UInt8[np.ndarray, "D H W"]:
-        """Class scores on this grid (probabilities) to labels on the scan's own grid; outside lies background."""
-
-        def labels_on_scan(slices: Tensor) -> Tensor:
-            on_resampled = _centre(slices, self._resampled_size(scan), background=1.0)
-            on_scan = F.interpolate(on_resampled, scan.shape[1:], mode="bilinear", align_corners=False)
-            return on_scan.max(1).indices  # argmax gives the same, and takes five times as long on a CPU
-
-        return _slice_by_slice(labels_on_scan, scores)
-
-    def _resampled_size(self, scan: Volume) -> tuple[int, int]:
-        if self.spacing_mm == 0:
-            return self.size_px, self.size_px
-        if not scan.has_mm:
-            raise VolumeError(
-                f"a scan of unknown voxel size cannot be resampled to spacing_mm = {self.spacing_mm}; "
-                "set spacing_mm to 0, which fits its whole slices"
-            )
-        _, height, width = scan.shape
-        _, row_mm, column_mm = scan.spacing_mm
-        return max(1, round(height * row_mm / self.spacing_mm)), max(1, round(width * column_mm / self.spacing_mm))
-
-    def _crop(self, slices: Float32[Tensor, "D C h w"], background: float = 0.0) -> Float32[Tensor, "D C H W"]:
-        return _centre(slices, (self.size_px, self.size_px), background)
-
-
-def _slice_by_slice(convert: Callable[[Any], Tensor], slices: np.ndarray | Tensor) -> UInt8[np.ndarray, "D H W"]:
-    """Convert a volume a few slices at a time: a CT with a channel for each class would take gigabytes."""
-    starts = range(0, len(slices), _AT_ONCE)
-    parts = [convert(slices[start : start + _AT_ONCE]).to(torch.uint8).cpu() for start in starts]
-    return torch.cat(parts).numpy()
-
-
-def _resample(slices: Float32[Tensor, "D C H W"], size: tuple[int, int]) -> Float32[Tensor, "D C h w"]:
-    return F.interpolate(slices, size, mode="bilinear", align_corners=False, antialias=True)
-
-
-def _centre(slices: Float[Tensor, "D C H W"], size: tuple[int, int], background: float) -> Float[Tensor, "D C h w"]:
-    """Crop or pad around the middle; padding is 0, but `background` in the first channel."""
-    height, width = slices.shape[2:]
-    # Rounded towards zero, so that going there and back returns to the same pixels.
-    top, left = int((height - size[0]) / 2), int((width - size[1]) / 2)
-    out = slices.new_zeros((*slices.shape[:2], *size))
-    out[:, 0] = background
-    source = slices[:, :, max(top, 0) : max(top, 0) + size[0], max(left, 0) : max(left, 0) + size[1]]
-    y, x = max(-top, 0), max(-left, 0)
-    out[:, :, y : y + source.shape[2], x : x + source.shape[3]] = source
-    return out

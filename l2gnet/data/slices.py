@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from l2gnet.data.dataset import Case
+from l2gnet.data.dataset import Case, DataSet
 from l2gnet.data.grid import Grid
+from l2gnet.data.resampling import image_on_grid, labels_on_grid
+from l2gnet.data.settings import DataSettings
 from l2gnet.files import atomic_path, content_hash
 from l2gnet.shapes import Int64, UInt8
 
@@ -40,13 +42,20 @@ class SliceSet:
         return SliceSet(self.images[rows], self.labels[rows], case, kept)
 
 
+def load_slices(settings: DataSettings, dataset: DataSet, grid: Grid) -> SliceSet:
+    """All slices of the data set on the model's grid; those of real data are kept in the cache folder."""
+    if settings.data.startswith("phantom"):
+        return prepare_slices(dataset.cases, grid, len(dataset.classes))
+    return cached_slices(dataset.cases, grid, len(dataset.classes), settings.cache_dir)[0]
+
+
 def prepare_slices(cases: Sequence[Case], grid: Grid, classes: int) -> SliceSet:
     """Load every case and put its slices on the grid."""
     images, labels, owner = [], [], []
     for position, case in enumerate(tqdm(cases, desc="prepare", unit="volume", leave=False)):
         image, label = case.load()
-        images.append(grid.image(image))
-        labels.append(grid.labels(label, classes))
+        images.append(image_on_grid(image, grid))
+        labels.append(labels_on_grid(label, grid, classes))
         owner += [position] * len(images[-1])
     return SliceSet(
         np.concatenate(images),

@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -24,8 +23,6 @@ from l2gnet.errors import VolumeError, unwritable, volume_error
 from l2gnet.files import atomic_path
 from l2gnet.shapes import Float, Num, UInt8
 
-Plane = Literal["axial", "coronal", "sagittal", "acquired"]
-PLANES = {"axial": "SPL", "coronal": "PIL", "sagittal": "LIP"}  # world directions of (D, H, W)
 MAX_BYTES = 2 * 2**30  # of one volume, as stored and as float32
 DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib, technical details)
 

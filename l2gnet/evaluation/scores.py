@@ -12,14 +12,14 @@ from tqdm.auto import tqdm
 
 from l2gnet.data.dataset import Case, DataSet, open_whole
 from l2gnet.data.grid import Grid
+from l2gnet.data.settings import DataSettings
 from l2gnet.errors import ConfigError
 from l2gnet.evaluation.metrics import Convention, StructureScore, score_case, summarise
 from l2gnet.files import write_json, write_text
 from l2gnet.models.backbone import SegmentationModel
-from l2gnet.models.checkpoint import ModelCard
+from l2gnet.models.card import ModelCard, patient_fingerprint
+from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.inference import on_best_device, predict_volume
-from l2gnet.prediction.model_card import record_metrics
-from l2gnet.training.settings import TrainSettings
 
 Scores = Mapping[str, Sequence[StructureScore]]
 
@@ -53,7 +53,7 @@ def evaluate_cases(
     return scores
 
 
-def open_for_model(settings: TrainSettings, card: ModelCard) -> DataSet:
+def open_for_model(settings: DataSettings, card: ModelCard) -> DataSet:
     """All cases of a data folder, seen through the channels of a model, which must know the structures of the masks.
 
     Channels and structures go by name, in any order, and the masks may lack some that the model knows. Where the
@@ -75,6 +75,12 @@ def open_for_model(settings: TrainSettings, card: ModelCard) -> DataSet:
         remedy = "give one structure one name in dataset.json, or take a model of this task"
         raise ConfigError(f"{settings.data_dir}: {rule}, got {', '.join(unknown)}; {remedy}")
     return dataset
+
+
+def unseen(card: ModelCard, cases: Sequence[Case]) -> list[Case]:
+    """Those of the cases whose patients the model was not trained on, as far as its card knows."""
+    known = set(card.training.get("trained_on", ()))
+    return [case for case in cases if patient_fingerprint(case.patient) not in known]
 
 
 def summarise_phases(scores: Scores, cases: Sequence[Case]) -> dict[str, Any]:
@@ -130,6 +136,12 @@ def write_scores(run_dir: str | Path, scores: Scores, cases: Sequence[Case], hea
         record_metrics(run_dir / "model.safetensors", summary["all"])
     write_text(run_dir / "per_structure.csv", _csv(structure_table(scores)))
     write_text(run_dir / "scores.csv", _csv(rows))
+
+
+def record_metrics(path: str | Path, metrics: dict[str, Any]) -> None:
+    """Add the scores of an evaluation to the card of a checkpoint, atomically; its weights stay as they are."""
+    model, card = load_checkpoint(path)
+    save_checkpoint(path, model, replace(card, training=card.training | {"metrics": metrics}))
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -7,129 +7,20 @@ is blurred: smooth pictures use usual codes, and the model is sure of them. Its 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
-from l2gnet.errors import CheckpointError
 from l2gnet.models.backbone import SegmentationModel
-from l2gnet.models.checkpoint import ModelCard
+from l2gnet.prediction.familiar import Familiar, Look, Range, code_surprise
 from l2gnet.prediction.inference import Segmented, on_best_device, segment
 from l2gnet.shapes import Int64
 
-Range = tuple[float, float]
-_PRIOR = 0.5  # uses that every code is given before any was seen (Jeffreys' prior)
 _SPACING_FACTOR = 1.5  # voxels may be so many times smaller or larger than any seen
 _GRAIN_MARGIN = 0.25  # of the range of grain that was seen, which a scan may lie outside of it
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """What is kept of one volume to learn what is normal: whose it is, and the measures that `Familiar` bounds."""
-
-    patient: str
-    code_counts: Int64[np.ndarray, " K"]
-    distance: float
-    confidence: float
-    grain: float
-    spacing_mm: tuple[float, float, float]
-    darkest: float
-    axes: str
-
-    @classmethod
-    def at(cls, scan: Volume, seen: Segmented, patient: str, model: SegmentationModel) -> "Look":
-        """A volume as its model has segmented it."""
-        codes, distances = seen.codes[0], seen.distances[0]
-        counts, distance = np.zeros(0, np.int64), 0.0
-        if model.codebook is not None and codes is not None and distances is not None:
-            counts, distance = _histogram(codes, len(model.codebook.vectors)), float(distances.mean())
-        return cls(
-            patient=patient,
-            code_counts=counts,
-            distance=distance,
-            confidence=float(seen.confidence.mean()),
-            grain=seen.grain,
-            spacing_mm=scan.spacing_mm,
-            darkest=grey_range(scan)[0],
-            axes=scan.axes,
-        )
-
-
-@dataclass(frozen=True)
-class Familiar:
-    """What the volumes held out in a training looked like, to the model and in themselves.
-
-    `code_counts` says how often they used each code (empty without a codebook). `distance`, `surprise` and
-    `confidence` are the limits of the mean over a volume. `grain` (see `Segmented`), `spacing_mm` (along D, H and W)
-    and `darkest`, the lowest grey value, are ranges; `axes` the directions that D, H and W had in the world.
-    """
-
-    volumes: int
-    code_counts: tuple[int, ...]
-    distance: float
-    surprise: float
-    confidence: float
-    grain: Range
-    spacing_mm: tuple[Range, Range, Range]
-    darkest: Range
-    axes: tuple[str, ...]
-
-    @classmethod
-    def of_looks(cls, looks: Sequence[Look]) -> "Familiar":
-        """The limits that none of these volumes crosses.
-
-        How surprising the codes of a volume are is judged by those of the other patients.
-        """
-        D, H, W = (_range(axis) for axis in zip(*(look.spacing_mm for look in looks), strict=True))
-        total = np.sum([look.code_counts for look in looks], axis=0)
-        own = {look.patient: np.zeros_like(total) for look in looks}
-        for look in looks:
-            own[look.patient] += look.code_counts
-        surprises = [code_surprise(look.code_counts, total - own[look.patient]) for look in looks if total.size]
-        return cls(
-            volumes=len(looks),
-            code_counts=tuple(total.tolist()),
-            distance=max(look.distance for look in looks),
-            surprise=max(surprises, default=0.0),
-            confidence=min(look.confidence for look in looks),
-            grain=_range([look.grain for look in looks]),
-            spacing_mm=(D, H, W),
-            darkest=_range([look.darkest for look in looks]),
-            axes=tuple(sorted({look.axes for look in looks})),
-        )
-
-    @classmethod
-    def of(cls, card: ModelCard) -> "Familiar | None":
-        """What a model card says of it; None for cards that say nothing.
-
-        Raises:
-            CheckpointError: what it says makes no sense.
-        """
-        told = card.training.get("familiar")
-        if told is None:
-            return None
-        try:
-            numbers = {name: float(told[name]) for name in ("distance", "surprise", "confidence")}
-            D, H, W = (_range(values) for values in told["spacing_mm"])
-            return cls(
-                volumes=int(told["volumes"]),
-                code_counts=tuple(int(count) for count in told["code_counts"]),
-                grain=_range(told.get("grain", (0.0, np.inf))),  # older cards do not say
-                spacing_mm=(D, H, W),
-                darkest=_range(told["darkest"]),
-                axes=tuple(str(name) for name in told["axes"]),
-                **numbers,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the model card's limits are damaged ({error!r}); train the model again") from error
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the model card."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -146,13 +37,31 @@ class Strangeness:
     reasons: tuple[str, ...]
 
 
+def look_at(scan: Volume, seen: Segmented, patient: str, model: SegmentationModel) -> Look:
+    """A volume as its model has segmented it."""
+    codes, distances = seen.codes[0], seen.distances[0]
+    counts, distance = np.zeros(0, np.int64), 0.0
+    if model.codebook is not None and codes is not None and distances is not None:
+        counts, distance = _histogram(codes, len(model.codebook.vectors)), float(distances.mean())
+    return Look(
+        patient=patient,
+        code_counts=counts,
+        distance=distance,
+        confidence=float(seen.confidence.mean()),
+        grain=seen.grain,
+        spacing_mm=scan.spacing_mm,
+        darkest=grey_range(scan)[0],
+        axes=scan.axes,
+    )
+
+
 def learn_familiar(model: SegmentationModel, cases: Sequence[Case], grid: Grid) -> Familiar:
     """Segment the volumes that training held out, and note what is normal."""
     looks = []
     with on_best_device(model):
         for case in cases:
             scan, _ = case.load()
-            looks.append(Look.at(scan, segment([model], scan, grid), case.patient, model))
+            looks.append(look_at(scan, segment([model], scan, grid), case.patient, model))
     return Familiar.of_looks(looks)
 
 
@@ -182,14 +91,6 @@ def find_strange(scan: Volume, seen: Segmented, known: Sequence[Familiar | None]
     if surprise > most:
         reasons.append(f"its codes are unusual by {surprise:.2f} nats, {most:.2f} at most in held-out volumes")
     return Strangeness(distance, surprise, unused, tuple(reasons))
-
-
-def code_surprise(histogram: Int64[np.ndarray, " K"], usual: Int64[np.ndarray, " K"]) -> float:
-    """How unusual a use of codes is: Kullback-Leibler divergence from the usual one, in nats."""
-    p = histogram / histogram.sum()
-    q = (usual + _PRIOR) / (usual + _PRIOR).sum()
-    used = p > 0
-    return float((p[used] * np.log(p[used] / q[used])).sum())
 
 
 def grey_range(scan: Volume) -> Range:
@@ -239,7 +140,3 @@ def _unlike(scan: Volume, seen: Segmented, familiar: Familiar) -> list[str]:
 
 def _histogram(codes: Int64[np.ndarray, "D h w"], size: int) -> Int64[np.ndarray, " K"]:
     return np.bincount(codes.ravel(), minlength=size)
-
-
-def _range(values: Sequence[float]) -> Range:
-    return float(min(values)), float(max(values))

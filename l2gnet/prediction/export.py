@@ -23,8 +23,7 @@ from l2gnet.method.mapper import L2GMapper, Mapped
 from l2gnet.method.relation import unit_cost
 from l2gnet.method.transport import TransportPlan
 from l2gnet.models.backbone import SegmentationModel
-from l2gnet.models.checkpoint import ModelCard
-from l2gnet.prediction.model_card import NOT_CLINICAL
+from l2gnet.models.card import NOT_CLINICAL, ModelCard
 from l2gnet.shapes import Float, Int64
 
 _SMALLEST_EPSILON = 0.005  # exp(+-2 * cost / epsilon), cost in [0, 1], lies far inside the numbers of float64

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from l2gnet.ahead import one_ahead
 from l2gnet.data.grid import Grid
+from l2gnet.data.resampling import batches_on_grid, image_on_grid, labels_on_scan
 from l2gnet.data.volume import Volume
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.prediction.views import View
@@ -79,7 +80,7 @@ def segment(
         confidence.append(slice_confidence(torch.stack(said).mean(0)).cpu().numpy())
         if views:
             said = [_averaged(*each, images) for each in zip(said, models, views, strict=True)]
-        labels.append(grid.labels_from(torch.stack(said).mean(0), scan))
+        labels.append(labels_on_scan(torch.stack(said).mean(0), grid, scan))
         for index, trace in enumerate(traces):
             if trace.latent.codes is not None and trace.latent.distances is not None:
                 codes[index].append(trace.latent.codes.cpu())
@@ -124,7 +125,7 @@ def trace_codes(
     Raises:
         ValueError: the model has no codebook.
     """
-    return codes_of_slices(model, grid.image(scan), batch_size=batch_size)
+    return codes_of_slices(model, image_on_grid(scan, grid), batch_size=batch_size)
 
 
 @torch.inference_mode()
@@ -164,5 +165,5 @@ def _batches(
     for model in models:
         model.eval()
     device = next(models[0].parameters()).device
-    for slices in one_ahead(grid.batches(scan, batch_size)):
+    for slices in one_ahead(batches_on_grid(scan, grid, batch_size)):
         yield network_input(slices).to(device)

@@ -3,42 +3,12 @@
 After Mitchell et al. 2019, arXiv 1810.03993.
 """
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from l2gnet.data.dataset import Case, DataSet
-from l2gnet.models.checkpoint import ModelCard, load_checkpoint, save_checkpoint
-from l2gnet.prediction.doubt import Familiar
+from l2gnet.models.card import NOT_CLINICAL, ModelCard
+from l2gnet.prediction.familiar import Familiar
 
 _TRAINING = ("recipe", "batch_size", "learning_rate", "weight_decay", "flips", "precision", "split_seed", "seed")
-NOT_CLINICAL = "For research and teaching. Not for clinical use: no one has tested that it is safe or effective."
-
-
-def describe_data(dataset: DataSet) -> dict[str, Any]:
-    """What a card keeps of the data: names of patients only as hashes, to know them again and not to give them away."""
-    return {
-        "data": dataset.name,
-        "citation": dataset.citation,
-        "licence": dataset.licence,
-        "training_volumes": len(dataset.training),
-        "held_out_volumes": len(dataset.validation),
-        "trained_on": sorted({_fingerprint(case.patient) for case in dataset.training}),
-    }
-
-
-def unseen(card: ModelCard, cases: Sequence[Case]) -> list[Case]:
-    """Those of the cases whose patients the model was not trained on, as far as its card knows."""
-    known = set(card.training.get("trained_on", ()))
-    return [case for case in cases if _fingerprint(case.patient) not in known]
-
-
-def record_metrics(path: str | Path, metrics: dict[str, Any]) -> None:
-    """Add the scores of an evaluation to the card of a checkpoint, atomically; its weights stay as they are."""
-    model, card = load_checkpoint(path)
-    save_checkpoint(path, model, replace(card, training=card.training | {"metrics": metrics}))
 
 
 def card_text(card: ModelCard, parameters: int) -> str:
@@ -105,7 +75,3 @@ def _limits_lines(card: ModelCard) -> list[str]:
 
 def _mean(numbers: dict[str, Any], digits: int) -> str:
     return "-" if numbers["mean"] is None else f"{numbers['mean']:.{digits}f}"
-
-
-def _fingerprint(patient: str) -> str:
-    return hashlib.sha256(patient.encode()).hexdigest()[:12]

@@ -11,17 +11,19 @@ from tqdm.auto import tqdm
 
 from l2gnet.data.formats.dicom import Series
 from l2gnet.data.formats.dicom_seg import write_segs
+from l2gnet.data.grid import PLANES
 from l2gnet.data.inputs import LABELS_END
-from l2gnet.data.volume import PLANES, Volume, write_labels
+from l2gnet.data.volume import Volume, write_labels
 from l2gnet.errors import CheckpointError, VolumeError, unwritable
 from l2gnet.files import write_json
 from l2gnet.models.checkpoint import load_checkpoint
+from l2gnet.models.settings import Precision
 from l2gnet.prediction.cardiac import CardiacFunction, cardiac_function
-from l2gnet.prediction.doubt import Familiar, Strangeness, find_strange
+from l2gnet.prediction.doubt import Strangeness, find_strange
+from l2gnet.prediction.familiar import Familiar
 from l2gnet.prediction.inference import Segmented, best_device, segment
 from l2gnet.prediction.views import trained_views
 from l2gnet.shapes import Float
-from l2gnet.training.settings import Precision
 
 _MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 

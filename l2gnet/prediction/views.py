@@ -6,7 +6,7 @@ import kornia.geometry.transform as G
 from torch import Tensor
 
 from l2gnet.errors import CheckpointError
-from l2gnet.models.checkpoint import ModelCard
+from l2gnet.models.card import ModelCard
 from l2gnet.shapes import Float
 
 _TURN_DEGREES = 10.0  # well within the 20 to 30 that every recipe trains with

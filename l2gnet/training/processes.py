@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -31,20 +32,33 @@ def started(settings: TrainSettings) -> bool:
     return wanted in (1, running)
 
 
+def require_devices(settings: TrainSettings) -> None:
+    """Raise ConfigError unless this machine has the accelerator and as many devices as the settings ask for."""
+    if settings.accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("accelerator must be one that this machine has, got 'gpu' and no GPU; use auto or cpu")
+    if settings.accelerator != "cpu" and settings.devices > torch.cuda.device_count() > 0:
+        have = torch.cuda.device_count()
+        raise ConfigError(f"devices must be at most the {have} GPUs of this machine, got {settings.devices}")
+
+
 def is_first(settings: TrainSettings) -> bool:
     """Whether this is the process of the training that writes its files."""
     rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0
     return settings.processes == 1 or int(rank) == 0
 
 
-def train_in_processes(settings: TrainSettings, run_dir: Path) -> None:
-    """Train in a process for each device of this machine; if one fails, all end, and its error is raised here.
+def train_in_processes(train: Callable[[TrainSettings, Path], object], settings: TrainSettings, run_dir: Path) -> None:
+    """Let `train`, a function of a module, run in a process for each device of this machine.
+
+    If one fails, all end, and its error is raised here.
 
     New processes, and not Lightning's launchers: those run the command again, which a notebook has not, or fork,
     which is no way once a GPU or threads have been used.
     """
     errors = get_context("spawn").SimpleQueue()
-    workers = spawn(_train, (settings, run_dir, find_free_network_port(), errors), nprocs=settings.devices, join=False)
+    workers = spawn(
+        _train, (train, settings, run_dir, find_free_network_port(), errors), nprocs=settings.devices, join=False
+    )
     try:
         while not workers.join():
             pass
@@ -57,7 +71,7 @@ def train_in_processes(settings: TrainSettings, run_dir: Path) -> None:
             process.kill()
 
 
-def _train(rank: int, settings: TrainSettings, run_dir: Path, port: int, errors: SimpleQueue) -> None:
+def _train(rank: int, train: Callable, settings: TrainSettings, run_dir: Path, port: int, errors: SimpleQueue) -> None:
     # torch has it sent when the process that started this one dies; what runs in the background of a shell ignores it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # As torchrun tells its processes, which Lightning looks for first, also within a job of SLURM.
@@ -67,7 +81,6 @@ def _train(rank: int, settings: TrainSettings, run_dir: Path, port: int, errors:
     if rank > 0:
         os.environ["TQDM_DISABLE"] = "1"  # one progress bar is enough
     torch.set_num_threads(max(torch.get_num_threads() // settings.devices, 1))
-    from l2gnet.training.run import train
 
     try:
         train(settings, run_dir)

@@ -4,8 +4,10 @@ The order of the data is a function of seed and epoch (`batches.py`), a step's r
 (`task.py`); the rest of what decides a training lies in its checkpoint.
 """
 
+import pickle
 import random
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from l2gnet.errors import CheckpointError
 from l2gnet.files import atomic_path
+from l2gnet.models.checkpoint import require_shapes
 
 SAVE_EVERY_S = 60.0  # within an epoch
 
@@ -90,3 +94,40 @@ class Patience(EarlyStopping):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember a decision that was taken before the training was stopped."""
         trainer.should_stop = self.wait_count >= self.patience
+
+
+def require_resumable(path: str | Path, task: torch.nn.Module) -> None:
+    """Check a checkpoint of Lightning before it is resumed from: it is ours, whole, and of this task.
+
+    It is a pickle inside a zip file; `weights_only=True` refuses every pickle that would run code.
+
+    Raises:
+        CheckpointError: the file is damaged, holds more than numbers, or is of another model.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("compressed entries, which torch does not write")
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"another checksum in {damaged}")
+        require_shapes(task, {name: tuple(tensor.shape) for name, tensor in _lightning_state(path).items()})
+    # A stranger's bytes can be wrong in as many ways as zip, pickle and torch know.
+    except Exception as error:
+        reason = str(error).partition("\n")[0][:300]
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "a pickle that holds more than numbers, or is damaged"
+        raise CheckpointError(
+            f"{path}: a run resumes from a whole checkpoint of its own model, got: {reason}; "
+            "train in another folder, or remove the file to start anew"
+        ) from error
+
+
+def lightning_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """The weights of the model in a checkpoint of Lightning; a pickle that would run code is refused."""
+    state = _lightning_state(path)
+    return {name.removeprefix("model."): weight for name, weight in state.items() if name.startswith("model.")}
+
+
+def _lightning_state(path: str | Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]

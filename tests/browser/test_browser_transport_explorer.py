@@ -13,6 +13,7 @@ from PIL import Image
 HEART = """
 import numpy as np
 import torch
+from l2gnet.data.resampling import image_on_grid, labels_on_grid
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.inspection.image_transport import ImageTransport
@@ -22,7 +23,7 @@ from l2gnet.widgets import TransportExplorer
 
 scan, labels = open_dataset(TrainSettings(patients=2, validation_patients=1)).validation[0].load()
 grid, generator = Grid(2.0, 96), torch.Generator().manual_seed(0)
-images, labels = grid.image(scan)[:, 0], grid.labels(labels, 4)
+images, labels = image_on_grid(scan, grid)[:, 0], labels_on_grid(labels, grid, 4)
 
 def problem(index):
     cells = images[index].reshape(12, 8, 12, 8).transpose(0, 2, 1, 3).reshape(144, 64) / 255

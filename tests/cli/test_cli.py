@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from l2gnet.data.grid import Grid
 from l2gnet.models import build_model
-from l2gnet.models.checkpoint import ModelCard, save_checkpoint
+from l2gnet.models.card import ModelCard
+from l2gnet.models.checkpoint import save_checkpoint
 from l2gnet.training.settings import TrainSettings
 
 SMALL = {"classes": 4, "width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}

@@ -9,7 +9,7 @@ import pytest
 from l2gnet.data.folders.check import check
 from l2gnet.data.folders.synapse import CLASSES
 from l2gnet.evaluation.scores import evaluate_cases, structure_table, write_scores
-from l2gnet.models.checkpoint import read_card
+from l2gnet.models.card import read_card
 from l2gnet.training.run import train
 from l2gnet.training.settings import TrainSettings
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2gnet.data.grid import Grid
+from l2gnet.data.resampling import image_on_grid, labels_on_grid, labels_on_scan
 from l2gnet.data.volume import Volume
 
 
@@ -26,9 +27,9 @@ def disc(size=(3, 80, 90), spacing_mm=(8.0, 1.25, 1.25), radius_mm=25.0):
 def test_same_spacing_there_and_back_is_exact_inside_the_crop(height, width, size_px):
     labels = np.random.default_rng(0).integers(0, 3, (2, height, width)).astype(np.uint8)
     scan, grid = volume(labels, (5.0, 1.0, 1.0)), Grid(1.0, size_px)
-    on_grid = grid.labels(scan, 3)
+    on_grid = labels_on_grid(scan, grid, 3)
     scores = torch.nn.functional.one_hot(torch.from_numpy(on_grid).long(), 3).movedim(3, 1).float()
-    back = grid.labels_from(scores, scan)
+    back = labels_on_scan(scores, grid, scan)
     inside = back != 0
     assert np.array_equal(back[inside], labels[inside])
     assert inside.sum() >= 0.6 * (labels != 0).sum() * min(1, size_px / height) * min(1, size_px / width)
@@ -37,24 +38,27 @@ def test_same_spacing_there_and_back_is_exact_inside_the_crop(height, width, siz
 @pytest.mark.parametrize("spacing_mm", [0.8, 1.25, 2.0])
 def test_a_disc_survives_resampling(spacing_mm):
     scan, grid = disc(), Grid(spacing_mm, 96)
-    on_grid = grid.labels(scan, 2)
+    on_grid = labels_on_grid(scan, grid, 2)
     area_mm2 = on_grid[0].sum() * spacing_mm**2
     assert area_mm2 == pytest.approx(np.pi * 25**2, rel=0.03)
     scores = torch.nn.functional.one_hot(torch.from_numpy(on_grid).long(), 2).movedim(3, 1).float()
-    back = grid.labels_from(scores, scan)
+    back = labels_on_scan(scores, grid, scan)
     dice = 2 * (back & scan.array).sum() / (back.sum() + scan.array.sum())
     assert dice > 0.97
 
 
 def test_image_and_labels_land_on_the_same_pixels():
     scan, grid = disc(), Grid(1.7, 64)
-    image, labels = grid.image(scan.like(scan.array.astype(np.float32) * 300))[:, 0], grid.labels(scan, 2)
+    image, labels = (
+        image_on_grid(scan.like(scan.array.astype(np.float32) * 300), grid)[:, 0],
+        labels_on_grid(scan, grid, 2),
+    )
     assert ((image > 127) == (labels == 1)).mean() > 0.999
 
 
 def test_anisotropic_pixels_become_square():
     labels = disc((2, 100, 50), (8.0, 1.0, 2.0)).array
-    on_grid = Grid(1.0, 96).labels(volume(labels, (8.0, 1.0, 2.0)), 2)[0]
+    on_grid = labels_on_grid(volume(labels, (8.0, 1.0, 2.0)), Grid(1.0, 96), 2)[0]
     assert on_grid.any(1).sum() == pytest.approx(on_grid.any(0).sum(), abs=2)
 
 
@@ -70,33 +74,33 @@ def test_every_channel_has_its_own_range_and_the_window_is_for_those_it_is_meant
     scan = replace(volume(ct, (3.0, 1.0, 1.0)), more=(pet,))
 
     def alone(array, **grid):
-        return Grid(1.0, 24, **grid).image(volume(array, (3.0, 1.0, 1.0)))[:, 0]
+        return image_on_grid(volume(array, (3.0, 1.0, 1.0)), Grid(1.0, 24, **grid))[:, 0]
 
     window = (-125.0, 275.0)
-    by_percentiles = Grid(1.0, 24).image(scan)
+    by_percentiles = image_on_grid(scan, Grid(1.0, 24))
     assert by_percentiles.shape == (4, 2, 24, 24)
     assert np.array_equal(by_percentiles[:, 0], alone(ct))
     assert np.array_equal(by_percentiles[:, 1], alone(pet))
     of_ct = Grid(1.0, 24, window, windowed=(0,)).image(scan)
     assert np.array_equal(of_ct[:, 0], alone(ct, window=window))
     assert np.array_equal(of_ct[:, 1], alone(pet))
-    of_both = Grid(1.0, 24, window).image(scan)
+    of_both = image_on_grid(scan, Grid(1.0, 24, window))
     assert np.array_equal(of_both[:, 1], alone(pet, window=window))
 
 
 def test_a_constant_scan_is_not_divided_by_zero():
     scan = volume(np.full((1, 4, 4), 7.0, dtype=np.float32), (1.0, 1.0, 1.0))
-    assert (Grid(1.0, 4).image(scan) == 0).all()
+    assert (image_on_grid(scan, Grid(1.0, 4)) == 0).all()
 
 
 @pytest.mark.parametrize(("size", "size_px"), [((64, 64), 28), ((40, 64), 32), ((20, 30), 48)])
 def test_a_spacing_of_zero_fits_the_whole_slice(size, size_px):
     scan, grid = disc((2, *size), (8.0, 0.9, 1.1), radius_mm=15.0), Grid(0.0, size_px)
-    on_grid = grid.labels(scan, 2)
+    on_grid = labels_on_grid(scan, grid, 2)
     assert on_grid.shape == (2, size_px, size_px)
     assert on_grid.mean() == pytest.approx(scan.array.mean(), rel=0.08)  # the same share of the slice
     scores = torch.nn.functional.one_hot(torch.from_numpy(on_grid).long(), 2).movedim(3, 1).float()
-    back = grid.labels_from(scores, scan)
+    back = labels_on_scan(scores, grid, scan)
     assert back.shape == scan.shape
     assert 2 * (back & scan.array).sum() / (back.sum() + scan.array.sum()) > 0.93
 
@@ -108,5 +112,7 @@ def test_a_slice_does_not_depend_on_how_many_there_are():
     grid = Grid(1.5, 24, window=(-200.0, 200.0))
     for d in (0, 8, 20):
         image, label = (part.array[d : d + 1] for part in (scan, labels))
-        assert np.array_equal(grid.image(scan)[d], grid.image(volume(image, scan.spacing_mm))[0])
-        assert np.array_equal(grid.labels(labels, 4)[d], grid.labels(volume(label, scan.spacing_mm), 4)[0])
+        assert np.array_equal(image_on_grid(scan, grid)[d], image_on_grid(volume(image, scan.spacing_mm), grid)[0])
+        assert np.array_equal(
+            labels_on_grid(labels, grid, 4)[d], labels_on_grid(volume(label, scan.spacing_mm), grid, 4)[0]
+        )

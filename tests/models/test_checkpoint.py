@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 from l2gnet.data.grid import Grid
 from l2gnet.errors import CheckpointError
 from l2gnet.models import MODELS, build_model, model_options
-from l2gnet.models.checkpoint import ModelCard, load_checkpoint, read_card, require_resumable, save_checkpoint
+from l2gnet.models.card import ModelCard, read_card
+from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
+from l2gnet.training.resume import require_resumable
 
 SETTINGS = {"classes": 4, "width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
 CARD = ModelCard("l2gnet", SETTINGS, ("background", "a", "b", "c"), Grid(1.5, 32, (-125.0, 275.0)), {"epochs": 1})

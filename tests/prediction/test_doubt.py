@@ -11,8 +11,9 @@ from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
 from l2gnet.errors import CheckpointError
 from l2gnet.models import build_model
-from l2gnet.models.checkpoint import ModelCard
-from l2gnet.prediction.doubt import Familiar, code_surprise, find_strange, learn_familiar
+from l2gnet.models.card import ModelCard
+from l2gnet.prediction.doubt import find_strange, learn_familiar
+from l2gnet.prediction.familiar import Familiar, code_surprise
 from l2gnet.prediction.inference import Segmented, segment
 
 GRID = Grid(2.0, 32)

@@ -10,7 +10,7 @@ from l2gnet.data.phantoms import make_heart
 from l2gnet.errors import ConfigError
 from l2gnet.method.mapper import L2GMapper
 from l2gnet.models import MODELS, build_model
-from l2gnet.models.checkpoint import ModelCard
+from l2gnet.models.card import ModelCard
 from l2gnet.prediction.export import GraphMapper, instructions, write_export
 from l2gnet.prediction.inference import network_input
 

@@ -6,10 +6,13 @@ import torch
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.evaluation.metrics import score_case, summarise
+from l2gnet.evaluation.scores import record_metrics, unseen
 from l2gnet.models import build_model
-from l2gnet.models.checkpoint import ModelCard, load_checkpoint, read_card, save_checkpoint
+from l2gnet.models.card import ModelCard, read_card
+from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.doubt import learn_familiar
-from l2gnet.prediction.model_card import card_text, describe_data, record_metrics, unseen
+from l2gnet.prediction.model_card import card_text
+from l2gnet.training.run_folder import _described
 from l2gnet.training.settings import TrainSettings
 
 SMALL = {"classes": 4, "width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
@@ -22,7 +25,7 @@ def dataset():
 
 @pytest.fixture
 def card(dataset):
-    return ModelCard("l2gnet", SMALL, dataset.classes, Grid(3.0, 32), describe_data(dataset))
+    return ModelCard("l2gnet", SMALL, dataset.classes, Grid(3.0, 32), _described(dataset))
 
 
 @pytest.fixture

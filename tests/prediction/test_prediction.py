@@ -15,7 +15,8 @@ from l2gnet.data.phantoms import make_abdomen, make_heart
 from l2gnet.data.volume import read_frames, read_labels
 from l2gnet.errors import CheckpointError, VolumeError
 from l2gnet.models import build_model
-from l2gnet.models.checkpoint import ModelCard, save_checkpoint
+from l2gnet.models.card import ModelCard
+from l2gnet.models.checkpoint import save_checkpoint
 from l2gnet.prediction.doubt import learn_familiar
 from l2gnet.prediction.segmenter import Segmenter, structure_volumes_ml, write_prediction, write_seg
 from l2gnet.training.settings import TrainSettings

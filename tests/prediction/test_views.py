@@ -3,7 +3,7 @@ import torch
 
 from l2gnet.data.grid import Grid
 from l2gnet.errors import CheckpointError
-from l2gnet.models.checkpoint import ModelCard
+from l2gnet.models.card import ModelCard
 from l2gnet.prediction.views import View, trained_views
 
 MIRRORS = {View(mirrored=(2,)), View(mirrored=(3,))}

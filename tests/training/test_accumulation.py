@@ -5,7 +5,7 @@ import torch
 from l2gnet.errors import ConfigError
 from l2gnet.models import build_model
 from l2gnet.models.backbone import _BLOCK, SegmentationModel
-from l2gnet.models.checkpoint import read_card
+from l2gnet.models.card import read_card
 from l2gnet.prediction.model_card import card_text
 from l2gnet.tables import read_rows
 from l2gnet.training import resume

@@ -12,14 +12,17 @@ from torch.utils.data import DataLoader
 
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
+from l2gnet.data.slices import load_slices
 from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.files import sole_writer, write_json
 from l2gnet.models import MODELS
-from l2gnet.models.checkpoint import load_checkpoint, read_card, save_checkpoint
+from l2gnet.models.card import read_card
+from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.inference import network_input
 from l2gnet.tables import read_rows
 from l2gnet.training.batches import SliceData
-from l2gnet.training.run import load_slices, open_run, train
+from l2gnet.training.run import train
+from l2gnet.training.run_folder import open_run
 from l2gnet.training.settings import TrainSettings
 from l2gnet.training.task import SegmentationTask
 from l2gnet.version import code_version

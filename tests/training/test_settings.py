@@ -33,7 +33,7 @@ from l2gnet.training.settings import TrainSettings
             {"model": "transunet", "variant": "published", "pretrained": "w.npz"},
             "pretrained must be a file of weights, got 'w.npz'",
         ),
-        ({"epoch": 3}, "unknown setting epoch; the settings are model, variant"),
+        ({"epoch": 3}, "unknown setting 'epoch'; did you mean 'epochs'"),
         ({"epochs": 2.0}, "epochs must be of type int, got 2.0 of type float"),
         ({"flips": 1}, "flips must be of type bool, got 1 of type int"),
         ({"epochs": True}, "epochs must be of type int, got True of type bool"),

@@ -14,6 +14,7 @@ from l2gnet.data.folders.check import check
 from l2gnet.data.folders.synapse import BTCV, CLASS_OF_BTCV, CLASSES, TEST_CASES, find_scans
 from l2gnet.data.grid import Grid
 from l2gnet.data.phantoms import ABDOMEN_CLASSES
+from l2gnet.data.resampling import image_on_grid, labels_on_grid
 from l2gnet.errors import VolumeError
 from l2gnet.training.settings import TrainSettings
 
@@ -107,7 +108,7 @@ def test_both_forms_give_a_model_the_same_pictures(tmp_path):
         for dataset, case in zip(sets, (raw_case, prepared_case), strict=True):
             grid = Grid(0.0, 48, dataset.window)
             image, labels = case.load()
-            pictures.append((grid.image(image).astype(int), grid.labels(labels, 9)))
+            pictures.append((image_on_grid(image, grid).astype(int), labels_on_grid(labels, grid, 9)))
         (one, one_labels), (other, other_labels) = pictures
         assert np.abs(one - other).max() <= 1
         assert np.array_equal(one_labels, other_labels)
@@ -142,7 +143,7 @@ def test_a_prepared_scan_is_not_resampled_to_millimetres(prepared):
     with pytest.raises(
         VolumeError, match=r"unknown voxel size cannot be resampled to spacing_mm = 2\.0; set spacing_mm"
     ):
-        Grid(2.0, 48).image(image)
+        image_on_grid(image, Grid(2.0, 48))
 
 
 def test_the_report_of_each_form(raw, tmp_path_factory):
@@ -298,7 +299,7 @@ def test_a_real_ct_in_both_forms(real_ct, tmp_path):
     assert middle["stomach"][1] > middle["left kidney"][1]
     liver = scan.array[labels.array == CLASSES.index("liver")]
     assert 0 < np.median(liver) < 200
-    on_grid = Grid(0.0, 64, dataset.window).image(scan)
+    on_grid = image_on_grid(scan, Grid(0.0, 64, dataset.window))
     assert on_grid[0].shape == (1, 64, 64)
     assert 0.2 < (on_grid == 0).mean() < 0.9  # air, and what lies below the window
 

@@ -1,0 +1,63 @@
+"""Checks of settings: a dataclass of plain values states its rules, and what breaks one is refused in words."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_args
+
+from l2gnet.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def require(holds: bool, name: str, rule: str, value: Any) -> None:
+    """Raise ConfigError, saying what setting `name` must be, unless its value holds to the rule."""
+    if not holds:
+        raise ConfigError(f"{name} must be {rule}, got {value!r}")
+
+
+def require_choices(settings: Any) -> None:
+    """Check every setting whose type is a Literal against its choices."""
+    for field in dataclasses.fields(settings):
+        choices, value = get_args(field.type), getattr(settings, field.name)
+        require(not choices or value in choices, field.name, f"one of {', '.join(map(str, choices))}", value)
+
+
+def require_least(settings: Any, least: int, *names: str) -> None:
+    """Check that each of these settings is finite and at least so large."""
+    for name in names:
+        value = getattr(settings, name)
+        require(least <= value < float("inf"), name, f"at least {least}" if least else "0 or more, and finite", value)
+
+
+def require_positive(settings: Any, *names: str) -> None:
+    """Check that each of these settings is finite and above 0."""
+    for name in names:
+        require(0 < getattr(settings, name) < float("inf"), name, "above 0 and finite", getattr(settings, name))
+
+
+def checked_settings(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Settings of this kind from a file, a notebook or a command line: names and types of the values are checked.
+
+    Raises:
+        ConfigError: a name is unknown, or a value has another type or is out of range.
+    """
+    types = {field.name: field.type for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    checked = {}
+    for name, value in values.items():
+        if name not in types:
+            raise ConfigError(f"unknown setting {name!r}{nearest(name, types)}")
+        wanted: Any = str if get_args(types[name]) else types[name]
+        if wanted is float and type(value) is int:
+            value = float(value)
+        if type(value) is not wanted:
+            raise ConfigError(f"{name} must be of type {wanted.__name__}, got {value!r} of type {type(value).__name__}")
+        checked[name] = value
+    return kind(**checked)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name: the known one that is most like it, or else all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known) or 'none'}"

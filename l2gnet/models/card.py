@@ -1,0 +1,117 @@
+"""What a checkpoint says of itself: read from its header alone, without torch and without its weights."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from safetensors import SafetensorError, safe_open
+
+from l2gnet.data.grid import Grid, Plane
+from l2gnet.errors import CheckpointError
+from l2gnet.models import MODELS, Variant
+
+FORMAT = "l2gnet-1"
+NOT_CLINICAL = "For research and teaching. Not for clinical use: no one has tested that it is safe or effective."
+_LARGEST_PX = 8192  # of a model's grid
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a checkpoint says of itself: how to build the model, how to feed it, and where it comes from.
+
+    `plane` is the one that the model's slices lie in: a fixed one, or the plane that each scan was acquired in.
+    `channels` are the names of the image channels that it takes, in order.
+    `training` holds the settings of its training and the fingerprints of data and code.
+    """
+
+    model: str
+    settings: dict[str, Any]
+    classes: tuple[str, ...]
+    grid: Grid
+    training: dict[str, Any] = field(default_factory=dict)
+    plane: Plane = "acquired"
+    channels: tuple[str, ...] = ("image",)
+
+    @property
+    def windows(self) -> tuple[tuple[float, float] | None, ...]:
+        """The intensity range that each channel is seen through; None where its percentiles decide."""
+        return tuple(self.grid.window_of(number) for number in range(len(self.channels)))
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """Read what a checkpoint says of itself, without its weights.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or not one of ours.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            header = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: a checkpoint must be a safetensors file, got: {error}; train it again"
+        ) from error
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: a checkpoint of this project has the format {FORMAT}, got {header.get('format')}; "
+            "use a model.safetensors from a run folder"
+        )
+    try:
+        return _parsed_card(json.loads(header["card"]))
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise CheckpointError(f"{path}: the model card is damaged ({str(error)[:200]}); train it again") from error
+
+
+def patient_fingerprint(patient: str) -> str:
+    """A hash of a patient's name, to know it again and not to give it away."""
+    return hashlib.sha256(patient.encode()).hexdigest()[:12]
+
+
+def _parsed_card(card: Mapping[str, Any]) -> ModelCard:
+    """The card of a header's JSON; every value is of its type and within its bounds, or ValueError says which."""
+    model, settings, classes = card["model"], card["settings"], card["classes"]
+    grid, training, plane = card["grid"], card.get("training", {}), card.get("plane", "acquired")
+    channels = card.get("channels", ["image"])  # older cards do not say
+    _require(model in MODELS, "model", model)
+    _require(isinstance(settings, dict), "settings", settings)
+    variant = settings.get("variant", "matched")
+    _require(variant in get_args(Variant), "variant", variant)
+    for name, value in settings.items():  # whether the model takes them is looked at when it is built
+        plain = isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))
+        _require(plain, name, value)
+    _require(
+        isinstance(classes, list)
+        and all(isinstance(name, str) for name in classes)
+        and len(classes) == settings["classes"],
+        "classes",
+        classes,
+    )
+    _require(
+        isinstance(channels, list)
+        and all(isinstance(name, str) for name in channels)
+        and len(channels) == settings.get("channels", 1),
+        "channels",
+        channels,
+    )
+    spacing_mm, size_px, window = grid["spacing_mm"], grid["size_px"], grid["window"]
+    windowed = grid.get("windowed", [])
+    _require(type(spacing_mm) in (int, float) and 0 <= spacing_mm < math.inf, "spacing_mm", spacing_mm)
+    _require(type(size_px) is int and 1 <= size_px <= _LARGEST_PX, "size_px", size_px)
+    if window is not None:
+        low, high = (float(value) for value in window)
+        _require(-math.inf < low < high < math.inf, "window", window)
+        window = low, high
+    _require(isinstance(windowed, list) and all(type(n) is int for n in windowed), "windowed", windowed)
+    _require(isinstance(training, dict), "training", training)
+    _require(plane in get_args(Plane), "plane", plane)
+    seen = Grid(float(spacing_mm), size_px, window, tuple(windowed))
+    return ModelCard(model, settings, tuple(classes), seen, training, plane, tuple(channels))
+
+
+def _require(holds: bool, name: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"{name} cannot be {value!r}")

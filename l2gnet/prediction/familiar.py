@@ -1,0 +1,113 @@
+"""What a model takes for normal: the limits that its card keeps, read without torch."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from l2gnet.errors import CheckpointError
+from l2gnet.models.card import ModelCard
+from l2gnet.shapes import Int64
+
+Range = tuple[float, float]
+_PRIOR = 0.5  # uses that every code is given before any was seen (Jeffreys' prior)
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What is kept of one volume to learn what is normal: whose it is, and the measures that `Familiar` bounds."""
+
+    patient: str
+    code_counts: Int64[np.ndarray, " K"]
+    distance: float
+    confidence: float
+    grain: float
+    spacing_mm: tuple[float, float, float]
+    darkest: float
+    axes: str
+
+
+@dataclass(frozen=True)
+class Familiar:
+    """What the volumes held out in a training looked like, to the model and in themselves.
+
+    `code_counts` says how often they used each code (empty without a codebook). `distance`, `surprise` and
+    `confidence` are the limits of the mean over a volume. `grain` (see `Segmented`), `spacing_mm` (along D, H and W)
+    and `darkest`, the lowest grey value, are ranges; `axes` the directions that D, H and W had in the world.
+    """
+
+    volumes: int
+    code_counts: tuple[int, ...]
+    distance: float
+    surprise: float
+    confidence: float
+    grain: Range
+    spacing_mm: tuple[Range, Range, Range]
+    darkest: Range
+    axes: tuple[str, ...]
+
+    @classmethod
+    def of_looks(cls, looks: Sequence[Look]) -> "Familiar":
+        """The limits that none of these volumes crosses.
+
+        How surprising the codes of a volume are is judged by those of the other patients.
+        """
+        D, H, W = (_range(axis) for axis in zip(*(look.spacing_mm for look in looks), strict=True))
+        total = np.sum([look.code_counts for look in looks], axis=0)
+        own = {look.patient: np.zeros_like(total) for look in looks}
+        for look in looks:
+            own[look.patient] += look.code_counts
+        surprises = [code_surprise(look.code_counts, total - own[look.patient]) for look in looks if total.size]
+        return cls(
+            volumes=len(looks),
+            code_counts=tuple(total.tolist()),
+            distance=max(look.distance for look in looks),
+            surprise=max(surprises, default=0.0),
+            confidence=min(look.confidence for look in looks),
+            grain=_range([look.grain for look in looks]),
+            spacing_mm=(D, H, W),
+            darkest=_range([look.darkest for look in looks]),
+            axes=tuple(sorted({look.axes for look in looks})),
+        )
+
+    @classmethod
+    def of(cls, card: ModelCard) -> "Familiar | None":
+        """What a model card says of it; None for cards that say nothing.
+
+        Raises:
+            CheckpointError: what it says makes no sense.
+        """
+        told = card.training.get("familiar")
+        if told is None:
+            return None
+        try:
+            numbers = {name: float(told[name]) for name in ("distance", "surprise", "confidence")}
+            D, H, W = (_range(values) for values in told["spacing_mm"])
+            return cls(
+                volumes=int(told["volumes"]),
+                code_counts=tuple(int(count) for count in told["code_counts"]),
+                grain=_range(told.get("grain", (0.0, np.inf))),  # older cards do not say
+                spacing_mm=(D, H, W),
+                darkest=_range(told["darkest"]),
+                axes=tuple(str(name) for name in told["axes"]),
+                **numbers,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the model card's limits are damaged ({error!r}); train the model again") from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the model card."""
+        return asdict(self)
+
+
+def code_surprise(histogram: Int64[np.ndarray, " K"], usual: Int64[np.ndarray, " K"]) -> float:
+    """How unusual a use of codes is: Kullback-Leibler divergence from the usual one, in nats."""
+    p = histogram / histogram.sum()
+    q = (usual + _PRIOR) / (usual + _PRIOR).sum()
+    used = p > 0
+    return float((p[used] * np.log(p[used] / q[used])).sum())
+
+
+def _range(values: Sequence[float]) -> Range:
+    return float(min(values)), float(max(values))

@@ -1,0 +1,133 @@
+"""The run folder: what a training leaves in it, and a run opened again from there."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from l2gnet.data.dataset import DataSet, open_dataset
+from l2gnet.data.grid import PLANES, Grid
+from l2gnet.data.slices import cache_key
+from l2gnet.errors import CheckpointError, ConfigError
+from l2gnet.files import read_json, write_json
+from l2gnet.models import build_model
+from l2gnet.models.backbone import SegmentationModel
+from l2gnet.models.card import ModelCard, patient_fingerprint
+from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
+from l2gnet.prediction.doubt import learn_familiar
+from l2gnet.training.resume import lightning_weights
+from l2gnet.training.settings import TrainSettings
+from l2gnet.version import code_version
+
+RESUME_FILE = "last.ckpt"
+BEST_FILE = "best.ckpt"
+_LOCAL = ("data_dir", "cache_dir", "pretrained")  # settings that are paths of this machine
+_FREE = ("resume", "devices", "nodes", "accumulate")  # settings that a resumed run may change
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A trained model in evaluation mode, with what it was trained on and where its files lie."""
+
+    model: SegmentationModel
+    dataset: DataSet
+    grid: Grid
+    run_dir: Path
+
+
+def open_run(checkpoint: str | Path, *, data_dir: str = "", cache_dir: str = "cache") -> TrainedRun:
+    """A run again, from its checkpoint: the model, and the data set and split of its settings.
+
+    Raises:
+        CheckpointError: the file is damaged, or does not say how it was trained.
+        ConfigError: its data set needs a folder, and `data_dir` is none.
+    """
+    model, card = load_checkpoint(checkpoint)
+    if "settings" not in card.training:
+        raise CheckpointError(
+            f"{checkpoint}: the model card must hold the settings of the run, found none; train again"
+        )
+    settings = TrainSettings.from_mapping(card.training["settings"] | {"data_dir": data_dir, "cache_dir": cache_dir})
+    return TrainedRun(model, open_dataset(settings), card.grid, Path(checkpoint).parent)
+
+
+def require_same_run(run_dir: Path, settings: TrainSettings) -> None:
+    """Refuse a folder that holds a run already, unless it is to be gone on with, and by the same settings."""
+    if not (run_dir / RESUME_FILE).exists():
+        return
+    if not settings.resume:
+        raise ConfigError(f"run_dir must be free, but {run_dir} holds a run; choose another, or set resume")
+    # A setting that is younger than the run had its default.
+    before, now = asdict(TrainSettings()) | read_json(run_dir / "config.json"), _shareable(settings)
+    changed = sorted(name for name in now if name not in _FREE and before[name] != now[name])
+    if changed:
+        what = ", ".join(f"{name} {before[name]!r} -> {now[name]!r}" for name in changed)
+        raise ConfigError(f"{run_dir}: a resumed run must keep its settings, got {what}; choose another folder")
+
+
+def write_config(run_dir: Path, settings: TrainSettings) -> None:
+    """Write `config.json`: all settings that may be passed on."""
+    write_json(run_dir / "config.json", _shareable(settings) | _weights_file(settings))
+
+
+def write_models(
+    run_dir: Path,
+    settings: TrainSettings,
+    dataset: DataSet,
+    grid: Grid,
+    model: SegmentationModel,
+    *,
+    epochs: int,
+    parts: int,
+) -> None:
+    """Write `model.safetensors`, the model as it is, and `best.safetensors`, that of its best epoch, with cards."""
+    card = ModelCard(
+        settings.model,
+        settings.model_settings(len(dataset.classes), len(dataset.channels)),
+        dataset.classes,
+        grid,
+        {
+            "settings": _shareable(settings),
+            "data_fingerprint": cache_key(dataset.cases, grid, len(dataset.classes)),
+            "code": code_version(),
+            "epochs": epochs,
+            "parts": parts,
+            **_weights_file(settings),
+            **_described(dataset),
+        },
+        channels=dataset.channels,
+    )
+    best = build_model(card.model, **card.settings)
+    best.load_state_dict(lightning_weights(run_dir / BEST_FILE))
+    for path, trained in (("model.safetensors", model), ("best.safetensors", best)):
+        _write(run_dir / path, trained, card, dataset)
+
+
+def _write(path: Path, model: SegmentationModel, card: ModelCard, dataset: DataSet) -> None:
+    """Write a model with its card, and on the card what the model takes for normal."""
+    familiar = learn_familiar(model, dataset.validation, card.grid)
+    axial = dataset.window is not None and familiar.axes == (PLANES["axial"],)  # CT is cut across, however acquired
+    training = card.training | {"familiar": familiar.as_dict()}
+    save_checkpoint(path, model, replace(card, training=training, plane="axial" if axial else "acquired"))
+
+
+def _described(dataset: DataSet) -> Mapping[str, Any]:
+    """What a card keeps of the data: names of patients only as hashes, to know them again and not to give them away."""
+    return {
+        "data": dataset.name,
+        "citation": dataset.citation,
+        "licence": dataset.licence,
+        "training_volumes": len(dataset.training),
+        "held_out_volumes": len(dataset.validation),
+        "trained_on": sorted({patient_fingerprint(case.patient) for case in dataset.training}),
+    }
+
+
+def _shareable(settings: TrainSettings) -> dict[str, Any]:
+    """What of the settings goes into a checkpoint, which may be passed on."""
+    return {name: value for name, value in asdict(settings).items() if name not in _LOCAL}
+
+
+def _weights_file(settings: TrainSettings) -> dict[str, str]:
+    """The file of pretrained weights, without its folder."""
+    return {"pretrained": Path(settings.pretrained).name}
