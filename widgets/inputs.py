@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from l2gnet.data.volume import Volume, read_labels, read_volume, require_same_grid
-from l2gnet.shapes import Integer, Num, UInt8
+from l2gnet.shapes import Bool, Integer, Num, UInt8
 
 if TYPE_CHECKING:  # else the first picture would wait for it
     import torch
@@ -79,7 +79,9 @@ def open_codes(codes: "np.ndarray | torch.Tensor", scan: Volume) -> Integer[np.n
     return array.astype(np.int32)
 
 
-def compact(array: Num[np.ndarray, "D H W"]) -> tuple[Integer[np.ndarray, "D H W"], tuple[float, float]]:
+def compact(
+    array: Num[np.ndarray, "D H W"] | Bool[np.ndarray, "D H W"],
+) -> tuple[Integer[np.ndarray, "D H W"], tuple[float, float]]:
     """Intensities in 8 or 16 bits, with the slope and the intercept that lead back to them.
 
     Whole numbers that fit stay as they are, as those of any CT do. Others are rounded to 65536 levels between the

@@ -64,7 +64,7 @@ def test_anisotropic_pixels_become_square():
 
 def test_a_window_is_the_same_for_every_scan():
     scan = volume(np.array([[[-1000.0, -125.0], [75.0, 275.0]]], dtype=np.float32), (1.0, 1.0, 1.0))
-    image = Grid(1.0, 2, window=(-125.0, 275.0)).image(scan)
+    image = image_on_grid(scan, Grid(1.0, 2, window=(-125.0, 275.0)))
     assert image[0, 0].tolist() == [[0, 0], [128, 255]]
 
 
@@ -81,7 +81,7 @@ def test_every_channel_has_its_own_range_and_the_window_is_for_those_it_is_meant
     assert by_percentiles.shape == (4, 2, 24, 24)
     assert np.array_equal(by_percentiles[:, 0], alone(ct))
     assert np.array_equal(by_percentiles[:, 1], alone(pet))
-    of_ct = Grid(1.0, 24, window, windowed=(0,)).image(scan)
+    of_ct = image_on_grid(scan, Grid(1.0, 24, window, windowed=(0,)))
     assert np.array_equal(of_ct[:, 0], alone(ct, window=window))
     assert np.array_equal(of_ct[:, 1], alone(pet))
     of_both = image_on_grid(scan, Grid(1.0, 24, window))

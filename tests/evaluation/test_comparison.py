@@ -123,7 +123,7 @@ def test_a_difference_that_seeds_alone_could_make_is_called_so(tmp_path):
 
 
 def test_too_few_patients_cannot_tell(tmp_path, monkeypatch):
-    monkeypatch.setattr("test_comparison.PATIENTS", PATIENTS[:5])
+    monkeypatch.setattr("runs.PATIENTS", PATIENTS[:5])
     write_run(tmp_path / "a", "l2gnet", gain=0.1)
     write_run(tmp_path / "b", "unet")
     table = compare(score_frame(read_runs(tmp_path)), "l2gnet", metrics=["dice"], resamples=200)

@@ -131,7 +131,7 @@ def forged(path, weights=None, **changes):
 )
 def test_a_card_is_read_with_suspicion(tmp_path, changes, message):
     with pytest.raises(CheckpointError, match=f"the model card is damaged \\({message}"):
-        read_card(forged(tmp_path / "model.safetensors", **changes))
+        load_checkpoint(forged(tmp_path / "model.safetensors", **changes))
 
 
 def test_a_card_from_before_channels_had_names_is_of_one(tmp_path):
