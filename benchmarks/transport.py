@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from torch.profiler import profile
 
 from l2gnet.files import write_json
+from l2gnet.method.cost import unit_cost
 from l2gnet.method.mapper import L2GMapper
-from l2gnet.method.relation import rows_of_codes, unit_cost
+from l2gnet.method.rows import rows_of_codes
 
 TOLERANCE = 1e-4
 Plan = Callable[[Tensor, int], Tensor]  # cost (B, N, R) and a number of iterations to a plan (B, N, R)

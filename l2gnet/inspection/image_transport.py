@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from l2gnet.method.codebook import Codebook
+from l2gnet.method.cost import unit_cost
 from l2gnet.method.mapper import L2GMapper
-from l2gnet.method.relation import rows_of_codes, unit_cost
+from l2gnet.method.rows import rows_of_codes
 from l2gnet.method.transport import ConvergenceWarning, TransportPlan, solve_transport
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.shapes import Float, Float32, Int64

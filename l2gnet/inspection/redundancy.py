@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from l2gnet.method.relation import rows_of_codes
+from l2gnet.method.rows import rows_of_codes
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.shapes import Float
 

@@ -1,53 +1,76 @@
 """The L2G mapper: discrete codes are related globally by transport to trainable references.
 
 Paper: Gorade et al., arXiv 2502.05229 ("relating discrete codes using optimal transport and aligning codes on
-a trainable reference", "without an additional weight matrix"). Cost, readouts and scaling are our reading.
+a trainable reference", "without an additional weight matrix"). Cost, the two plans, readouts and scaling are our
+reading.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from l2gnet.method.relation import Cost, Readout, Relate, Setting, rows_of_codes, rows_of_tokens
+from l2gnet.method.cost import Cost
+from l2gnet.method.places import in_own_frame, waves, waves_size
+from l2gnet.method.relation import Readout, Relate, Setting
+from l2gnet.method.rows import rows_of_codes, rows_of_tokens
 from l2gnet.method.transport import TransportPlan, make_plan
 from l2gnet.shapes import Float, Int64
+
+Relation = Literal["send-receive", "symmetric"]
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """Globally related tokens, and the plan of each image and head that related them.
+    """What each token is given by the relation, and the plans of each image and head that related them.
 
-    The plan has a row for each distinct code of its image, named in `codes`; images with fewer have empty rows, named
-    -1. Its batch axis runs over images first, then heads: B * heads. `transport.plan` carries gradients, its
-    potentials and cost are numbers.
+    `transport` is the plan by which tokens send, `receiving` the one by which they receive: the same, where the
+    relation is symmetric. A plan has a row for each distinct code of its image, named in `codes`; images with fewer
+    have empty rows, named -1. Its batch axis runs over images first, then heads: B * heads. Plans carry gradients,
+    their potentials and costs are numbers.
     """
 
-    tokens: Float[Tensor, "B N d"]
+    tokens: Float[Tensor, "B N _"]
     transport: TransportPlan
+    receiving: TransportPlan
     codes: Int64[Tensor, "B U"]
 
 
 class L2GMapper(nn.Module):
-    """Relate the tokens of an image through a transport plan to trainable references.
+    """Relate the tokens of an image through transport plans to trainable references.
 
-    Every token holds the mass 1/N, every reference receives 1/R. The aligned codes G = R T^T E give each
-    reference a convex average of codes. Readout `barycentric` returns to every token N T G: token to token
-    that is N R T T^T, a matrix whose rows and columns all add up to one. Readout `grid` needs R = N and
-    reads G itself as the map. The only parameters are the references: no query, key or value matrix.
+    Every token holds the mass 1/N, every reference 1/R. `send-receive` has two sets of references, paired slot by slot,
+    and two plans of the same tokens: T sends, S receives. The slots G = R T^T V hold what was sent to them, a convex
+    average of codes, and a token i is given sum_r s_ir G_r, with s_i = N S_i: token to token that is N R S T^T, a
+    matrix whose rows and columns all add up to one, and which is not symmetric: a token can hear tokens unlike itself.
+    `symmetric` has one set of references and one plan, S = T. The only parameters are the references: no query, key or
+    value matrix.
+
+    With `positions`, G also says where in the image the matter of a slot lies, and every token is given that as seen
+    from itself: how far, in which direction and, by its length, how scattered (see `places.py`). The plans stay on
+    codes.
+
+    Readout `grid` (symmetric, R = N) gives out G itself as the map.
 
     Under `torch.compile` the layer is left as it is (a graph break); `torch.func.vmap` is not supported, and says so.
 
     Args:
         dim: d, dimension of the codes.
-        references: R, number of trainable references.
-        heads: the code dimension is split into this many parts, each with a plan of its own.
-        epsilon: weight of the entropy, in units of the cost, which is scaled to [0, 1].
+        references: R, number of trainable references (pairs of them for `send-receive`).
+        heads: the code dimension is split into this many parts, each with plans of its own.
+        relation: `send-receive` or `symmetric`.
+        epsilon: weight of the entropy of the plan that sends, in units of the cost, which is scaled to [0, 1].
+        epsilon_receive: the same for the plan that receives; for `symmetric` there is no other plan.
+        positions: whether tokens hear where the matter of each slot lies.
         cost: `cosine`, squared `euclidean` or (negative) `dot` product.
         readout: `barycentric` or `grid`.
         tolerance: L1 marginal error at which a plan is solved.
         max_iterations: bound on the solver's iterations.
+
+    Raises:
+        ValueError: heads do not divide the dimension, an epsilon is not above 0, or the readout does not fit.
     """
 
     def __init__(
@@ -56,7 +79,10 @@ class L2GMapper(nn.Module):
         references: int,
         *,
         heads: int = 1,
+        relation: Relation = "send-receive",
         epsilon: float = 0.02,
+        epsilon_receive: float = 0.05,
+        positions: bool = False,
         cost: Cost = "cosine",
         readout: Readout = "barycentric",
         tolerance: float = 1e-4,
@@ -65,34 +91,61 @@ class L2GMapper(nn.Module):
         super().__init__()
         if dim % heads:
             raise ValueError(f"heads must divide the code dimension {dim}, got {heads}")
-        if not epsilon > 0:
-            raise ValueError(f"epsilon must be above 0, got {epsilon}")
-        self.references = nn.Parameter(torch.randn(heads, references, dim // heads))
-        self.setting = Setting(epsilon, cost, readout, tolerance, max_iterations)
+        for name, value in (("epsilon", epsilon), ("epsilon_receive", epsilon_receive)):
+            if not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value}")
+        if readout == "grid" and (relation != "symmetric" or positions):
+            raise ValueError("readout 'grid' gives out what was sent, so relation must be 'symmetric', no positions")
+        both = (heads, references, dim // heads)
+        self.references = nn.Parameter(torch.randn(both if relation == "symmetric" else (2, *both)))
+        self.relation, self.heads, self.positions = relation, heads, positions
+        epsilons = (epsilon,) if relation == "symmetric" else (epsilon, epsilon_receive)
+        self.setting = Setting(epsilons, cost, readout, tolerance, max_iterations)
+
+    @property
+    def given(self) -> int:
+        """How many numbers each token is given."""
+        return self.references.shape[-1] * self.heads + self.positions * self.heads * waves_size()
 
     @torch.compiler.disable
-    def forward(self, tokens: Float[Tensor, "B N d"], indices: Int64[Tensor, "B N"] | None = None) -> Mapped:
+    def forward(
+        self,
+        tokens: Float[Tensor, "B N d"],
+        indices: Int64[Tensor, "B N"] | None = None,
+        shape: tuple[int, int] | None = None,
+    ) -> Mapped:
         """Relate tokens; in float32 or better, also under autocast.
 
-        With the code indices of quantised tokens, tokens of one code must be equal: the plan is then solved on codes,
+        With the code indices of quantised tokens, tokens of one code must be equal: the plans are then solved on codes,
         which is much faster and gives the same. Leave them out where anything was done to single tokens in between.
+        With positions, `shape` says how many rows and columns the tokens fill, row by row.
         """
-        _, N, _ = tokens.shape
-        heads, R, _ = self.references.shape
+        N = tokens.shape[1]
+        R = self.references.shape[-2]
         if self.setting.readout == "grid" and R != N:
             raise ValueError(f"readout 'grid' needs as many references as tokens, got R = {R} and N = {N}")
+        if self.positions and (shape is None or shape[0] * shape[1] != N):
+            raise ValueError(f"with positions, shape must be the rows and columns of the {N} tokens, got {shape}")
         with torch.autocast(tokens.device.type, enabled=False):
             tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-            split = rearrange(tokens, "B N (h d) -> h B N d", h=heads)
+            split = rearrange(tokens, "B N (h d) -> h B N d", h=self.heads)
             rows = rows_of_tokens(split) if indices is None else rows_of_codes(indices)
-            references = self.references.to(tokens.dtype)
-            related, plan, cost, f, g, iterations = Relate.apply(split, references, rows, self.setting)
-            plan, cost, f, g, iterations = (
-                rearrange(x, "h B ... -> (B h) ...") for x in (plan, cost, f, g, iterations)
-            )
-            epsilon, tolerance = self.setting.epsilon, self.setting.tolerance
-            transport = make_plan(plan.detach(), cost, f, g, torch.full_like(g, 1 / R), iterations, epsilon, tolerance)
-            return Mapped(rearrange(related, "h B N d -> B N (h d)"), replace(transport, plan=plan), rows.codes)
+            references = self.references.to(tokens.dtype).reshape(-1, *self.references.shape[-2:])
+            places = waves(*shape, like=tokens) if shape is not None and self.positions else tokens.new_empty(N, 0)
+            related, plans, costs, *numbers = Relate.apply(split, references, places, rows, self.setting)
+            if self.positions:
+                related = in_own_frame(related, places)
+            told = [self._plan(number, plans, costs, *numbers) for number in range(len(self.setting.epsilons))]
+            return Mapped(rearrange(related, "h B N d -> B N (h d)"), told[0], told[-1], rows.codes)
+
+    def _plan(self, number: int, *stacked: Tensor) -> TransportPlan:
+        """One of the plans, with the heads of an image one after the other."""
+        plan, cost, f, g, iterations = (
+            rearrange(x.unflatten(0, (-1, self.heads))[number], "h B ... -> (B h) ...") for x in stacked
+        )
+        target = torch.full_like(g, 1 / g.shape[1])
+        epsilon, tolerance = self.setting.epsilons[number], self.setting.tolerance
+        return replace(make_plan(plan.detach(), cost, f, g, target, iterations, epsilon, tolerance), plan=plan)
 
 
 def plan_on_codes(plan: Float[Tensor, "B U R"], codes: Int64[Tensor, "B U"], size: int) -> Float[Tensor, "B K R"]:

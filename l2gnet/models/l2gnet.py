@@ -7,8 +7,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from l2gnet.method.codebook import Codebook
+from l2gnet.method.cost import Cost
 from l2gnet.method.mapper import L2GMapper
-from l2gnet.method.relation import Cost, Readout
+from l2gnet.method.relation import Readout
 from l2gnet.models.backbone import Latent, SegmentationUNet
 from l2gnet.models.blocks.discrete import DiscreteBottleneck
 from l2gnet.shapes import Float

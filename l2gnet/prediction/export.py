@@ -19,8 +19,8 @@ from torch._higher_order_ops.while_loop import while_loop
 
 from l2gnet.errors import ConfigError
 from l2gnet.files import atomic_path
+from l2gnet.method.cost import unit_cost
 from l2gnet.method.mapper import L2GMapper, Mapped
-from l2gnet.method.relation import unit_cost
 from l2gnet.method.transport import TransportPlan
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import NOT_CLINICAL, ModelCard

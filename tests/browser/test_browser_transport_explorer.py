@@ -17,7 +17,7 @@ from l2gnet.data.resampling import image_on_grid, labels_on_grid
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.inspection.image_transport import ImageTransport
-from l2gnet.method.relation import unit_cost
+from l2gnet.method.cost import unit_cost
 from l2gnet.training.settings import TrainSettings
 from l2gnet.widgets import TransportExplorer
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from l2gnet.method.cost import unit_cost
 from l2gnet.method.mapper import L2GMapper, plan_on_codes
-from l2gnet.method.relation import unit_cost
 from l2gnet.method.transport import solve_transport
 
 COSTS = ("cosine", "euclidean", "dot")
@@ -14,14 +14,14 @@ def tokens(B=2, N=12, d=8, seed=0):
 
 @pytest.mark.parametrize("heads", [1, 4])
 def test_the_only_parameters_are_the_references(heads):
-    mapper = L2GMapper(8, 6, heads=heads)
+    mapper = L2GMapper(8, 6, relation="symmetric", heads=heads)
     assert [name for name, _ in mapper.named_parameters()] == ["references"]
     assert sum(p.numel() for p in mapper.parameters()) == 6 * 8
 
 
 @pytest.mark.parametrize("heads", [1, 2])
 def test_barycentric_readout_is_the_doubly_stochastic_relation(heads):
-    mapper, x = L2GMapper(8, 6, heads=heads), tokens()
+    mapper, x = L2GMapper(8, 6, relation="symmetric", heads=heads), tokens()
     mapped = mapper(x)
     plan = mapped.transport.plan.reshape(2, heads, 12, 6)
     relation = 12 * 6 * plan @ plan.transpose(2, 3)
@@ -32,7 +32,7 @@ def test_barycentric_readout_is_the_doubly_stochastic_relation(heads):
 
 
 def test_grid_readout_gives_each_reference_a_convex_average():
-    mapper, x = L2GMapper(8, 12, readout="grid"), tokens()
+    mapper, x = L2GMapper(8, 12, relation="symmetric", readout="grid"), tokens()
     mapped = mapper(x)
     torch.testing.assert_close(mapped.tokens, 12 * mapped.transport.plan.transpose(1, 2) @ x)
     with pytest.raises(ValueError, match="as many references as tokens, got R = 12 and N = 5"):
@@ -41,7 +41,7 @@ def test_grid_readout_gives_each_reference_a_convex_average():
 
 @pytest.mark.parametrize("cost", COSTS)
 def test_relation_does_not_depend_on_token_order(cost):
-    mapper, x = L2GMapper(8, 6, cost=cost), tokens()
+    mapper, x = L2GMapper(8, 6, relation="symmetric", cost=cost), tokens()
     order = torch.randperm(12)
     torch.testing.assert_close(mapper(x[:, order]).tokens, mapper(x).tokens[:, order], atol=1e-4, rtol=1e-4)
 
@@ -63,7 +63,7 @@ def test_cosine_cost_of_equal_and_opposite_directions():
 
 def test_plan_on_codes_is_the_plan_of_the_histogram():
     codebook, indices = tokens(1, 4, 8)[0], torch.tensor([[0, 0, 2, 3, 2, 0], [1, 1, 1, 1, 3, 3]])
-    mapper = L2GMapper(8, 5, epsilon=0.1)
+    mapper = L2GMapper(8, 5, relation="symmetric", epsilon=0.1)
     mapped = mapper(codebook[indices], indices)
     histogram = torch.stack([row.bincount(minlength=4) for row in indices]) / 6
     cost = unit_cost(codebook[None], mapper.references, "cosine")[0]
@@ -75,14 +75,14 @@ def test_plan_on_codes_is_the_plan_of_the_histogram():
 
 @pytest.mark.parametrize("cost", COSTS)
 def test_gradients_reach_tokens_and_references(cost):
-    mapper, x = L2GMapper(8, 6, cost=cost), tokens().requires_grad_()
+    mapper, x = L2GMapper(8, 6, relation="symmetric", cost=cost), tokens().requires_grad_()
     mapper(x).tokens.square().sum().backward()
     assert x.grad.abs().sum(2).gt(0).all()
     assert mapper.references.grad.abs().sum(2).gt(0).all()
 
 
 def test_autocast_does_not_lower_the_precision():
-    mapper, x = L2GMapper(8, 6), tokens()
+    mapper, x = L2GMapper(8, 6, relation="symmetric"), tokens()
     with torch.autocast("cpu", torch.bfloat16):
         mapped = mapper(x)
     assert mapped.tokens.dtype == torch.float32
@@ -91,4 +91,4 @@ def test_autocast_does_not_lower_the_precision():
 
 def test_heads_must_divide_the_dimension():
     with pytest.raises(ValueError, match="heads must divide the code dimension 8, got 3"):
-        L2GMapper(8, 6, heads=3)
+        L2GMapper(8, 6, relation="symmetric", heads=3)

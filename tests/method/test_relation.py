@@ -4,8 +4,9 @@ import pytest
 import torch
 from einops import rearrange
 
+from l2gnet.method.cost import unit_cost
 from l2gnet.method.mapper import L2GMapper
-from l2gnet.method.relation import rows_of_codes, unit_cost
+from l2gnet.method.rows import rows_of_codes
 
 COSTS = ("cosine", "euclidean", "dot")
 EXACT = {"tolerance": 1e-13, "max_iterations": 20_000}
@@ -37,9 +38,9 @@ def quantised(B=3, N=14, d=8, K=6, seed=0, dtype=torch.float64):
     return codes[indices].requires_grad_(), indices
 
 
-def mapper_of(d=8, references=5, dtype=torch.float64, **settings):
+def mapper_of(d=8, references=5, dtype=torch.float64, relation="symmetric", **settings):
     torch.manual_seed(1)
-    return L2GMapper(d, references, **settings).to(dtype)
+    return L2GMapper(d, references, relation=relation, **settings).to(dtype)
 
 
 def gradients(outputs, inputs, seed=3):

@@ -1,0 +1,64 @@
+"""The cost of moving tokens to references, on one scale for every run, and the way back through it.
+
+Letters: h heads, B images, U rows, R references, d dimension of a head.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from l2gnet.shapes import Float
+
+Cost = Literal["cosine", "euclidean", "dot"]
+
+
+def unit_cost(
+    tokens: Float[Tensor, "h *B U d"], references: Float[Tensor, "h R d"], kind: Cost
+) -> Float[Tensor, "h *B U R"]:
+    """Cost of moving tokens to references, scaled to [0, 1] so that one epsilon means the same for every run.
+
+    Cosine is bounded by itself, as (1 - cos) / 2. The squared Euclidean distance and the dot product are
+    divided by a bound on their range that the longest token of each image and the longest reference give;
+    the bound is held constant in the gradient.
+    """
+    return cost_and_factor(tokens, references, kind)[0]
+
+
+def cost_and_factor(tokens: Tensor, references: Tensor, kind: Cost) -> tuple[Tensor, Tensor]:
+    """The cost, and the factor in front of its product <token, reference>."""
+    z = directions(references, kind).view(len(references), *[1] * (tokens.ndim - 3), *references.shape[1:])
+    norm = tokens.norm(dim=-1, keepdim=True)
+    length = norm.detach()
+    longest = references.detach().norm(dim=-1).amax(dim=1).view(-1, *[1] * (tokens.ndim - 1))
+    tiny = torch.finfo(tokens.dtype).tiny
+    product = tokens @ z.transpose(-1, -2)
+    if kind == "cosine":
+        factor = 0.5 / length.clamp_min(1e-12)
+        return 0.5 - 0.5 * product / norm.clamp_min(1e-12), factor
+    if kind == "dot":
+        factor = 0.5 / (length.amax(dim=-2, keepdim=True) * longest).clamp_min(tiny)
+        return 0.5 - factor * product, factor.expand(length.shape)
+    factor = 2 / (length.amax(dim=-2, keepdim=True) + longest).square().clamp_min(tiny)
+    squares = tokens.square().sum(-1, keepdim=True) + z.square().sum(-1).unsqueeze(-2)
+    return factor * (squares / 2 - product).clamp_min(0), factor.expand(length.shape)
+
+
+def directions(vectors: Tensor, kind: Cost) -> Tensor:
+    """Vectors as the cost looks at them: of unit length for the cosine."""
+    return F.normalize(vectors, dim=-1) if kind == "cosine" else vectors
+
+
+def along(pull: Tensor, cost: Tensor, factor: Tensor) -> Tensor:
+    """How much of a token has to be taken off its gradient, because its length does not change its cosines.
+
+    That is <pull, cosines> over the token's length. A pull adds up to zero, and the cosines are 1 - 2 cost.
+    """
+    return -4 * factor * torch.linalg.vecdot(pull, cost).unsqueeze(-1)
+
+
+def through_normalisation(gradient: Tensor, direction: Tensor, vector: Tensor) -> Tensor:
+    """From the gradient of a vector of unit length to that of the vector."""
+    along = (gradient * direction).sum(-1, keepdim=True) * direction
+    return (gradient - along) / vector.norm(dim=-1, keepdim=True).clamp_min(1e-12)
