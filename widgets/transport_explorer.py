@@ -97,7 +97,7 @@ class TransportExplorer(Explorer):
         def transport_of(index: int) -> ImageTransport:
             return ImageTransport.of_model(model, network_input(images[index : index + 1]).to(device), head=head)
 
-        return cls(transport_of, images[:, 0], **{"epsilon": mapper.setting.epsilon} | options)
+        return cls(transport_of, images[:, 0], **{"epsilon": mapper.setting.epsilons[0]} | options)
 
     @property
     def plan(self) -> Float[np.ndarray, "K R"]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from l2gnet.method.rows import rows_of_codes
 from l2gnet.models.backbone import SegmentationModel
-from l2gnet.shapes import Float
+from l2gnet.shapes import Float, Int64
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,18 @@ def relations(model: SegmentationModel, images: Float[Tensor, "B C H W"]) -> dic
     """
     latent = model.eval().trace(images).latent
     found = {f"layer {number}": layer.matrix().flatten(0, 1) for number, layer in enumerate(latent.attention, start=1)}
-    if latent.transport is not None and latent.codes is not None:
-        rows = rows_of_codes(latent.codes.flatten(1))
-        heads = len(latent.transport.plan) // len(images)
-        of_token = rows.row.repeat_interleave(heads, dim=0).unsqueeze(2)
-        share = latent.transport.plan / rows.counts.clamp_min(1).repeat_interleave(heads, dim=0).unsqueeze(2)
-        token_plan = share.gather(1, of_token.expand(-1, -1, share.shape[2]))
-        found["plan"] = of_token.shape[1] * share.shape[2] * token_plan @ token_plan.transpose(1, 2)
+    if latent.transport is not None and latent.receiving is not None:
+        sent, received = (_of_tokens(plan.plan, latent.codes) for plan in (latent.transport, latent.receiving))
+        found["plan"] = sent.shape[1] * sent.shape[2] * received @ sent.transpose(1, 2)
     return found
+
+
+def _of_tokens(plan: Float[Tensor, "Bh U R"], codes: Int64[Tensor, "B h w"] | None) -> Float[Tensor, "Bh N R"]:
+    """A plan with a row for each token; where there are codes, its rows are theirs."""
+    if codes is None:
+        return plan
+    rows = rows_of_codes(codes.flatten(1))
+    heads = len(plan) // len(codes)
+    of_token = rows.row.repeat_interleave(heads, dim=0).unsqueeze(2)
+    share = plan / rows.counts.clamp_min(1).repeat_interleave(heads, dim=0).unsqueeze(2)
+    return share.gather(1, of_token.expand(-1, -1, share.shape[2]))

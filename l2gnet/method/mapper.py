@@ -105,7 +105,7 @@ class L2GMapper(nn.Module):
     @property
     def given(self) -> int:
         """How many numbers each token is given."""
-        return self.references.shape[-1] * self.heads + self.positions * self.heads * waves_size()
+        return self.heads * (int(self.references.shape[-1]) + self.positions * waves_size())
 
     @torch.compiler.disable
     def forward(

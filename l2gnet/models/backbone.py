@@ -14,33 +14,15 @@ from monai.networks.blocks import Convolution, UpSample
 from monai.networks.nets.basic_unet import Down, TwoConv
 from torch import Tensor, nn
 
+from l2gnet.checks import require
 from l2gnet.method.codebook import Codebook
 from l2gnet.method.mapper import L2GMapper
-from l2gnet.method.transport import TransportPlan
-from l2gnet.models.blocks.attention import AttentionMap
-from l2gnet.shapes import Float, Int64
+from l2gnet.models.blocks.latent import Latent
+from l2gnet.shapes import Float
 
 NORM = "batch"
 ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
 _BLOCK: dict[str, Any] = {"act": ACTIVATION, "norm": NORM, "bias": False}
-
-
-@dataclass(frozen=True)
-class Latent:
-    """What a bottleneck makes of the deepest features, and what a viewer wants to know of it.
-
-    A bottleneck with a codebook gives `loss` (the quantiser's), `codes`, `distances` of the tokens from them (as a
-    share of the token's length) and, while training, `revived` (dead codes that this batch replaced); one with a
-    mapper gives `transport`, one with attention a map for each of its layers.
-    """
-
-    features: Float[Tensor, "B C h w"]
-    loss: Float[Tensor, ""] | None = None
-    codes: Int64[Tensor, "B h w"] | None = None
-    distances: Float[Tensor, "B h w"] | None = None
-    revived: Int64[Tensor, ""] | None = None
-    transport: TransportPlan | None = None
-    attention: tuple[AttentionMap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,8 +70,9 @@ class SegmentationModel(nn.Module):
 
     @property
     def mapper(self) -> L2GMapper | None:
-        """What relates the codes, where the model has it."""
-        return getattr(self.bottleneck, "mapper", None)
+        """What relates the codes by transport, where the model has it."""
+        mapper = getattr(self.bottleneck, "mapper", None)
+        return mapper if isinstance(mapper, L2GMapper) else None
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B L H W"]:
         """Logits only."""
@@ -155,15 +138,17 @@ class Up(nn.Module):
 
 
 class SegmentationUNet(SegmentationModel):
-    """A U-Net with `bottleneck` at 1 / 2^depth of the resolution.
+    """A U-Net with `bottleneck` at 1 / 2^level of the resolution.
 
     Args:
-        bottleneck: maps features (B, width * 2^depth, h, w) to a `Latent` of the same shape.
+        bottleneck: maps features (B, width * 2^level, h, w) to a `Latent` of the same shape.
         channels: C, image channels.
         classes: L, with background.
         width: channels at full resolution; they double at each level.
         depth: number of halvings.
         deep_supervision: give `side_logits` at each coarser decoder level while training.
+        level: number of halvings before the bottleneck; its features go on into the skip there and downward. By
+            default it is the deepest one.
         gate: makes, for skips of so many channels, a module that maps upsampled features and skip to a factor
             (B, 1, h, w) for the skip; none leaves the skips as they are.
         upsample: makes, for so many channels before and after, the module that doubles the resolution.
@@ -178,10 +163,12 @@ class SegmentationUNet(SegmentationModel):
         width: int,
         depth: int,
         deep_supervision: bool,
+        level: int | None = None,
         gate: Callable[[int], nn.Module] | None = None,
         upsample: Callable[[int, int], nn.Module] = deconvolution,
     ):
         super().__init__(channels, smallest_px=2**depth)
+        self.level = depth if level is None else level
         sizes = [width * 2**level for level in range(depth + 1)]
         self.stem = TwoConv(2, channels, width, **_BLOCK)
         self.encoder = nn.ModuleList(Down(2, sizes[i], sizes[i + 1], **_BLOCK) for i in range(depth))
@@ -197,10 +184,13 @@ class SegmentationUNet(SegmentationModel):
 
     def _trace(self, images: Float[Tensor, "B C H W"]) -> Trace:
         skips = [self.stem(images.contiguous(memory_format=torch.channels_last))]
-        for down in self.encoder:
+        for down in self.encoder[: self.level]:
             skips.append(down(skips[-1]))
-        latent = self.bottleneck(skips.pop())
-        features, side_logits, gates = latent.features, [], []
+        latent = self.bottleneck(skips[-1])
+        skips[-1] = latent.features
+        for down in self.encoder[self.level :]:
+            skips.append(down(skips[-1]))
+        features, side_logits, gates = skips.pop(), [], []
         for level, up in enumerate(self.decoder):
             features, let_through = up(features, skips.pop())
             if let_through is not None:
@@ -208,3 +198,14 @@ class SegmentationUNet(SegmentationModel):
             if self.training and level < len(self.side_heads):
                 side_logits.append(self.side_heads[level](features))
         return Trace(self.head(features), latent, side_logits, gates)
+
+
+def level_of(tokens_at: int, depth: int) -> int:
+    """How many halvings lie before the bottleneck: those to 1 / `tokens_at` of the resolution; for 0 all of them.
+
+    Raises:
+        ConfigError: the network has no such level.
+    """
+    levels = {2**level: level for level in range(1, depth + 1)} | {0: depth}
+    require(tokens_at in levels, "tokens_at", f"0, or a power of two up to 2^depth = {2**depth}", tokens_at)
+    return levels[tokens_at]

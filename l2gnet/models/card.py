@@ -79,6 +79,8 @@ def _parsed_card(card: Mapping[str, Any]) -> ModelCard:
     _require(model in MODELS, "model", model)
     _require(isinstance(settings, dict), "settings", settings)
     variant = settings.get("variant", "matched")
+    if model == "l2gnet" and "relation" not in settings:  # before cards named it, there was one
+        settings = {"relation": "symmetric", "references": 64, "heads": 1} | settings
     _require(variant in get_args(Variant), "variant", variant)
     for name, value in settings.items():  # whether the model takes them is looked at when it is built
         plain = isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))

@@ -1,40 +1,79 @@
 """L2GNet: discrete codes in the bottleneck, related globally by optimal transport (arXiv 2502.05229).
 
-The published text gives the idea; sizes, readout and the order of the small layers are our reading.
+The published text gives the idea; sizes, the two plans, readout and the order of the small layers are our reading.
+What it is to be compared with stands at the same place: no relation, the image's mean, self-attention, and tokens that
+are not quantised.
 """
 
+from typing import Any, Literal
+
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from l2gnet.checks import require
 from l2gnet.method.codebook import Codebook
 from l2gnet.method.cost import Cost
-from l2gnet.method.mapper import L2GMapper
+from l2gnet.method.mapper import L2GMapper, Mapped
+from l2gnet.method.places import waves, waves_size
 from l2gnet.method.relation import Readout
-from l2gnet.models.backbone import Latent, SegmentationUNet
-from l2gnet.models.blocks.discrete import DiscreteBottleneck
+from l2gnet.models.backbone import SegmentationUNet, level_of
+from l2gnet.models.blocks.discrete import TokenBottleneck, discrete_latent
+from l2gnet.models.blocks.latent import Latent
+from l2gnet.models.blocks.relations import MeanRelation, SelfAttention
 from l2gnet.shapes import Float
 
+Relation = Literal["send-receive", "symmetric", "attention", "mean", "none"]
+Positions = Literal["none", "absolute", "relative"]
+Mapper = L2GMapper | SelfAttention | MeanRelation
 
-class L2GBottleneck(DiscreteBottleneck):
+
+class L2GBottleneck(TokenBottleneck):
     """Features to codes, codes to globally related codes, and back to features.
+
+    What a token is given by the relation stands beside it, in channels of its own, so that the convolution which
+    follows can tell sender from receiver. Only the symmetric mapper adds it to the token, as version 0.1 did.
 
     Args:
         features: C, channels of the features.
-        codebook: the quantiser.
-        mapper: relates the quantised tokens.
+        dim: d, dimension of a token.
+        codebook: the quantiser; without one tokens stay as they are.
+        mapper: relates the tokens; without one they stay alone.
+        placed: whether each token also says where in the picture it lies.
     """
 
-    def __init__(self, features: int, codebook: Codebook, mapper: L2GMapper):
-        super().__init__(features, codebook)
-        self.mapper = mapper
-        self.from_tokens = nn.Conv2d(codebook.vectors.shape[1], features, kernel_size=1)
+    def __init__(
+        self, features: int, dim: int, codebook: Codebook | None, mapper: Mapper | None, *, placed: bool = False
+    ):
+        super().__init__(features, dim)
+        self.codebook, self.mapper, self.placed = codebook, mapper, placed
+        self.added = isinstance(mapper, L2GMapper) and mapper.relation == "symmetric"
+        beside = mapper.given if mapper is not None and not self.added else 0
+        self.from_tokens = nn.Conv2d(dim + beside + placed * waves_size(), features, kernel_size=1)
 
     def forward(self, features: Float[Tensor, "B C h w"]) -> Latent:
-        """Quantise, relate, and add what the relation gives to each token."""
-        quantised = self.codebook(self.tokens(features))
-        mapped = self.mapper(quantised.tokens, quantised.indices)
-        related = rearrange(quantised.tokens + mapped.tokens, "B (h w) d -> B d h w", h=features.shape[2])
-        return self.latent(self.from_tokens(related.to(features.dtype)), quantised, transport=mapped.transport)
+        """Quantise, relate, and set beside each token what the relation gives it."""
+        shape = (features.shape[2], features.shape[3])
+        tokens = self.tokens(features)
+        quantised = None if self.codebook is None else self.codebook(tokens)
+        if quantised is not None:
+            tokens = quantised.tokens
+        parts = [tokens]
+        related = None
+        if self.mapper is not None:
+            related = self.mapper(tokens, None if quantised is None else quantised.indices, shape)
+            parts = [tokens + related.tokens] if self.added else [tokens, related.tokens]
+        if self.placed:
+            parts.append(waves(*shape, like=tokens).expand(len(tokens), -1, -1))
+        whole = rearrange(torch.cat(parts, dim=2), "B (h w) d -> B d h w", h=shape[0])
+        plans: dict[str, Any] = {}
+        if isinstance(related, Mapped):
+            plans = {"transport": related.transport, "receiving": related.receiving}
+        seen = () if related is None or plans or related.queries is None else (related,)
+        changed = self.from_tokens(whole.to(features.dtype))
+        if quantised is None:
+            return Latent(changed, attention=seen, **plans)
+        return discrete_latent(changed, quantised, attention=seen, **plans)
 
 
 def build(
@@ -44,23 +83,78 @@ def build(
     width: int = 16,
     depth: int = 4,
     deep_supervision: bool = False,
+    tokens_at: int = 0,
     codes: int = 256,
     code_dim: int = 64,
     commitment: float = 0.0,
-    references: int = 64,
-    heads: int = 1,
+    relation: Relation = "send-receive",
+    positions: Positions = "none",
+    references: int = 16,
+    heads: int = 4,
     epsilon: float = 0.02,
+    epsilon_receive: float = 0.05,
     cost: Cost = "cosine",
     readout: Readout = "barycentric",
 ) -> SegmentationUNet:
-    """Build L2GNet: the U-Net backbone with a codebook of `codes` x `code_dim` and `references` references."""
-    mapper = L2GMapper(code_dim, references, heads=heads, epsilon=epsilon, cost=cost, readout=readout)
-    bottleneck = L2GBottleneck(width * 2**depth, Codebook(codes, code_dim, commitment=commitment), mapper)
+    """Build L2GNet: the U-Net backbone with a codebook of `codes` x `code_dim` and `references` (pairs of) references.
+
+    Raises:
+        ConfigError: positions do not fit the relation, or tokens are to lie where the network has no level.
+    """
+    require(
+        positions != "relative" or relation in ("send-receive", "attention"),
+        "positions",
+        f"none or absolute for relation {relation!r}",
+        positions,
+    )
+    mapper: Mapper | None = None
+    match relation:
+        case "send-receive" | "symmetric":
+            mapper = L2GMapper(
+                code_dim,
+                references,
+                heads=heads,
+                relation=relation,
+                epsilon=epsilon,
+                epsilon_receive=epsilon_receive,
+                positions=positions == "relative",
+                cost=cost,
+                readout=readout,
+            )
+        case "attention":
+            mapper = SelfAttention(code_dim, heads, positions=positions == "relative")
+        case "mean":
+            mapper = MeanRelation(code_dim)
+    codebook = Codebook(codes, code_dim, commitment=commitment) if codes else None
+    level = level_of(tokens_at, depth)
     return SegmentationUNet(
-        bottleneck, channels=channels, classes=classes, width=width, depth=depth, deep_supervision=deep_supervision
+        L2GBottleneck(width * 2**level, code_dim, codebook, mapper, placed=positions == "absolute"),
+        channels=channels,
+        classes=classes,
+        width=width,
+        depth=depth,
+        deep_supervision=deep_supervision,
+        level=level,
     )
 
 
-def build_published(*, channels: int = 1, classes: int = 4) -> SegmentationUNet:
+def build_published(
+    *,
+    channels: int = 1,
+    classes: int = 4,
+    relation: Relation = "send-receive",
+    references: int = 16,
+    heads: int = 4,
+) -> SegmentationUNet:
     """Build L2GNet at the sizes of published VQ-UNet; those of its own paper were not available: our reading."""
-    return build(channels=channels, classes=classes, width=64, depth=4, codes=1024, code_dim=256)
+    return build(
+        channels=channels,
+        classes=classes,
+        width=64,
+        depth=4,
+        codes=1024,
+        code_dim=256,
+        relation=relation,
+        references=references,
+        heads=heads,
+    )

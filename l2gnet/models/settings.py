@@ -20,12 +20,20 @@ class ModelSettings:
     width: int = 8  # channels at full resolution; they double at each level (published models have their own sizes)
     depth: int = 4  # halvings of the resolution between image and bottleneck
     deep_supervision: bool = False  # also train the coarser decoder levels
-    codes: int = 128  # K, vectors in the codebook (vq_unet, synergynet, l2gnet)
+    tokens_at: int = 0  # tokens lie at 1/4, 1/8 or 1/16 of the resolution: 4, 8, 16; 0 is the deepest level (l2gnet)
+    codes: int = 128  # K, vectors in the codebook; 0 leaves tokens as they are in l2gnet (vq_unet, synergynet, l2gnet)
     code_dim: int = 32  # d, dimension of a code (vq_unet, synergynet, l2gnet)
     commitment: float = 0.0  # weight of the loss that draws tokens to their codes (vq_unet, synergynet, l2gnet)
-    references: int = 32  # R, trainable references that codes are transported to (l2gnet)
-    heads: int = 1  # parts of the code dimension with a transport plan each (l2gnet)
-    epsilon: float = 0.02  # entropy of the transport plan, in units of the cost, which lies in 0 to 1 (l2gnet)
+    relation: Literal["send-receive", "symmetric", "attention", "mean", "none"] = (
+        "send-receive"  # send-receive, symmetric (as in version 0.1), attention, mean or none (l2gnet)
+    )
+    positions: Literal["none", "absolute", "relative"] = (
+        "none"  # whether tokens say where they lie: none, absolute (in the picture) or relative (to who hears) (l2gnet)
+    )
+    references: int = 16  # R, trainable references that codes are transported to (l2gnet)
+    heads: int = 4  # parts of the code dimension with transport plans each (l2gnet)
+    epsilon: float = 0.02  # entropy of the plan that sends, in units of the cost, which lies in 0 to 1 (l2gnet)
+    epsilon_receive: float = 0.05  # entropy of the plan that receives; a symmetric relation has none (l2gnet)
     cost: Literal["cosine", "euclidean", "dot"] = (
         "cosine"  # cost between codes and references: cosine, euclidean or dot (l2gnet)
     )
@@ -39,9 +47,11 @@ class ModelSettings:
             fits = (self.model, self.variant) == ("transunet", "published")
             require(fits, "pretrained", "empty for any model but published transunet", self.pretrained)
             require(Path(self.pretrained).is_file(), "pretrained", "a file of weights", self.pretrained)
-        require_least(self, 1, "width", "depth", "codes", "code_dim", "references", "heads")
-        require_least(self, 0, "commitment")
-        require_positive(self, "epsilon")
+        require_least(self, 1, "width", "depth", "code_dim", "references", "heads")
+        require_least(self, 0, "commitment", "codes", "tokens_at")
+        continuous = self.model not in ("vq_unet", "synergynet")
+        require(self.codes > 0 or continuous, "codes", f"at least 1 for {self.model}", self.codes)
+        require_positive(self, "epsilon", "epsilon_receive")
         require(self.code_dim % self.heads == 0, "heads", f"a divisor of code_dim = {self.code_dim}", self.heads)
 
     def model_settings(self, classes: int, channels: int = 1) -> dict[str, Any]:

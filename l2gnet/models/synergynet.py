@@ -10,9 +10,10 @@ from monai.networks.blocks import UnetResBlock
 from torch import Tensor, nn
 
 from l2gnet.method.codebook import Codebook
-from l2gnet.models.backbone import ACTIVATION, NORM, Latent, SegmentationUNet
+from l2gnet.models.backbone import ACTIVATION, NORM, SegmentationUNet
 from l2gnet.models.blocks.attention import CrossAttention, heads_for
-from l2gnet.models.blocks.discrete import DiscreteBottleneck
+from l2gnet.models.blocks.discrete import DiscreteBottleneck, discrete_latent
+from l2gnet.models.blocks.latent import Latent
 from l2gnet.shapes import Float
 
 
@@ -46,7 +47,7 @@ class SynergyBottleneck(DiscreteBottleneck):
         both = torch.cat([from_continuous, from_discrete], dim=2)
         joined = rearrange(both, "B (h w) d -> B d h w", h=features.shape[2])
         refined = self.refine(joined.to(features.dtype))
-        return self.latent(refined, quantised, attention=(to_discrete, to_continuous))
+        return discrete_latent(refined, quantised, attention=(to_discrete, to_continuous))
 
 
 def build(

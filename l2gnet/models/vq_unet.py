@@ -8,8 +8,9 @@ from monai.networks.blocks import UnetResBlock
 from torch import Tensor, nn
 
 from l2gnet.method.codebook import Codebook
-from l2gnet.models.backbone import ACTIVATION, NORM, Latent, SegmentationUNet
-from l2gnet.models.blocks.discrete import DiscreteBottleneck
+from l2gnet.models.backbone import ACTIVATION, NORM, SegmentationUNet
+from l2gnet.models.blocks.discrete import DiscreteBottleneck, discrete_latent
+from l2gnet.models.blocks.latent import Latent
 from l2gnet.shapes import Float
 
 
@@ -32,7 +33,7 @@ class VQBottleneck(DiscreteBottleneck):
         """Replace every pixel by its nearest code."""
         quantised = self.codebook(self.tokens(features))
         discrete = rearrange(quantised.tokens, "B (h w) d -> B d h w", h=features.shape[2])
-        return self.latent(self.from_tokens(discrete.to(features.dtype)), quantised)
+        return discrete_latent(self.from_tokens(discrete.to(features.dtype)), quantised)
 
 
 def build(

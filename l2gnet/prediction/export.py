@@ -21,6 +21,7 @@ from l2gnet.errors import ConfigError
 from l2gnet.files import atomic_path
 from l2gnet.method.cost import unit_cost
 from l2gnet.method.mapper import L2GMapper, Mapped
+from l2gnet.method.places import in_own_frame, waves
 from l2gnet.method.transport import TransportPlan
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import NOT_CLINICAL, ModelCard
@@ -36,23 +37,45 @@ class GraphMapper(nn.Module):
     Sinkhorn's iteration on scalings (Cuturi 2013, arXiv 1306.0895), in float64, to half the mapper's tolerance.
 
     Raises:
-        ConfigError: the mapper's epsilon is too small for scalings.
+        ConfigError: an epsilon of the mapper is too small for scalings.
     """
 
     def __init__(self, mapper: L2GMapper):
         super().__init__()
         self.references, self.setting = mapper.references, mapper.setting
-        if self.setting.epsilon < _SMALLEST_EPSILON:
+        self.heads, self.positions, self.given = mapper.heads, mapper.positions, mapper.given
+        smallest = min(self.setting.epsilons)
+        if smallest < _SMALLEST_EPSILON:
             rule = f"a model to export must have an epsilon of at least {_SMALLEST_EPSILON}"
-            raise ConfigError(f"{rule}, got {self.setting.epsilon}; train one with more entropy")
+            raise ConfigError(f"{rule}, got {smallest}; train one with more entropy")
 
-    def forward(self, tokens: Float[Tensor, "B N d"], indices: Int64[Tensor, "B N"]) -> Mapped:
-        """Relate tokens, as the mapper does; the plan has a row for each token, also for those that share a code."""
-        setting, (heads, R, _), N = self.setting, self.references.shape, tokens.shape[1]
-        split = rearrange(tokens, "B N (h d) -> h B N d", h=heads)
-        cost = unit_cost(split, self.references, setting.cost).double()
+    def forward(
+        self, tokens: Float[Tensor, "B N d"], indices: Int64[Tensor, "B N"] | None, shape: tuple[int, int]
+    ) -> Mapped:
+        """Relate tokens, as the mapper does; a plan has a row for each token, also for those that share a code."""
+        split = rearrange(tokens, "B N (h d) -> h B N d", h=self.heads)
+        references = self.references.reshape(-1, *self.references.shape[-3:])
+        pairs = zip(references, self.setting.epsilons, strict=True)
+        plans = [self._solve(split, each, epsilon) for each, epsilon in pairs]
+        (sent, transport), (received, receiving) = plans[0], plans[-1]
+        N, R = tokens.shape[1], self.references.shape[-2]
+        places = waves(*shape, like=split) if self.positions else split.new_empty(N, 0)
+        values = torch.cat([split, places.expand(*split.shape[:2], *places.shape)], dim=-1)
+        aligned = (R / N) * (sent.transpose(-1, -2) @ values)
+        related = aligned if self.setting.readout == "grid" else received @ aligned
+        if self.positions:
+            related = in_own_frame(related, places)
+        codes = indices if indices is not None else torch.zeros_like(tokens[..., 0], dtype=torch.int64)
+        return Mapped(rearrange(related, "h B N d -> B N (h d)"), transport, receiving, codes)
+
+    def _solve(
+        self, tokens: Float[Tensor, "h B N d"], references: Float[Tensor, "h R d"], epsilon: float
+    ) -> tuple[Float[Tensor, "h B N R"], TransportPlan]:
+        """Each token's way to the references, and the plan."""
+        setting, (heads, B, N, _), R = self.setting, tokens.shape, references.shape[1]
+        cost = unit_cost(tokens, references, setting.cost).double()
         lowest = cost.amin(-1, keepdim=True)
-        kernel = ((lowest - cost) / setting.epsilon).exp()
+        kernel = ((lowest - cost) / epsilon).exp()
         allowed = setting.tolerance / 2
 
         def unsolved(iteration: Tensor, scale: Tensor, error: Tensor) -> Tensor:
@@ -65,29 +88,25 @@ class GraphMapper(nn.Module):
             # A solved image stays, so that its result does not depend on the others of its batch.
             return iteration + 1, torch.where(error > allowed, scale / (R * columns), scale), error
 
-        B = tokens.shape[0]
         scale, error = kernel.new_ones(heads, B, 1, R), kernel.new_ones(heads, B, 1, 1)
         iteration = torch.zeros((), dtype=torch.int64, device=scale.device)
         iteration, scale, error = while_loop(unsolved, step, (iteration, scale, error))
         scaled = kernel * scale
         total = scaled.sum(-1, keepdim=True)
-        q = (scaled / total).to(split.dtype)  # a token's way to the references
-        aligned = (R / N) * (q.transpose(-1, -2) @ split)
-        related = aligned if setting.readout == "grid" else q @ aligned
+        q = (scaled / total).to(tokens.dtype)
         plan = rearrange(q / N, "h B N R -> (B h) N R")
-        error = rearrange(error, "h B 1 1 -> (B h)").to(split.dtype)
-        source = setting.epsilon * (-torch.log(N * total)) + lowest
-        transport = TransportPlan(
+        error = rearrange(error, "h B 1 1 -> (B h)").to(tokens.dtype)
+        source = epsilon * (-torch.log(N * total)) + lowest
+        return q, TransportPlan(
             plan=plan,
-            source_potential=rearrange(source, "h B N 1 -> (B h) N").to(split.dtype),
-            target_potential=rearrange(setting.epsilon * scale.log(), "h B 1 R -> (B h) R").to(split.dtype),
-            cost=(plan * rearrange(cost, "h B N R -> (B h) N R")).sum((1, 2)).to(split.dtype),
+            source_potential=rearrange(source, "h B N 1 -> (B h) N").to(tokens.dtype),
+            target_potential=rearrange(epsilon * scale.log(), "h B 1 R -> (B h) R").to(tokens.dtype),
+            cost=(plan * rearrange(cost, "h B N R -> (B h) N R")).sum((1, 2)).to(tokens.dtype),
             marginal_error=error,
             iterations=iteration * torch.ones_like(error, dtype=torch.int64),
             converged=error <= setting.tolerance,
-            epsilon=setting.epsilon,
+            epsilon=epsilon,
         )
-        return Mapped(rearrange(related, "h B N d -> B N (h d)"), transport, indices)
 
 
 class _Graph(nn.Module):
@@ -103,10 +122,11 @@ class _Graph(nn.Module):
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> dict[str, Tensor]:
         trace = self.model.trace(images)
-        transport = trace.latent.transport
-        if transport is None:
+        latent = trace.latent
+        if latent.transport is None or latent.receiving is None:
             return {"logits": trace.logits}
-        by_head = rearrange(transport.marginal_error, "(B h) -> B h", B=images.shape[0])  # len() would fix the batch
+        worst = torch.maximum(latent.transport.marginal_error, latent.receiving.marginal_error)
+        by_head = rearrange(worst, "(B h) -> B h", B=images.shape[0])  # len() would fix the batch
         return {"logits": trace.logits, "marginal_error": by_head.amax(1)}
 
 

@@ -13,7 +13,8 @@ from l2gnet.data.volume import Volume
 from l2gnet.errors import ConfigError
 from l2gnet.evaluation.scores import evaluate_cases, open_for_model, structure_table, summarise_phases, write_scores
 from l2gnet.models import build_model
-from l2gnet.models.backbone import Latent, Trace
+from l2gnet.models.backbone import Trace
+from l2gnet.models.blocks.latent import Latent
 from l2gnet.models.card import ModelCard
 from l2gnet.training.settings import TrainSettings
 

@@ -8,7 +8,8 @@ from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
 from l2gnet.evaluation.generalisation import domain_matrix, shift_table
 from l2gnet.models import build_model
-from l2gnet.models.backbone import Latent, Trace
+from l2gnet.models.backbone import Trace
+from l2gnet.models.blocks.latent import Latent
 
 
 def test_a_matrix_has_training_down_and_test_across():

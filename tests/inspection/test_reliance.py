@@ -8,7 +8,8 @@ from torch import nn
 from l2gnet import build_model
 from l2gnet.data.slices import SliceSet
 from l2gnet.inspection.reliance import reliance
-from l2gnet.models.backbone import Latent, SegmentationModel, Trace
+from l2gnet.models.backbone import SegmentationModel, Trace
+from l2gnet.models.blocks.latent import Latent
 from l2gnet.prediction.inference import network_input
 
 SIZES = {"classes": 3, "width": 4, "depth": 3}

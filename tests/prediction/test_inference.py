@@ -5,7 +5,8 @@ import torch
 from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
 from l2gnet.models import build_model
-from l2gnet.models.backbone import Latent, Trace
+from l2gnet.models.backbone import Trace
+from l2gnet.models.blocks.latent import Latent
 from l2gnet.prediction.inference import network_input, predict_volume, segment, trace_codes
 from l2gnet.prediction.views import View
 

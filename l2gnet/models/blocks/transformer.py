@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from l2gnet.models.backbone import Latent
 from l2gnet.models.blocks.attention import TransformerBlock
+from l2gnet.models.blocks.latent import Latent
 from l2gnet.shapes import Float
 
 
