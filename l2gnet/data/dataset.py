@@ -1,10 +1,12 @@
 """A data set as the rest of the library sees it: classes, and cases for training and for validation."""
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import nibabel as nib
 import numpy as np
 
 from l2gnet.data import phantoms
@@ -14,7 +16,7 @@ from l2gnet.data.grid import Grid
 from l2gnet.data.settings import DataSettings
 from l2gnet.data.volume import Volume
 from l2gnet.errors import ConfigError, volume_error
-from l2gnet.shapes import Float32, UInt8
+from l2gnet.shapes import Float32, Num, UInt8
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,9 @@ def open_dataset(settings: DataSettings) -> DataSet:
         ConfigError: more patients are held out than there are, a data set has no such channel, or no case to train on.
     """
     dataset = _open(settings)
+    if settings.field_shift:  # training moves its slices anew in every epoch
+        moved = tuple(with_moved_field(case, settings.field_shift) for case in dataset.validation)
+        dataset = replace(dataset, validation=moved)
     if not settings.train_on:
         return dataset
     column, _, value = settings.train_on.partition("=")
@@ -87,7 +92,40 @@ def open_whole(settings: DataSettings) -> DataSet:
     """
     folder = _find(settings)
     patients = frozenset(scan.patient for scan in folder.scans if scan.label is not None)
-    return _dataset(settings, folder, patients)
+    dataset = _dataset(settings, folder, patients)
+    moved = tuple(with_moved_field(case, settings.field_shift) for case in dataset.validation)
+    return replace(dataset, validation=moved) if settings.field_shift else dataset
+
+
+def with_moved_field(case: Case, share: float) -> Case:
+    """The case as a field of view shows it that lies off the middle by up to `share` of a side, in the plane.
+
+    How far is decided by the case's name. What leaves the picture is lost, and what comes in is as dark as its darkest
+    voxel; every voxel stays where it was in the world.
+    """
+    random = np.random.default_rng(zlib.crc32(case.name.encode()))
+    down, right = random.uniform(-share, share, 2)
+
+    def load() -> tuple[Volume, Volume]:
+        image, labels = case.load()
+        _, height, width = image.shape
+        step = round(down * height), round(right * width)
+        affine = image.affine @ nib.affines.from_matvec(np.eye(3), [0, *step])
+        dark = [_moved(channel, step, channel.min()) for channel in image.channels]
+        moved = replace(image, array=dark[0], more=tuple(dark[1:]), affine=affine, stored=None)
+        return moved, moved.like(_moved(labels.array, step, 0))
+
+    return replace(case, load=load, reading=f"{case.reading} moved by {share:g}")
+
+
+def _moved(array: Num[np.ndarray, "D H W"], step: tuple[int, int], fill: Any) -> Num[np.ndarray, "D H W"]:
+    """What a window shows that was moved by so many rows and columns over the array."""
+    out = np.full_like(array, fill)
+    (down, right), (_, height, width) = step, array.shape
+    seen = array[:, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
+    top, left = max(-down, 0), max(-right, 0)
+    out[:, top : top + seen.shape[1], left : left + seen.shape[2]] = seen
+    return out
 
 
 def _open(settings: DataSettings) -> DataSet:
@@ -107,6 +145,8 @@ def _find(settings: DataSettings) -> ScanFolder:
             folder = decathlon.find_scans(settings.data_dir, settings.channel, settings.fold)
     if folder.problems:
         raise folder.problems[0]
+    if settings.structures:
+        folder = folder.with_structures(settings.structure_names)
     if all(scan.label is None for scan in folder.scans):
         raise volume_error(settings.data_dir, "the folder must hold scans with masks", "none", "copy the masks, too")
     return folder

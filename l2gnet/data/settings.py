@@ -23,6 +23,8 @@ class DataSettings:
     patients: int = 40  # phantom patients to make; real data sets bring their own
     validation_patients: int = 8  # patients held out, equally from each diagnosis group; synapse has its own 12
     fold: int = -1  # hold out this fold of nnU-Net's splits_final.json, from 0 on; -1 draws a split (decathlon)
+    structures: str = ""  # structures to learn, by name, as "liver, spleen"; the others are background; empty: all
+    field_shift: float = 0.0  # fields of view lie off the middle by up to this share of a side, in training and testing
     train_on: str = ""  # train on a part only, as "phase=ED" or "group=NOR"; all held-out patients are still evaluated
     split_seed: int = 0  # decides which patients are held out, and which patients the phantom makes
     spacing_mm: float = 2.0  # in-plane pixel size that the model sees, in mm; 0 fits the whole slice into size_px
@@ -35,6 +37,7 @@ class DataSettings:
             require(self.data_dir != "" and Path(self.data_dir).is_dir(), "data_dir", rule, self.data_dir)
         require_least(self, 1, "patients", "validation_patients", "size_px")
         require_least(self, 0, "spacing_mm", "split_seed")
+        require(0 <= self.field_shift < 1, "field_shift", "a share of a side, from 0 to below 1", self.field_shift)
         rule = "-1, or for data = decathlon a fold from 0 on"
         require(self.fold == -1 or (self.fold >= 0 and self.data == "decathlon"), "fold", rule, self.fold)
         rule = 'empty, or like "phase=ED" or "group=NOR"'
@@ -44,6 +47,11 @@ class DataSettings:
         if self.data.startswith("phantom"):
             rule = f"below patients = {self.patients}"
             require(self.validation_patients < self.patients, "validation_patients", rule, self.validation_patients)
+
+    @property
+    def structure_names(self) -> tuple[str, ...]:
+        """The names in `structures`."""
+        return tuple(name.strip() for name in self.structures.split(",") if name.strip())
 
     @property
     def window_range(self) -> tuple[float, float] | None:

@@ -11,17 +11,18 @@ from l2gnet.shapes import Float32, Int64
 class Augmentation(nn.Module):
     """Random rotation, shift, scale, gamma, brightness, contrast, blur and noise; mirrors if asked.
 
-    Rotations up to 30 degrees, shifts to 10 % of the picture, scales from 0.8 to 1.25: the spread between
-    scanners and patients, not more. Images lie in 0..1. All channels of an image move together, and the intensities of
+    Rotations up to 30 degrees, shifts to 10 % of the picture (or to `field_shift`, if that is more), scales from 0.8
+    to 1.25: the spread between scanners and patients, not more. Images lie in 0..1. All channels of an image move together, and the intensities of
     each change by themselves, as from one sequence of a scanner to another.
     """
 
-    def __init__(self, *, flips: bool):
+    def __init__(self, *, flips: bool, field_shift: float = 0.0):
         super().__init__()
         mirrors = [K.RandomHorizontalFlip(p=0.5), K.RandomVerticalFlip(p=0.5)] if flips else []
+        shift = max(0.1, field_shift)
         self.geometry = K.AugmentationSequential(
             *mirrors,
-            K.RandomAffine(degrees=30.0, translate=(0.1, 0.1), scale=(0.8, 1.25), p=0.8),
+            K.RandomAffine(degrees=30.0, translate=(shift, shift), scale=(0.8, 1.25), p=0.8),
             data_keys=["input", "mask"],
         )
         self.intensity = nn.Sequential(

@@ -1,11 +1,12 @@
 """What every data folder comes down to: scans with label maps, as files, and what is wrong with them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from l2gnet.checks import nearest
 from l2gnet.data.volume import Volume, read_channels, read_labels, read_volume, require_same_grid
 from l2gnet.errors import ConfigError, VolumeError, volume_error
 
@@ -83,6 +84,24 @@ class ScanFolder:
     test_patients: frozenset[str] = frozenset()
     licence: str = "as the owner of the data grants"
     channels: tuple[str, ...] = ("image",)
+
+    def with_structures(self, names: Sequence[str]) -> "ScanFolder":
+        """The same scans with these structures alone, in the folder's order; what else is labelled is background.
+
+        Raises:
+            ConfigError: the folder has no such structure.
+        """
+        for name in names:
+            if name not in self.classes[1:]:
+                rule = "structures must be some of those in the folder"
+                raise ConfigError(f"{rule}, got {name!r}{nearest(name, self.classes[1:])}")
+        kept = (self.classes[0], *(name for name in self.classes[1:] if name in names))
+        new = [kept.index(name) if name in kept else 0 for name in self.classes]
+        scans = (
+            replace(scan, classes=kept, class_of=tuple(new[old] for old in scan.class_of or range(len(new))))
+            for scan in self.scans
+        )
+        return replace(self, classes=kept, scans=tuple(scans))
 
 
 def is_ct(channel: str) -> bool:
