@@ -12,8 +12,8 @@ class Augmentation(nn.Module):
     """Random rotation, shift, scale, gamma, brightness, contrast, blur and noise; mirrors if asked.
 
     Rotations up to 30 degrees, shifts to 10 % of the picture (or to `field_shift`, if that is more), scales from 0.8
-    to 1.25: the spread between scanners and patients, not more. Images lie in 0..1. All channels of an image move together, and the intensities of
-    each change by themselves, as from one sequence of a scanner to another.
+    to 1.25: the spread between scanners and patients, not more. Images lie in 0..1. All channels of an image move
+    together, and the intensities of each change by themselves, as from one sequence of a scanner to another.
     """
 
     def __init__(self, *, flips: bool, field_shift: float = 0.0):

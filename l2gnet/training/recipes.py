@@ -28,11 +28,9 @@ def build_loss(settings: TrainSettings) -> DiceCELoss:
 
 def build_augmentation(settings: TrainSettings) -> nn.Module:
     """What is done to images (B,1,H,W) and labels (B,H,W) of a training step."""
-    return (
-        TurnOrMirror()
-        if settings.recipe == "transunet"
-        else Augmentation(flips=settings.flips, field_shift=settings.field_shift)
-    )
+    if settings.recipe == "transunet":
+        return TurnOrMirror()
+    return Augmentation(flips=settings.flips, field_shift=settings.field_shift)
 
 
 def build_optimiser(

@@ -359,3 +359,44 @@ def test_a_part_that_is_empty_is_refused(folder):
         open_acdc(folder, train_on="group=ILL")
     with pytest.raises(ConfigError, match="train_on must be empty, or like"):
         open_acdc(folder, train_on="name=patient001")
+
+
+def test_some_structures_can_be_learnt_and_the_others_are_background(folder):
+    whole, part = open_acdc(folder), open_acdc(folder, structures="left ventricle, right ventricle")
+    assert part.classes == ("background", "right ventricle", "left ventricle")
+    kept = np.array([0, 1, 0, 2])
+    for ours, theirs in zip(part.cases, whole.cases, strict=True):
+        assert np.array_equal(ours.load()[1].array, kept[theirs.load()[1].array])
+    assert {case.reading for case in part.cases}.isdisjoint(case.reading for case in whole.cases)  # another cache
+
+
+def test_a_structure_that_is_not_there_is_refused(folder):
+    with pytest.raises(
+        ConfigError, match=r"structures must be .*, got 'left ventricel'; did you mean 'left ventricle'"
+    ):
+        open_acdc(folder, structures="left ventricel")
+
+
+def test_a_field_of_view_lies_elsewhere_in_the_same_world():
+    """What is still seen lies where it lay; what has come in is dark background; training slices are left alone."""
+    plain, moved = open_phantom(patients=9), open_phantom(patients=9, field_shift=0.3)
+    assert [case.reading for case in moved.training] == [case.reading for case in plain.training]
+    steps = []
+    for before, after in zip(plain.validation, moved.validation, strict=True):
+        (image, labels), (seen, seen_labels) = before.load(), after.load()
+        require_same_grid(seen, seen_labels, "image", "labels")
+        assert after.reading != before.reading
+        step = np.linalg.inv(image.affine) @ seen.affine @ [0, 0, 0, 1]
+        down, right = (round(value) for value in step[1:3])
+        steps += [down / image.shape[1], right / image.shape[2]]
+        assert np.allclose(step, [0, down, right, 1], atol=1e-6)
+        rows, columns = np.indices(image.shape[1:])
+        inside = (rows + down >= 0) & (rows + down < image.shape[1]) & (columns + right >= 0)
+        inside &= columns + right < image.shape[2]
+        for one, other, dark in ((image, seen, image.array.min()), (labels, seen_labels, 0)):
+            there = one.array[
+                :, (rows + down).clip(0, image.shape[1] - 1), (columns + right).clip(0, image.shape[2] - 1)
+            ]
+            assert np.array_equal(other.array, np.where(inside, there, dark))
+    assert 0.05 < np.abs(steps).max() <= 0.31
+    assert len(set(steps)) == len(steps)  # each patient has its own
