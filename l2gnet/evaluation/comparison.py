@@ -187,8 +187,8 @@ def compare(
         differences = _differences(means[reference].to_numpy(), means[other].to_numpy())
         gains = differences if metric.better == "higher" else -differences
         centre = np.mean if metric.centre == "mean" else np.median
-        low, high = _interval(differences, centre, resamples)
-        effect_low, effect_high = _interval(gains, rank_biserial, resamples)
+        low, high = bootstrap_interval(differences, centre, resamples)
+        effect_low, effect_high = bootstrap_interval(gains, rank_biserial, resamples)
         rows.append(
             {
                 "metric": metric.label,
@@ -246,7 +246,7 @@ def _ranks_only(differences: Float[np.ndarray, " n"]) -> Float[np.ndarray, " kep
     return kept.clip(-beyond, beyond)
 
 
-def _interval(values: Float[np.ndarray, " n"], statistic: Any, resamples: int) -> tuple[float, float]:
+def bootstrap_interval(values: Float[np.ndarray, " n"], statistic: Any, resamples: int) -> tuple[float, float]:
     """The middle 95 % of the statistic over patients drawn with replacement."""
     rng = np.random.default_rng(0)
     drawn = values[rng.integers(0, len(values), (resamples, len(values)))]

@@ -18,7 +18,7 @@ class Overlap:
 
     def __init__(self, cases: int, classes: int, device: torch.device | str = "cpu"):
         self.classes = classes
-        self._both, self._sizes = torch.zeros(2, cases, classes, dtype=torch.int64, device=device)
+        self._both, self._sizes, self._truth = torch.zeros(3, cases, classes, dtype=torch.int64, device=device)
 
     def add(
         self, predicted: Int64[Tensor, "B H W"], truth: Integer[Tensor, "B H W"], case: Int64[Tensor, " B"]
@@ -27,7 +27,12 @@ class Overlap:
         a, b = (F.one_hot(labels.long(), self.classes).flatten(1, 2) for labels in (predicted, truth))
         self._both.index_add_(0, case, (a * b).sum(1))
         self._sizes.index_add_(0, case, (a + b).sum(1))
+        self._truth.index_add_(0, case, b.sum(1))
 
     def dice(self) -> Float[Tensor, "cases structures"]:
         """Dice of each structure in each case; NaN where neither prediction nor truth has it."""
         return 2 * self._both[:, 1:] / self._sizes[:, 1:]
+
+    def false_negatives(self) -> Float[Tensor, "cases structures"]:
+        """The share of each structure that was missed in each case; NaN where the truth has none."""
+        return 1 - self._both[:, 1:] / self._truth[:, 1:]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from l2gnet.method.cost import Cost
 from l2gnet.method.places import in_own_frame, waves, waves_size
 from l2gnet.method.relation import Readout, Relate, Setting
-from l2gnet.method.rows import rows_of_codes, rows_of_tokens
+from l2gnet.method.rows import rows_of_codes, rows_of_tokens, spread
 from l2gnet.method.transport import TransportPlan, make_plan
 from l2gnet.shapes import Float, Int64
 
@@ -29,13 +29,14 @@ class Mapped:
     `transport` is the plan by which tokens send, `receiving` the one by which they receive: the same, where the
     relation is symmetric. A plan has a row for each distinct code of its image, named in `codes`; images with fewer
     have empty rows, named -1. Its batch axis runs over images first, then heads: B * heads. Plans carry gradients,
-    their potentials and costs are numbers.
+    their potentials and costs are numbers. `slots` is what each reference has gathered, a number to look at.
     """
 
     tokens: Float[Tensor, "B N _"]
     transport: TransportPlan
     receiving: TransportPlan
     codes: Int64[Tensor, "B U"]
+    slots: Float[Tensor, "h B R _"]
 
 
 class L2GMapper(nn.Module):
@@ -132,11 +133,29 @@ class L2GMapper(nn.Module):
             rows = rows_of_tokens(split) if indices is None else rows_of_codes(indices)
             references = self.references.to(tokens.dtype).reshape(-1, *self.references.shape[-2:])
             places = waves(*shape, like=tokens) if shape is not None and self.positions else tokens.new_empty(N, 0)
-            related, plans, costs, *numbers = Relate.apply(split, references, places, rows, self.setting)
+            related, plans, slots, *numbers = Relate.apply(split, references, places, rows, self.setting)
             if self.positions:
                 related = in_own_frame(related, places)
-            told = [self._plan(number, plans, costs, *numbers) for number in range(len(self.setting.epsilons))]
-            return Mapped(rearrange(related, "h B N d -> B N (h d)"), told[0], told[-1], rows.codes)
+            told = [self._plan(number, plans, *numbers) for number in range(len(self.setting.epsilons))]
+            return Mapped(rearrange(related, "h B N d -> B N (h d)"), told[0], told[-1], rows.codes, slots)
+
+    @torch.no_grad()
+    def heard(
+        self,
+        receiving: TransportPlan,
+        slots: Float[Tensor, "h B R _"],
+        indices: Int64[Tensor, "B N"] | None = None,
+        shape: tuple[int, int] | None = None,
+    ) -> Float[Tensor, "B N _"]:
+        """What tokens are given that receive by this plan from these slots: those of another image, for example."""
+        plan = rearrange(receiving.plan, "(B h) U R -> h B U R", h=self.heads)
+        share = plan / plan.sum(-1, keepdim=True).clamp_min(torch.finfo(plan.dtype).tiny)
+        if indices is not None:
+            share = spread(share, rows_of_codes(indices).row)
+        given = share @ slots
+        if self.positions and shape is not None:
+            given = in_own_frame(given, waves(*shape, like=given))
+        return rearrange(given, "h B N d -> B N (h d)")
 
     def _plan(self, number: int, *stacked: Tensor) -> TransportPlan:
         """One of the plans, with the heads of an image one after the other."""

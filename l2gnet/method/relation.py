@@ -41,7 +41,7 @@ class Setting:
 
 
 class Relate(torch.autograd.Function):
-    """(tokens, references, places) -> (related tokens, plans, their costs, source and target potentials, iterations).
+    """(tokens, references, places) -> (related tokens, plans, slots, costs, source and target potentials, iterations).
 
     The first plan of a head sends, the last one receives: G = R T^T [E, places] is what each reference gathers, and a
     token i is given sum_r s_ir G_r, s its way to the references. Related tokens and plans carry gradients; what comes
@@ -59,6 +59,7 @@ class Relate(torch.autograd.Function):
     ) -> tuple[
         Float[Tensor, "h B M dx"],
         Float[Tensor, "ph B U R"],
+        Float[Tensor, "h B R dx"],
         Float[Tensor, "ph B U R"],
         Float[Tensor, "ph B U"],
         Float[Tensor, "ph B R"],
@@ -77,8 +78,8 @@ class Relate(torch.autograd.Function):
         middle = _middle(places, rows, B, h)
         aligned = R * (plan[:h].transpose(-1, -2) @ torch.cat([e, middle], dim=-1))
         source_potential = (epsilon * (a.log() - total)).squeeze(-1)
-        ctx.mark_non_differentiable(cost, source_potential, potential, iterations)
-        shown = (plan, cost, source_potential, potential, iterations)
+        shown = (plan, aligned.detach().clone(), cost, source_potential, potential, iterations)
+        ctx.mark_non_differentiable(*shown[1:])
         ctx.dense = e.shape[2] > _DENSE * N
         if ctx.dense:  # from here on each token has a row of its own
             e, q, cost, factor = tokens, *(spread(x, rows.row) for x in (q, cost, factor))

@@ -66,7 +66,7 @@ class GraphMapper(nn.Module):
         if self.positions:
             related = in_own_frame(related, places)
         codes = indices if indices is not None else torch.zeros_like(tokens[..., 0], dtype=torch.int64)
-        return Mapped(rearrange(related, "h B N d -> B N (h d)"), transport, receiving, codes)
+        return Mapped(rearrange(related, "h B N d -> B N (h d)"), transport, receiving, codes, aligned)
 
     def _solve(
         self, tokens: Float[Tensor, "h B N d"], references: Float[Tensor, "h R d"], epsilon: float

@@ -23,3 +23,12 @@ def test_what_neither_has_is_no_number():
     overlap.add(torch.ones(1, 2, 2).long(), torch.ones(1, 2, 2).long(), torch.tensor([0]))
     assert overlap.dice()[0, 0] == 1
     assert overlap.dice()[0, 1].isnan()
+
+
+def test_what_was_missed_is_a_share_of_the_truth():
+    truth = torch.tensor([[[1, 1, 1, 1], [2, 2, 0, 0]]])
+    overlap = Overlap(1, 4)
+    overlap.add(torch.tensor([[[1, 0, 0, 2], [2, 2, 1, 0]]]), truth.byte(), torch.tensor([0]))
+    missed = overlap.false_negatives()[0]
+    assert missed[:2].tolist() == [0.75, 0.0]
+    assert missed[2].isnan()

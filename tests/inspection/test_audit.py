@@ -1,0 +1,228 @@
+from dataclasses import replace
+
+import monai.networks.nets
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from l2gnet import build_model
+from l2gnet.data.slices import SliceSet
+from l2gnet.inspection.audit import Loss, audit, verdict_of
+from l2gnet.inspection.blocks import Block, blocks_of, kept
+from l2gnet.models import MODELS
+from l2gnet.prediction.inference import network_input
+
+CLASSES = ("background", "a", "b")
+SIZES = {"classes": 3, "width": 4, "depth": 3}
+
+
+class Doubled(nn.Module):
+    """Features to features: what it adds is the features themselves."""
+
+    def forward(self, features):
+        return 2 * features
+
+
+class Raised(nn.Module):
+    """What it adds is the same for everyone: one grey value."""
+
+    def forward(self, features):
+        return features + 1 / 255
+
+
+class Model(nn.Module):
+    """Labels are the grey values 0, 1, 2 of what is read of features and of what the block has made of them."""
+
+    def __init__(self, block, read):
+        super().__init__()
+        self.block, self.read, self.unused = block, read, nn.Parameter(torch.zeros(()))
+
+    def forward(self, images):
+        seen = 255 * self.read(images, self.block(images))
+        return -(seen - torch.arange(3).view(1, 3, 1, 1)).abs()
+
+
+def patients(count=8, frames=2):
+    """Two volumes of one slice for each patient, with two structures in a place of each patient's own."""
+    labels = np.zeros((count * frames, 10, 10), np.uint8)
+    for number, slice_ in enumerate(labels):
+        slice_[number // frames, :5], slice_[number // frames, 5:] = 1, 2
+    names = tuple(f"patient{n // frames}_{n % frames}" for n in range(count * frames))
+    return SliceSet(labels[:, None], labels, np.arange(count * frames), names), [n.split("_")[0] for n in names]
+
+
+def audited(block, read, **options):
+    slices, owners = patients()
+    return audit(Model(block, read), slices, CLASSES, patients=owners, blocks=["block"], **options)
+
+
+@pytest.mark.parametrize(
+    ("block", "read", "verdict"),
+    [
+        (Doubled(), lambda features, made: features, "idle"),
+        (Raised(), lambda features, made: made - 1 / 255, "constant"),
+        (Doubled(), lambda features, made: made - features, "leans"),
+    ],
+)
+def test_a_verdict_is_that_of_a_model_built_to_deserve_it(block, read, verdict):
+    found = audited(block, read)
+    assert (found.dice, found.patients) == (1.0, 8)
+    assert found.blocks[0].verdict == verdict
+    assert str(found.blocks[0]).startswith(f"block: {verdict}: ")
+    assert verdict in found._repr_html_()
+
+
+def test_what_is_lost_is_what_was_taken():
+    """Where the answer is the picture itself, every change of it can be foretold."""
+    changes = audited(Doubled(), lambda features, made: made - features).blocks[0].changes
+    for name in ("removed", "another patient's"):
+        assert changes[name].dice == Loss(1.0, 1.0, 1.0)  # nothing is where another patient has it
+        assert changes[name].missed.mean == 1.0
+        assert changes[name].structures == {"a": 1.0, "b": 1.0}
+    assert 0 < changes["tokens exchanged"].dice.mean <= 1
+    assert list(changes) == ["removed", "mean of the image", "another patient's", "tokens exchanged"]
+
+
+def test_an_interval_is_over_patients_not_over_volumes():
+    """The two volumes of a patient are one draw."""
+    slices, owners = patients(count=6)
+    lost = np.zeros(len(slices), bool)
+    lost[:2] = True  # both volumes of the first patient: it alone leans on the block
+
+    def read(features, made):
+        first = features.flatten(1)[:, :5].amax(1) > 0  # its structures lie in the first row
+        return torch.where(first.view(-1, 1, 1, 1), made - features, features)
+
+    found = audit(Model(Doubled(), read), slices, CLASSES, patients=owners, blocks=["block"]).blocks[0]
+    removed = found.changes["removed"].dice
+    assert removed.mean == pytest.approx(1 / 6)
+    assert (removed.low, removed.high) == (0.0, 0.5)  # one of six patients: drawn never to three times
+    assert found.verdict == "constant"
+
+
+@pytest.mark.parametrize(
+    ("removal", "other", "worth", "verdict"),
+    [
+        (0.004, 0.0, None, "idle"),
+        (0.006, 0.001, None, "constant"),
+        (0.006, 0.02, None, "leans"),
+        (0.006, 0.02, (0.01, 0.002), "matters"),
+        (0.006, 0.02, (0.01, -0.002), "leans"),
+        (0.006, 0.02, (0.004, 0.001), "leans"),
+        (0.0, None, None, "idle"),
+    ],
+)
+def test_verdicts_are_drawn_at_half_a_point(removal, other, worth, verdict):
+    def loss(mean, low=None):
+        return Loss(mean, mean / 2 if low is None else low, 2 * mean)
+
+    assert verdict_of(loss(removal), None if other is None else loss(other), worth and loss(*worth)) == verdict
+
+
+def test_one_half_of_the_interval_below_zero_is_no_loss():
+    assert verdict_of(Loss(0.1, 0.05, 0.2), Loss(0.02, -0.01, 0.05), None) == "constant"
+
+
+def random_slices(model, count=6, side=32):
+    """Slices that the model labels rightly, until something is changed."""
+    images = (255 * torch.rand(count, 1, side, side, generator=torch.Generator().manual_seed(1))).byte()
+    with torch.no_grad():
+        labels = model.eval()(network_input(images)).argmax(1).byte()
+    return SliceSet(images.numpy(), labels.numpy(), np.arange(count), tuple(f"p{n}" for n in range(count)))
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("unet", "vq_unet")])
+def test_every_model_with_a_block_knows_its_own(name):
+    torch.manual_seed(0)
+    model = build_model(name, **SIZES)
+    found = audit(model, random_slices(model), CLASSES)
+    assert found.dice == 1.0
+    for block in found.blocks:
+        wanted = {"removed", "mean of the image"}
+        if block.kind == "global":
+            wanted |= {"another patient's", "tokens exchanged"}
+            assert 0 <= block.entropy <= 1 + 1e-6
+            assert -1 <= block.similarity <= 1
+        if name == "l2gnet":
+            wanted |= {"another patient's, heard by its own plan"}
+            assert len(block.marginal_errors) == 2
+        assert set(block.changes) == wanted
+    kinds = {"attn_unet": ["local"] * 3, "transunet": None}.get(name, ["global"] * len(found.blocks))
+    assert kinds is None or [block.kind for block in found.blocks] == kinds
+
+
+@pytest.mark.parametrize("name", ["unet", "vq_unet"])
+def test_a_model_without_a_block_is_refused(name):
+    model = build_model(name, **SIZES)
+    with pytest.raises(ValueError, match="no block that relates or gates"):
+        audit(model, random_slices(model), CLASSES)
+
+
+@pytest.mark.parametrize("codes", [0, 16])
+@pytest.mark.parametrize("positions", ["none", "relative"])
+def test_to_hear_ones_own_slots_is_to_hear_what_one_heard(positions, codes):
+    torch.manual_seed(0)
+    model = build_model("l2gnet", **SIZES, positions=positions, codes=codes)
+    images = torch.rand(3, 1, 64, 64)
+    model(images)  # from which the codebook starts; untrained, in evaluation, all tokens would have one code
+    block = blocks_of(model)[0]
+    with kept([block]) as seen, torch.no_grad():
+        indices = model.trace(images).latent.codes
+    answer, mapped = seen[block.name]
+    told = (None if indices is None else indices.flatten(1), (8, 8))
+    torch.testing.assert_close(model.mapper.heard(mapped.receiving, mapped.slots, *told), answer)
+    others = model.mapper.heard(mapped.receiving, mapped.slots.roll(1, 1), *told)
+    assert not torch.allclose(others, answer)
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (
+            lambda: monai.networks.nets.UNETR(1, 3, 32, 4, 32, 64, 4, spatial_dims=2),
+            "vit.blocks.5",
+        ),
+        (
+            lambda: monai.networks.nets.SwinUNETR(1, 3, feature_size=12, spatial_dims=2, window_size=2),
+            "swinViT.layers1.0.blocks.0",
+        ),
+    ],
+    ids=["UNETR", "SwinUNETR"],
+)
+def test_networks_of_others_can_be_audited_as_they_are(build, name):
+    torch.manual_seed(0)
+    model = build()
+    slices = random_slices(model, count=5, side=64 if "swin" in name else 32)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    found = audit(model, slices, CLASSES, blocks=[name])
+    assert found.dice == 1.0
+    assert set(found.blocks[0].changes) == {"removed", "mean of the image", "another patient's", "tokens exchanged"}
+    assert not any(module._forward_hooks for module in model.modules())
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_tokens_lie_along_all_axes_but_images_and_channels():
+    swin = monai.networks.nets.SwinUNETR(1, 3, feature_size=12, spatial_dims=2, window_size=2)
+    block = blocks_of(swin, ["swinViT.layers1.0.blocks.0"])[0]
+    assert block.token_axes(torch.zeros(2, 16, 16, 12)) == (1, 2)
+    assert Block("conv", nn.Conv2d(4, 4, 1)).token_axes(torch.zeros(2, 4, 16, 16)) == (2, 3)
+    assert Block("vit", nn.Identity()).token_axes(torch.zeros(2, 9, 16)) == (1,)
+
+
+def test_what_cannot_be_audited_is_refused():
+    slices, owners = patients()
+    model = Model(Doubled(), lambda features, made: features)
+    with pytest.raises(ValueError, match="no module 'blck'"):
+        audit(model, slices, CLASSES, patients=owners, blocks=["blck"])
+    with pytest.raises(ValueError, match="needs a structure beside the background"):
+        audit(model, slices, CLASSES[:1], patients=owners, blocks=["block"])
+    with pytest.raises(ValueError, match="at least 5 patients for an interval, got 4"):
+        audit(model, *(lambda few: (few[0], CLASSES))(patients(4)), patients=patients(4)[1], blocks=["block"])
+
+
+def test_worth_is_told_by_training_alone():
+    found = audited(Doubled(), lambda features, made: made - features).blocks[0]
+    assert "only training without it can tell" in str(found)
+    assert "matters" in str(replace(found, worth=Loss(0.03, 0.01, 0.05)))
+    assert "but training without it is not worse" in str(replace(found, worth=Loss(0.0, -0.01, 0.01)))
