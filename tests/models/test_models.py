@@ -47,7 +47,7 @@ def test_the_mapper_adds_only_references_to_a_quantised_unet():
     few = build_model("l2gnet", codes=10, code_dim=8, references=6, **SMALL)
     many = build_model("l2gnet", codes=10, code_dim=8, references=26, **SMALL)
     count = [sum(p.numel() for p in model.parameters()) for model in (few, many)]
-    assert count[1] - count[0] == 20 * 8
+    assert count[1] - count[0] == 2 * 20 * 8  # those that are sent to, and those that are heard
 
 
 def test_all_models_share_the_backbone():
