@@ -32,7 +32,7 @@ app: .venv/installed-lab
 
 # Run every notebook anew and keep its output; look at the pictures before you commit them.
 notebooks: .venv/installed-test
-	$(BIN)/python notebooks/refresh.py
+	$(BIN)/python tests/refresh_notebooks.py
 
 .venv/installed-%: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
