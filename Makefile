@@ -1,5 +1,5 @@
 # make demo, make test, make lab, make app: each first makes the environment in .venv that it needs.
-PYTHON ?= $(shell command -v python3 || uv python find --system)
+PYTHON ?= $(or $(shell command -v python3 || uv python find --system 2>/dev/null),python3)
 BIN := .venv/bin
 
 .PHONY: demo test coverage lab app notebooks fuzz
