@@ -9,6 +9,7 @@ import nbformat
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from l2gnet.checks import require
 from l2gnet.errors import ConfigError
 from l2gnet.files import write_text
 from l2gnet.jobs.library import find_notebook
@@ -30,8 +31,9 @@ def serve_pages(notebooks: Sequence[str | Path], parameters: Mapping[str, Any], 
     """Serve notebooks as pages, to this machine only, until Ctrl-C; they run in the current folder.
 
     Raises:
-        ConfigError: as `write_pages` does.
+        ConfigError: as `write_pages` does, and for a port that is none.
     """
+    require(0 < port < 2**16, "port", "from 1 to 65535", port)
     from voila.app import Voila  # on demand: it takes a second to import
 
     with tempfile.TemporaryDirectory() as folder:
