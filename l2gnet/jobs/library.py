@@ -90,7 +90,7 @@ def _find(what: str, name: str | Path, form: str, first: Path, from_folder: Path
     path = Path(name)
     if path.suffix or len(path.parts) != 1 or is_file(from_folder / path):
         return from_folder / path
-    folders = [folder for folder in dict.fromkeys((first, *_FOLDERS)) if folder != _BROUGHT] + [_BROUGHT]
+    folders = sorted(dict.fromkeys((first, *_FOLDERS)), key=lambda folder: folder == _BROUGHT)  # the library's last
     for folder in folders:
         if is_file(found := folder / form.replace("*", path.name)):
             return found
