@@ -1,5 +1,5 @@
 # make demo, make test, make lab, make app: each first makes the environment in .venv that it needs.
-PYTHON ?= python3
+PYTHON ?= $(or $(shell command -v python3 || uv python find --system 2>/dev/null),python3)
 BIN := .venv/bin
 
 .PHONY: demo test coverage lab app notebooks fuzz
@@ -25,14 +25,14 @@ fuzz: .venv/installed-test
 	L2GNET_FUZZ=100 L2GNET_FUZZ_SEED=$$(date +%s) $(BIN)/pytest --numprocesses 2 tests/test_fuzz.py
 
 lab: .venv/installed-lab
-	$(BIN)/jupyter lab --notebook-dir notebooks
+	$(BIN)/l2gnet lab
 
 app: .venv/installed-lab
-	$(BIN)/l2gnet app notebooks/0[234]_*.ipynb
+	$(BIN)/l2gnet app
 
 # Run every notebook anew and keep its output; look at the pictures before you commit them.
 notebooks: .venv/installed-test
-	$(BIN)/python notebooks/refresh.py
+	$(BIN)/python tests/refresh_notebooks.py
 
 .venv/installed-%: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

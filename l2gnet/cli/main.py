@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 import tyro
 
 from l2gnet.cli.folders import data_app, privacy_app
+from l2gnet.cli.notebooks import copy_out, lab
 from l2gnet.data.settings import DataSettings
 from l2gnet.errors import CheckpointError, ConfigError, VolumeError
+from l2gnet.jobs.library import PAGES
 from l2gnet.models.settings import Precision
 from l2gnet.tables import text_table
 from l2gnet.training.settings import TrainSettings
@@ -24,6 +26,8 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 app = tyro.extras.SubcommandApp()
 app.command(data_app, name="data")
 app.command(privacy_app, name="privacy")
+app.command(name="notebooks")(copy_out)
+app.command(lab)
 
 
 def main() -> None:
@@ -82,8 +86,8 @@ def run(
     """Run a notebook headless, as a reproducible job.
 
     Args:
-        notebook: The notebook to run.
-        profile: Name of a file in profiles/ beside the notebook, or path of a YAML file, with settings.
+        notebook: The notebook to run: its path, or its name, such as 01_train.
+        profile: Settings: the name of a file in profiles/ beside the notebook, or the path of a YAML file.
         parameter: A parameter's name and value, on top of the profile; may be given many times.
         runs_dir: Folder that gets the run folder.
         again: Run even if the same job has finished before, into a folder of its own.
@@ -110,14 +114,14 @@ def run(
 
 @app.command(name="app")
 def serve(
-    notebooks: Annotated[list[Path], tyro.conf.Positional],
+    notebooks: Annotated[tuple[Path, ...], tyro.conf.Positional] = PAGES,
     parameter: _Parameters = (),
     port: int = 8866,
 ) -> None:
     """Serve notebooks as web pages, without code, to browsers on this machine.
 
     Args:
-        notebooks: The notebooks to serve.
+        notebooks: The notebooks to serve, by path or name.
         parameter: A parameter's name and value, for every notebook that has it; may be given many times.
         port: Where the pages are served: http://localhost:PORT.
     """
@@ -224,7 +228,7 @@ def sweep(
     """Run a grid of notebook runs side by side, on this machine or a cluster; stop it and start it as you like.
 
     Args:
-        file: A YAML file that says which notebook, which grid, and where; see notebooks/jobs/.
+        file: A YAML file that says which notebook, which grid, and where: its path, or its name, such as compare-acdc.
         parameter: A parameter's name and value for every run, on top of the file's; may be given many times.
         runs_dir: Folder that gets a folder named after the file, with a run folder each.
     """

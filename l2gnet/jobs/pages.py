@@ -9,8 +9,10 @@ import nbformat
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from l2gnet.checks import require
 from l2gnet.errors import ConfigError
 from l2gnet.files import write_text
+from l2gnet.jobs.library import find_notebook
 from l2gnet.jobs.parameters import checked_values, read_parameters
 
 _OPTIONS = ("--Voila.ip=127.0.0.1", "--no-browser", "--classic-tree", "--show_tracebacks=True")
@@ -25,12 +27,13 @@ tqdm.auto.tqdm = tqdm.tqdm
 """
 
 
-def serve_pages(notebooks: Sequence[Path], parameters: Mapping[str, Any], *, port: int = 8866) -> None:
+def serve_pages(notebooks: Sequence[str | Path], parameters: Mapping[str, Any], *, port: int = 8866) -> None:
     """Serve notebooks as pages, to this machine only, until Ctrl-C; they run in the current folder.
 
     Raises:
-        ConfigError: as `write_pages` does.
+        ConfigError: as `write_pages` does, and for a port that is none.
     """
+    require(0 < port < 2**16, "port", "from 1 to 65535", port)
     from voila.app import Voila  # on demand: it takes a second to import
 
     with tempfile.TemporaryDirectory() as folder:
@@ -38,13 +41,13 @@ def serve_pages(notebooks: Sequence[Path], parameters: Mapping[str, Any], *, por
         Voila.launch_instance([folder, *_OPTIONS, f"--port={port}"])
 
 
-def write_pages(notebooks: Sequence[Path], folder: Path, parameters: Mapping[str, Any]) -> None:
+def write_pages(notebooks: Sequence[str | Path], folder: Path, parameters: Mapping[str, Any]) -> None:
     """Write copies of notebooks in which the parameters that each declares have the given values.
 
     Raises:
-        ConfigError: a value has the wrong type, or no notebook takes a parameter.
+        ConfigError: a notebook's name is unknown, a value has the wrong type, or no notebook takes a parameter.
     """
-    declared = {path: read_parameters(path) for path in notebooks}
+    declared = {path: read_parameters(path) for path in map(find_notebook, notebooks)}
     for name in parameters:
         if not any(name in names for names in declared.values()):
             known = ", ".join(sorted(set().union(*declared.values())))

@@ -14,6 +14,7 @@ from typing import Any
 import nbformat
 
 from l2gnet.errors import ConfigError
+from l2gnet.jobs.library import find_profile, is_file
 from l2gnet.jobs.plain_yaml import read_yaml
 from l2gnet.training.settings import TrainSettings
 
@@ -64,19 +65,18 @@ def checked_values(
 
 
 def read_profile(notebook: Path, profile: str | Path | None) -> dict[str, Any]:
-    """The settings of a profile: a YAML file, or the name of one in `profiles/` beside the notebook."""
+    """The settings of a profile: a YAML file, or the name of one, as `find_profile` finds it."""
     if profile is None:
         return {}
-    path = Path(profile) if Path(profile).suffix else notebook.parent / "profiles" / f"{profile}.yaml"
-    if not _is_file(path):
-        known = ", ".join(sorted(file.stem for file in (notebook.parent / "profiles").glob("*.yaml")))
-        raise ConfigError(f"{path}: there is no such profile; the known ones are {known or 'none'}")
+    path = find_profile(profile, notebook)
+    if not is_file(path):
+        raise ConfigError(f"{path}: there is no such profile; name a .yaml file")
     return read_yaml(path, "a profile")
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
     """Read a notebook; raises ConfigError where there is none, or the file is not one."""
-    if not _is_file(path):
+    if not is_file(path):
         raise ConfigError(f"{path}: there is no such notebook; name a .ipynb file")
     try:
         return nbformat.read(path, as_version=4)
@@ -129,10 +129,3 @@ def _check_settings(notebook: Path, values: Mapping[str, Any]) -> None:
     if name is not None:
         settings = _SETTINGS[name]
         settings.from_mapping({key: values[key] for key in values if key in settings.__dataclass_fields__})
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long, for one
-        return False

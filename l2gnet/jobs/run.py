@@ -24,6 +24,7 @@ from traitlets.config import Config
 
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json, sole_writer, write_json, write_text
+from l2gnet.jobs.library import find_notebook
 from l2gnet.jobs.parameters import checked_values, read_notebook, read_parameters
 from l2gnet.jobs.privacy import SECRET, scrubbed
 from l2gnet.jobs.provenance import PeakMemory, data_fingerprint, provenance
@@ -77,14 +78,14 @@ def run_notebook(
     again: bool = False,
     cell_timeout_s: int | None = None,
 ) -> JobResult:
-    """Run a notebook headless with a profile's settings and then the given parameters on top.
+    """Run a notebook headless, by path or name, with a profile's settings and then the given parameters on top.
 
     A job that has finished is not run twice unless `again` is set, and then into a folder of its own; one that was
     stopped goes on where it can (its parameter `resume` is set). A cell that takes longer than `cell_timeout_s` fails.
 
     Raises:
-        ConfigError: a parameter or setting is unknown, of the wrong type or out of range, or the folder is not free.
-            No kernel was started.
+        ConfigError: a name is unknown, a parameter or setting of the wrong type or out of range, or the folder is not
+            free. No kernel was started.
         OSError: results cannot be written; what is there is whole.
     """
     job = plan_job(notebook, profile=profile, parameters=parameters, runs_dir=runs_dir)
@@ -103,9 +104,9 @@ def plan_job(
     """Check all that a job is made of, and name it by notebook and profile and a hash of parameters, data and code.
 
     Raises:
-        ConfigError: a parameter or setting is unknown, of the wrong type or out of range.
+        ConfigError: a name is unknown, or a parameter or setting is of the wrong type or out of range.
     """
-    notebook = Path(notebook)
+    notebook = find_notebook(notebook)
     declared = read_parameters(notebook)
     values = checked_values(notebook, declared, profile=profile, parameters=parameters)
     data = data_fingerprint(values)

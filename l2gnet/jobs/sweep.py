@@ -2,7 +2,7 @@
 
 A sweep file is YAML:
 
-    notebook: ../01_train.ipynb  # beside this file
+    notebook: ../01_train.ipynb  # from this file; or a name, as 01_train
     profile: acdc-cpu
     parameters: {epochs: 40}  # the same for every run
     grid:  # every combination of these
@@ -32,6 +32,7 @@ from distributed import Client, Future, get_worker
 from l2gnet.errors import BusyError, ConfigError
 from l2gnet.files import read_json
 from l2gnet.jobs.cluster import Workers, open_cluster, runs_at_once, threads_of_a_run
+from l2gnet.jobs.library import find_notebook, find_sweep
 from l2gnet.jobs.plain_yaml import read_yaml
 from l2gnet.jobs.run import Job, plan_job, run_job
 from l2gnet.tables import read_rows, text_table
@@ -64,14 +65,14 @@ class Sweep:
 
 
 def read_sweep(path: str | Path, *, parameters: Mapping[str, Any], runs_dir: str | Path = "runs") -> Sweep:
-    """Read a sweep file and check every run of its grid, with the given parameters on top.
+    """Read a sweep file, by path or name, and check every run of its grid, with the given parameters on top.
 
     Raises:
         ConfigError: the file is not as it should be, or a run has an unknown or wrong parameter. Nothing was started.
     """
-    path = Path(path)
+    path = find_sweep(path)
     content = _read(path)
-    notebook = path.parent / content["notebook"]
+    notebook = find_notebook(content["notebook"], path.parent)
     shared = {"profile": content.get("profile")} | content.get("parameters", {})
     runs = []
     for combination in itertools.product(*(_axis(path, name, axis) for name, axis in content["grid"].items())):

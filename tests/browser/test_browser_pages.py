@@ -1,22 +1,19 @@
 """The pages of `make app` in a real browser: with a run of one's own they show its viewers, and a click works."""
 
-import re
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
 
+from l2gnet.jobs.library import PAGES, find_notebook
 from l2gnet.training.run import train
 from l2gnet.training.settings import TrainSettings
 
-ROOT = Path(__file__).parent.parent.parent
-PATTERN = re.search(r"l2gnet app (\S+)", (ROOT / "Makefile").read_text())[1]
-NOTEBOOKS = sorted(ROOT.glob(PATTERN))
+NOTEBOOKS = [find_notebook(name) for name in PAGES]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +24,7 @@ def address(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    line = [sys.executable, "-m", "l2gnet", "app", *NOTEBOOKS, f"--port={port}", "-p", "checkpoint"]
+    line = [sys.executable, "-m", "l2gnet", "app", f"--port={port}", "-p", "checkpoint"]
     with (
         (home / "log").open("w") as log,
         subprocess.Popen([*line, run.run_dir.name + "/model.safetensors"], cwd=home, stdout=log, stderr=log) as server,

@@ -169,9 +169,17 @@ def test_a_wrong_profile_is_refused(notebook, text, message):
         run(notebook, profile="bad")
 
 
-def test_an_unknown_profile_names_the_known_ones(notebook):
-    with pytest.raises(ConfigError, match="there is no such profile; the known ones are big"):
-        run(notebook, profile="small")
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        ("bigg", "there is no profile 'bigg'; did you mean 'big'?"),
+        ("none", "there is no profile 'none'; there are acdc-cpu, .*, big, "),
+        ("none.yaml", "none.yaml: there is no such profile; name a .yaml file"),
+    ],
+)
+def test_an_unknown_profile_names_the_known_ones(notebook, profile, message):
+    with pytest.raises(ConfigError, match=message):
+        run(notebook, profile=profile)
 
 
 @pytest.mark.usefixtures("as_a_user")

@@ -1,4 +1,4 @@
-"""Run notebooks in place, from top to bottom in a fresh kernel, and keep their output: `python notebooks/refresh.py`.
+"""Run notebooks in place, from top to bottom in a fresh kernel, and keep their output: `make notebooks`.
 
 Name notebooks to run only these. Widget state and dead progress bars are left out.
 """
@@ -25,6 +25,6 @@ def refresh(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or sorted(Path(__file__).parent.glob("*.ipynb")):
+    for name in sys.argv[1:] or sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb")):
         print(name, flush=True)
         refresh(Path(name))

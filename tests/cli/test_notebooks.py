@@ -1,0 +1,28 @@
+import pytest
+from test_cli import command, refused
+
+from l2gnet.jobs.library import brought
+
+
+def test_notebooks_are_copied_and_copied_again_but_not_over_ones_own(tmp_path):
+    for _ in range(2):
+        assert command("notebooks", cwd=tmp_path).stdout == f"{len(brought())} files in notebooks\n"
+    (tmp_path / "notebooks/01_train.ipynb").write_text("mine")
+    refused(command("notebooks", cwd=tmp_path), "notebooks: your files must stay, but 01_train.ipynb would be changed")
+    assert (tmp_path / "notebooks/01_train.ipynb").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "01_trian"], "there is no notebook '01_trian'; did you mean '01_train'?"),
+        (["run", "01_train", "--profile", "dmeo"], "there is no profile 'dmeo'; did you mean 'demo'?"),
+        (["sweep", "compare-adcd"], "there is no sweep 'compare-adcd'; did you mean 'compare-acdc'?"),
+        (["app", "02_codebok_usage"], "there is no notebook '02_codebok_usage'; did you mean '02_codebook_usage'?"),
+        (["app", "--port", "99999"], "port must be from 1 to 65535, got 99999"),
+        (["lab", "--port", "0"], "port must be from 1 to 65535, got 0"),
+    ],
+)
+def test_a_mistake_ends_in_one_error_and_leaves_nothing(words, message, tmp_path):
+    refused(command(*words, cwd=tmp_path), message.replace("?", r"\?"))
+    assert list(tmp_path.iterdir()) == []
