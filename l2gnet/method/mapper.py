@@ -61,7 +61,7 @@ class L2GMapper(nn.Module):
         dim: d, dimension of the codes.
         references: R, number of trainable references (pairs of them for `send-receive`).
         heads: the code dimension is split into this many parts, each with plans of its own.
-        relation: `send-receive` or `symmetric`.
+        relation: `symmetric` or `send-receive`.
         epsilon: weight of the entropy of the plan that sends, in units of the cost, which is scaled to [0, 1].
         epsilon_receive: the same for the plan that receives; for `symmetric` there is no other plan.
         positions: whether tokens hear where the matter of each slot lies.
@@ -80,7 +80,7 @@ class L2GMapper(nn.Module):
         references: int,
         *,
         heads: int = 1,
-        relation: Relation = "send-receive",
+        relation: Relation = "symmetric",
         epsilon: float = 0.02,
         epsilon_receive: float = 0.05,
         positions: bool = False,

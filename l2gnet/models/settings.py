@@ -25,13 +25,13 @@ class ModelSettings:
     code_dim: int = 32  # d, dimension of a code (vq_unet, synergynet, l2gnet)
     commitment: float = 0.0  # weight of the loss that draws tokens to their codes (vq_unet, synergynet, l2gnet)
     relation: Literal["send-receive", "symmetric", "attention", "mean", "none"] = (
-        "send-receive"  # send-receive, symmetric (as in version 0.1), attention, mean or none (l2gnet)
+        "symmetric"  # symmetric (one plan), send-receive (two), attention, mean or none (l2gnet)
     )
     positions: Literal["none", "absolute", "relative"] = (
         "none"  # whether tokens say where they lie: none, absolute (in the picture) or relative (to who hears) (l2gnet)
     )
-    references: int = 16  # R, trainable references that codes are transported to (l2gnet)
-    heads: int = 4  # parts of the code dimension with transport plans each (l2gnet)
+    references: int = 32  # R, trainable references that codes are transported to (l2gnet)
+    heads: int = 1  # parts of the code dimension with transport plans each (l2gnet)
     epsilon: float = 0.02  # entropy of the plan that sends, in units of the cost, which lies in 0 to 1 (l2gnet)
     epsilon_receive: float = 0.05  # entropy of the plan that receives; a symmetric relation has none (l2gnet)
     cost: Literal["cosine", "euclidean", "dot"] = (

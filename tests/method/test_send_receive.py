@@ -64,7 +64,7 @@ def quantised(B=3, N=12, d=8, K=6, seed=0):
 
 def mapper_of(seed=1, **options):
     torch.manual_seed(seed)
-    return L2GMapper(8, 5, **EXACT | options).double()
+    return L2GMapper(8, 5, **{"relation": "send-receive"} | EXACT | options).double()
 
 
 def gradients(outputs, inputs):
@@ -153,7 +153,7 @@ def test_nobody_is_starved_and_nobody_flooded(seed, shape, K, heads, epsilons):
 def test_a_token_can_hear_tokens_unlike_itself():
     """What no symmetric relation can: two kinds of tokens that each hear the other kind alone."""
     tokens = torch.eye(2, dtype=torch.float64)[torch.tensor([[0, 0, 1, 1]])]
-    mapper = L2GMapper(2, 2, epsilon=0.02, epsilon_receive=0.02, **EXACT).double()
+    mapper = L2GMapper(2, 2, relation="send-receive", epsilon=0.02, epsilon_receive=0.02, **EXACT).double()
     mapper.references.data = torch.stack([torch.eye(2), torch.eye(2).flip(0)])[:, None].double()
     torch.testing.assert_close(mapper(tokens).tokens, tokens.flip(1), atol=1e-6, rtol=0)
     swapped = mapper(tokens, torch.tensor([[0, 0, 1, 1]])).tokens
@@ -187,7 +187,7 @@ def test_unused_codes_and_padding_bring_no_noise():
 
 
 def test_the_only_parameters_are_two_sets_of_references():
-    mapper = L2GMapper(8, 6, heads=4, positions=True)
+    mapper = L2GMapper(8, 6, relation="send-receive", heads=4, positions=True)
     assert [(name, tuple(p.shape)) for name, p in mapper.named_parameters()] == [("references", (2, 4, 6, 2))]
 
 
@@ -208,16 +208,16 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="of the 12 tokens, got \\(2, 5\\)"):
         mapper_of(positions=True)(tokens, indices, (2, 5))
     with pytest.raises(ValueError, match="relation must be 'symmetric'"):
-        L2GMapper(8, 6, readout="grid")
+        L2GMapper(8, 6, relation="send-receive", readout="grid")
     with pytest.raises(ValueError, match="epsilon_receive must be above 0, got 0"):
-        L2GMapper(8, 6, epsilon_receive=0)
+        L2GMapper(8, 6, relation="send-receive", epsilon_receive=0)
 
 
 def test_single_precision_gradients_are_right_to_a_thousandth():
     tokens, indices = quantised(N=24, K=10)
     exact = mapper_of(heads=2, positions=True, epsilon=0.05)
     reference = gradients([exact(tokens, indices, (4, 6)).tokens], [tokens, exact.references])
-    single = L2GMapper(8, 5, heads=2, positions=True, epsilon=0.05)
+    single = L2GMapper(8, 5, relation="send-receive", heads=2, positions=True, epsilon=0.05)
     single.references.data = exact.references.data.float()
     x = tokens.detach().float().requires_grad_()
     mine = gradients([single(x, indices, (4, 6)).tokens.double()], [x, single.references])

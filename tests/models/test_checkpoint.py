@@ -246,3 +246,12 @@ def test_a_checkpoint_that_would_unfold_is_not_opened(tmp_path):
     assert path.stat().st_size < 2**17
     with pytest.raises(CheckpointError, match="compressed entries"):
         require_resumable(path, task_of(build_model("l2gnet", **SETTINGS)))
+
+
+def test_a_card_that_names_no_relation_means_the_symmetric_one(tmp_path):
+    """There was no other before cards named it."""
+    card = read_card(forged(tmp_path / "model.safetensors", model="l2gnet", settings={"classes": 4}))
+    assert card.settings["relation"] == "symmetric"
+    assert read_card(forged(tmp_path / "unet.safetensors", model="unet", settings={"classes": 4})).settings == {
+        "classes": 4
+    }

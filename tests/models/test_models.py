@@ -43,11 +43,12 @@ def test_l2gnet_traces_codes_and_plan():
     assert latent.transport.converged.all()
 
 
-def test_the_mapper_adds_only_references_to_a_quantised_unet():
-    few = build_model("l2gnet", codes=10, code_dim=8, references=6, **SMALL)
-    many = build_model("l2gnet", codes=10, code_dim=8, references=26, **SMALL)
+@pytest.mark.parametrize(("relation", "sets"), [("symmetric", 1), ("send-receive", 2)])
+def test_the_mapper_adds_only_references_to_a_quantised_unet(relation, sets):
+    few = build_model("l2gnet", codes=10, code_dim=8, relation=relation, references=6, **SMALL)
+    many = build_model("l2gnet", codes=10, code_dim=8, relation=relation, references=26, **SMALL)
     count = [sum(p.numel() for p in model.parameters()) for model in (few, many)]
-    assert count[1] - count[0] == 2 * 20 * 8  # those that are sent to, and those that are heard
+    assert count[1] - count[0] == sets * 20 * 8
 
 
 def test_all_models_share_the_backbone():

@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from l2gnet import build_model
+from l2gnet.errors import ConfigError
+from l2gnet.inspection.redundancy import relations
+
+SMALL = {"classes": 3, "width": 4, "depth": 3, "code_dim": 8, "references": 6, "heads": 2}
+
+
+@pytest.mark.parametrize("codes", [0, 16])
+@pytest.mark.parametrize(
+    ("relation", "positions"),
+    [
+        ("send-receive", "none"),
+        ("send-receive", "relative"),
+        ("send-receive", "absolute"),
+        ("symmetric", "none"),
+        ("attention", "none"),
+        ("attention", "relative"),
+        ("mean", "absolute"),
+        ("none", "none"),
+    ],
+)
+def test_whatever_relates_the_tokens_stands_at_the_same_place(relation, positions, codes):
+    torch.manual_seed(0)
+    model = build_model("l2gnet", relation=relation, positions=positions, codes=codes, **SMALL)
+    images = torch.rand(2, 1, 48, 32)
+    trace = model.trace(images)
+    trace.logits.sin().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    latent = trace.latent
+    assert latent.features.shape == (2, 32, 6, 4)
+    assert (latent.codes is None) == (codes == 0)
+    assert (latent.transport is None) == (relation not in ("send-receive", "symmetric"))
+    assert (latent.receiving is latent.transport) == (relation != "send-receive")
+    for matrix in relations(model.train(), images).values():  # rows of any relation are shares
+        torch.testing.assert_close(matrix.sum(2), torch.ones(len(matrix), 24), atol=2e-3, rtol=0)
+
+
+def test_only_what_is_related_tells_one_side_of_an_image_of_the_other():
+    """A change in one corner reaches the far corner through the relation, and through nothing else."""
+    images = torch.rand(1, 1, 128, 32)
+    moved = images.clone()
+    moved[..., :8, :] = 0
+    reached = {}
+    for relation in ("none", "mean", "send-receive", "attention"):
+        torch.manual_seed(0)
+        model = build_model("l2gnet", relation=relation, codes=0, **SMALL).train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()  # else the statistics of the batch would reach everywhere
+        with torch.no_grad():
+            before, after = (model(one)[..., -8:, :] for one in (images, moved))
+        reached[relation] = not torch.equal(before, after)
+    assert reached == {"none": False, "mean": True, "send-receive": True, "attention": True}
+
+
+@pytest.mark.parametrize(("tokens_at", "side"), [(0, 4), (8, 4), (4, 8), (2, 16)])
+def test_tokens_lie_at_the_level_that_is_asked_for(tokens_at, side):
+    model = build_model("l2gnet", relation="send-receive", tokens_at=tokens_at, **SMALL)
+    trace = model.trace(torch.rand(2, 1, 32, 32))
+    assert trace.latent.codes.shape == (2, side, side)
+    assert trace.logits.shape == (2, 3, 32, 32)
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokens_at": 16}, r"tokens_at must be 0, or a power of two up to 2\^depth = 8, got 16"),
+        ({"tokens_at": 3}, "tokens_at must be 0, or a power of two"),
+        (
+            {"relation": "none", "positions": "relative"},
+            "positions must be none or absolute for relation 'none'",
+        ),
+        (
+            {"relation": "symmetric", "positions": "relative"},
+            "positions must be none or absolute for relation 'sym",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_model("l2gnet", **SMALL | options)
