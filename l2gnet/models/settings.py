@@ -4,10 +4,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from l2gnet.checks import require, require_choices, require_least, require_positive
+from l2gnet.checks import nearest_path, require, require_choices, require_least, require_positive
 from l2gnet.models import ModelName, Variant, model_options
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Cost = Literal["cosine", "euclidean", "dot"]
+Readout = Literal["barycentric", "grid"]
 
 
 @dataclass(frozen=True)
@@ -26,19 +28,16 @@ class ModelSettings:
     references: int = 32  # R, trainable references that codes are transported to (l2gnet)
     heads: int = 1  # parts of the code dimension with a transport plan each (l2gnet)
     epsilon: float = 0.02  # entropy of the transport plan, in units of the cost, which lies in 0 to 1 (l2gnet)
-    cost: Literal["cosine", "euclidean", "dot"] = (
-        "cosine"  # cost between codes and references: cosine, euclidean or dot (l2gnet)
-    )
-    readout: Literal["barycentric", "grid"] = (
-        "barycentric"  # way back from references to pixels: barycentric or grid (l2gnet)
-    )
+    cost: Cost = "cosine"  # cost between codes and references: cosine, euclidean or dot (l2gnet)
+    readout: Readout = "barycentric"  # way back from references to pixels: barycentric or grid (l2gnet)
 
     def __post_init__(self) -> None:
         require_choices(self)
         if self.pretrained:
             fits = (self.model, self.variant) == ("transunet", "published")
             require(fits, "pretrained", "empty for any model but published transunet", self.pretrained)
-            require(Path(self.pretrained).is_file(), "pretrained", "a file of weights", self.pretrained)
+            there = Path(self.pretrained).is_file()
+            require(there, "pretrained", "a file of weights", self.pretrained, nearest_path(self.pretrained))
         require_least(self, 1, "width", "depth", "codes", "code_dim", "references", "heads")
         require_least(self, 0, "commitment")
         require_positive(self, "epsilon")
