@@ -13,7 +13,8 @@ import nbformat
 import pytest
 
 from l2gnet.errors import ConfigError
-from l2gnet.jobs.run import plan_job, run_job, run_notebook, scrub
+from l2gnet.jobs.plan import plan_job
+from l2gnet.jobs.run import run_job, run_notebook, scrub
 
 PARAMETERS = """\
 count: int = 3  # how many
@@ -141,7 +142,7 @@ def test_a_quiet_job_prints_to_its_log(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"cuont": "3"}, "-p: unknown parameter 'cuont'; the notebook takes count, share"),
+        ({"cuont": "3"}, "-p: unknown parameter 'cuont'; did you mean 'count'"),
         ({"count": "3.5"}, r"-p: count must be of type int, got 3.5; how many"),
         ({"count": "many"}, "-p: count must be of type int, got 'many'"),
         ({"quiet": "1"}, "-p: quiet must be of type bool, got 1"),
@@ -170,8 +171,12 @@ def test_a_wrong_profile_is_refused(notebook, text, message):
 
 
 def test_an_unknown_profile_names_the_known_ones(notebook):
-    with pytest.raises(ConfigError, match="there is no such profile; the known ones are big"):
+    with pytest.raises(ConfigError, match=r"small\.yaml: there is no such profile; there are big"):
         run(notebook, profile="small")
+    with pytest.raises(ConfigError, match=r"bigg\.yaml: there is no such profile; did you mean 'big'\?"):
+        run(notebook, profile="bigg")
+    with pytest.raises(ConfigError, match=r"there is no such profile; did you mean '.*profiles/big\.yaml'\?"):
+        run(notebook, profile=notebook.parent / "profile" / "big.yaml")
 
 
 @pytest.mark.usefixtures("as_a_user")
