@@ -23,7 +23,8 @@ import numpy as np
 import yaml
 
 from l2gnet.files import write_json
-from l2gnet.jobs.sweep import Run, read_sweep, run_sweep
+from l2gnet.jobs.sweep import run_sweep
+from l2gnet.jobs.sweep_file import Run, read_sweep
 
 PARAMETERS = """\
 number: int = 0  # of the run

@@ -1,8 +1,9 @@
-"""Checks of settings: a dataclass of plain values states its rules, and what breaks one is refused in words."""
+"""Checks of what users give: settings, names and paths; what breaks a rule is refused in words."""
 
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from l2gnet.errors import ConfigError
@@ -10,10 +11,17 @@ from l2gnet.errors import ConfigError
 T = TypeVar("T")
 
 
-def require(holds: bool, name: str, rule: str, value: Any) -> None:
+def require(holds: bool, name: str, rule: str, value: Any, remedy: str = "") -> None:
     """Raise ConfigError, saying what setting `name` must be, unless its value holds to the rule."""
     if not holds:
-        raise ConfigError(f"{name} must be {rule}, got {value!r}")
+        raise ConfigError(f"{name} must be {rule}, got {value!r}{remedy}")
+
+
+def require_path(*paths: str | Path) -> None:
+    """Raise ConfigError, naming the nearest that there is, unless each is a file or a folder."""
+    for path in paths:
+        if not exists(path):
+            raise ConfigError(f"{path}: there is no such file or folder{nearest_path(path)}")
 
 
 def require_choices(settings: Any) -> None:
@@ -61,3 +69,30 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known) or 'none'}"
+
+
+def exists(path: str | Path) -> bool:
+    """Whether there is such a file or folder; what can be no path, as a name too long, is none."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def nearest_path(path: str | Path) -> str:
+    """The end of an error about a path: where it is not there, the one most like it, or as much of it as there is."""
+    path = Path(path)
+    found = Path(path.anchor)
+    for part in path.relative_to(found).parts:
+        close = [part] if exists(found / part) else difflib.get_close_matches(part, _names_in(found), n=1)
+        if not close:
+            return f"; the nearest that there is: {found if found.parts else 'this folder'}"
+        found /= close[0]
+    return "" if found == path else f"; did you mean {str(found)!r}?"
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:  # a file, or a folder that may not be read
+        return []

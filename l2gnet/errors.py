@@ -25,7 +25,7 @@ def volume_error(path: str | Path, rule: str, value: object, remedy: str) -> Vol
     """Return the one error of a file that cannot be used: the file, the rule, the value found and the remedy."""
     found = str(value)
     found = found if len(found) <= _LONGEST else f"{found[:_LONGEST]}..."
-    return VolumeError(f"{path}: {rule}; found {found}; {remedy}.")
+    return VolumeError(f"{path}: {rule}; found {found}; {remedy}" + "." * (remedy[-1:] != "?"))
 
 
 def unwritable(path: str | Path, error: OSError) -> VolumeError:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from tiny import TINY
 
-from l2gnet.cli import main as cli
+from l2gnet.cli.evaluate import evaluate
+from l2gnet.cli.predict import predict
 from l2gnet.data.grid import Grid
 from l2gnet.data.inputs import find_inputs
 from l2gnet.data.resampling import image_on_grid
@@ -106,7 +107,7 @@ def test_it_is_evaluated_on_the_same_channels_by_name(run, task, tmp_path, capsy
     (other / "dataset.json").write_text(json.dumps(fields | {"channel_names": {"0": "ADC", "1": "T2"}}))
 
     def score(data_dir, **options):
-        cli.evaluate(run.run_dir / "model.safetensors", data_dir, data="decathlon", out=tmp_path / "scores", **options)
+        evaluate(run.run_dir / "model.safetensors", data_dir, data="decathlon", out=tmp_path / "scores", **options)
         return json.loads((tmp_path / "scores/metrics.json").read_text())["all"]["overall"]["dice"]["mean"]
 
     assert score(task) == score(other) == pytest.approx(dice(run))
@@ -195,7 +196,7 @@ def test_dicom_is_refused_with_what_to_do(segmenter, tmp_path):
 
 
 def test_the_command_takes_a_folder_of_nnunet(run, task, tmp_path, capsys):
-    cli.predict(run.run_dir / "model.safetensors", [task / "imagesTr"], tmp_path)
+    predict(run.run_dir / "model.safetensors", [task / "imagesTr"], tmp_path)
     assert "case7: disc " in capsys.readouterr().out
     assert len(list(tmp_path.glob("case?_labels.nii.gz"))) == 8
 

@@ -42,8 +42,8 @@ from l2gnet.data.inputs import find_inputs
 from l2gnet.data.slices import _read
 from l2gnet.data.volume import read_frames, read_labels, read_volume
 from l2gnet.errors import CheckpointError, ConfigError, VolumeError
-from l2gnet.jobs.run import plan_job
-from l2gnet.jobs.sweep import read_sweep
+from l2gnet.jobs.plan import plan_job
+from l2gnet.jobs.sweep_file import read_sweep
 from l2gnet.models import build_model
 from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import load_checkpoint

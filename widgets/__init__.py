@@ -3,6 +3,8 @@
 import importlib
 from typing import Any
 
+from l2gnet.extras import explained
+
 _HOME = {
     "CodebookExplorer": "l2gnet.widgets.codebook_explorer",
     "SliceViewer": "l2gnet.widgets.slice_viewer",
@@ -16,4 +18,7 @@ def __getattr__(name: str) -> Any:
     """Import a viewer on first use, so that a picture need not wait for what the viewers need (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(f"module 'widgets' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    try:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        raise explained(error) from None

@@ -1,4 +1,4 @@
-"""What is installed, what this machine has, what is missing, and what to do about it."""
+"""`l2gnet doctor`: what is installed, what this machine has, what is missing, and what to do about it."""
 
 import importlib.util
 import shutil
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+from l2gnet.tables import text_table
 
 DISK_GIB, MEMORY_GIB = 2.0, 2.0  # a run folder with its cache, and a training on slices of ACDC
 _EXTRAS = {"jobs": "notebooks as jobs", "lab": "notebooks in a browser", "dicom": "DICOM", "export": "ONNX"}
@@ -38,6 +40,17 @@ class Finding:
         """For `text_table`."""
         state = "MISSING" if self.wrong else "optional" if self.remedy else "ok"
         return {"": state, "what": self.what, "found": self.found, "what to do": self.remedy}
+
+
+def doctor() -> None:
+    """Say what is installed, which GPU is seen, what is missing here and what to do; status 1 if it is needed."""
+    findings = examine()
+    print(text_table([finding.as_row() for finding in findings]))
+    wrong = sum(finding.wrong for finding in findings)
+    if wrong:
+        what = "1 thing that is needed is" if wrong == 1 else f"{wrong} things that are needed are"
+        print(f"l2gnet: {what} missing", file=sys.stderr)
+        sys.exit(1)
 
 
 def examine(folder: str | Path = ".") -> list[Finding]:

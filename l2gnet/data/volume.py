@@ -18,6 +18,7 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
+from l2gnet.checks import nearest_path
 from l2gnet.data.formats.nifti_header import checked_fields, geometry_of, parsed_header, world_affine
 from l2gnet.errors import VolumeError, unwritable, volume_error
 from l2gnet.files import atomic_path
@@ -199,7 +200,7 @@ def _load(
     """Return scaled voxels, affine and geometry as stored; nothing large is read before the header is checked."""
     path = _nifti_path(path)
     if not path.is_file():
-        raise volume_error(path, "the image must be an existing file", "none", "check the path")
+        raise volume_error(path, "the image must be an existing file", "none", f"check the path{nearest_path(path)}")
     zipped = path.suffix.lower() == ".gz"
     try:
         size = path.stat().st_size

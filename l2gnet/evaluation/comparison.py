@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from l2gnet.checks import nearest, require_path
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json
 from l2gnet.shapes import Float
@@ -59,8 +60,9 @@ def read_runs(*folders: str | Path) -> list[FinishedRun]:
     """Every finished run in these folders and below them, by name.
 
     Raises:
-        ConfigError: there is none, or one was written by an older version.
+        ConfigError: there is no such folder or no run, or one was written by an older version.
     """
+    require_path(*folders)
     found = sorted({path.parent for folder in folders for path in Path(folder).rglob("scores.csv")})
     runs = []
     for folder in found:
@@ -81,8 +83,12 @@ def score_frame(runs: Sequence[FinishedRun], by: str = "model", *, along: Sequen
     `along` are settings that go along with `by`, as the number of epochs with the part that was trained on.
 
     Raises:
-        ConfigError: the runs differ in something else, so that a comparison would mean nothing; or one was run twice.
+        ConfigError: there is no such setting; the runs differ in something else, so that a comparison would mean
+            nothing; or one was run twice.
     """
+    for run in runs:
+        if by not in run.settings:
+            raise ConfigError(f"{run.folder} has no setting {by!r}{nearest(by, run.settings)}")
     first, *others = runs
     for run in others:
         names = sorted((first.settings.keys() | run.settings.keys()) - {by, *along, *_FREE})

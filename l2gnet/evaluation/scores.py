@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from l2gnet.checks import nearest
 from l2gnet.data.dataset import Case, DataSet, open_whole
 from l2gnet.data.grid import Grid
 from l2gnet.data.settings import DataSettings
@@ -71,9 +72,10 @@ def open_for_model(settings: DataSettings, card: ModelCard) -> DataSet:
         raise ConfigError(f"{settings.data_dir}: {rule}, got {', '.join(dataset.channels)}; name as many by channel")
     unknown = [name for name in dataset.classes[1:] if name not in card.classes]
     if unknown:
-        rule = f"the masks must hold structures that the model knows, {', '.join(card.classes[1:])}"
+        rule = "the masks must hold structures that the model knows"
         remedy = "give one structure one name in dataset.json, or take a model of this task"
-        raise ConfigError(f"{settings.data_dir}: {rule}, got {', '.join(unknown)}; {remedy}")
+        known = nearest(unknown[0], card.classes[1:])
+        raise ConfigError(f"{settings.data_dir}: {rule}, got {', '.join(unknown)}; {remedy}{known}")
     return dataset
 
 

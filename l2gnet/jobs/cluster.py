@@ -3,17 +3,15 @@
 import importlib
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 import dask
 from distributed import Nanny, Scheduler, SpecCluster
 from distributed.deploy import Cluster
 
 from l2gnet.errors import ConfigError
+from l2gnet.jobs.sweep_file import Workers
 
-Kind = Literal["local", "slurm", "pbs", "lsf", "sge", "oar", "htcondor", "kubernetes"]
 _QUEUES = {
     "slurm": ("dask_jobqueue", "SLURMCluster"),
     "pbs": ("dask_jobqueue", "PBSCluster"),
@@ -23,28 +21,6 @@ _QUEUES = {
     "htcondor": ("dask_jobqueue", "HTCondorCluster"),
     "kubernetes": ("dask_kubernetes.operator", "KubeCluster"),
 }
-
-
-@dataclass(frozen=True)
-class Workers:
-    """How many runs go on at once, and where; a worker takes one run at a time."""
-
-    kind: Kind = "local"
-    count: int = 0  # runs at once; 0 means one a GPU, or one a core where there is no GPU (for a queue: give it)
-    threads: int = 0  # cores of a run; 0 means an equal share of this machine's (for a queue: 1)
-    options: Mapping[str, Any] = field(default_factory=dict)  # of the queue's class in dask-jobqueue or dask-kubernetes
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ConfigError(f"workers: kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
-        for name in ("count", "threads"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 0:
-                raise ConfigError(f"workers: {name} must be a whole number, 0 or more, got {value!r}")
-        if self.kind == "local" and self.options:
-            raise ConfigError(f"workers: options are for queues, but kind is local; got {', '.join(self.options)}")
-        if self.kind != "local" and self.count == 0:
-            raise ConfigError(f"workers: count must be given for kind {self.kind}: how many jobs at once?")
 
 
 def open_cluster(workers: Workers) -> Cluster:
@@ -114,7 +90,8 @@ def _queue(workers: Workers) -> Cluster:
         cluster = getattr(importlib.import_module(module), name)(**(options | dict(workers.options)))
     except ImportError as error:
         package = module.split(".")[0].replace("_", "-")
-        raise ConfigError(f"workers: kind {workers.kind} needs the package {package}; install it ({error})") from error
+        rule = f"workers: kind {workers.kind} needs the package {package}"
+        raise ConfigError(f"{rule}, got: {error}; pip install {package}") from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"workers: options must be those of {module}.{name}, got: {error}") from error
     cluster.scale(workers.count)

@@ -5,11 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nbformat
-from papermill.iorw import load_notebook_node
-from papermill.parameterize import parameterize_notebook
-
-from l2gnet.checks import require
+from l2gnet.checks import nearest, require
 from l2gnet.errors import ConfigError
 from l2gnet.files import write_text
 from l2gnet.jobs.library import find_notebook
@@ -34,10 +30,10 @@ def serve_pages(notebooks: Sequence[str | Path], parameters: Mapping[str, Any], 
         ConfigError: as `write_pages` does, and for a port that is none.
     """
     require(0 < port < 2**16, "port", "from 1 to 65535", port)
-    from voila.app import Voila  # on demand: it takes a second to import
-
     with tempfile.TemporaryDirectory() as folder:
         write_pages(notebooks, Path(folder), parameters)
+        from voila.app import Voila  # on demand: it takes a second to import
+
         Voila.launch_instance([folder, *_OPTIONS, f"--port={port}"])
 
 
@@ -50,12 +46,18 @@ def write_pages(notebooks: Sequence[str | Path], folder: Path, parameters: Mappi
     declared = {path: read_parameters(path) for path in map(find_notebook, notebooks)}
     for name in parameters:
         if not any(name in names for names in declared.values()):
-            known = ", ".join(sorted(set().union(*declared.values())))
-            raise ConfigError(f"-p: unknown parameter {name!r}; the notebooks take {known}")
+            raise ConfigError(f"-p: unknown parameter {name!r}{nearest(name, sorted(set().union(*declared.values())))}")
+    chosen = {}
     for path, names in declared.items():
         given = {name: value for name, value in parameters.items() if name in names}
         values = checked_values(path, names, parameters=given)
-        chosen = {name: values[name] for name in given}
-        page = parameterize_notebook(load_notebook_node(str(path)), chosen, kernel_name="python3", language="python")
+        chosen[path] = {name: values[name] for name in given}
+
+    import nbformat  # now that all is checked: they take two seconds to import
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+
+    for path, values in chosen.items():
+        page = parameterize_notebook(load_notebook_node(str(path)), values, kernel_name="python3", language="python")
         page.cells.insert(0, nbformat.v4.new_code_cell(_FIRST_CELL.format(folder=str(Path.cwd()))))
         write_text(folder / path.name, nbformat.writes(page) + "\n")

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
+from l2gnet.checks import exists, nearest, nearest_path
 from l2gnet.errors import ConfigError
-from l2gnet.jobs.library import find_profile, is_file
+from l2gnet.jobs.library import find_profile
 from l2gnet.jobs.plain_yaml import read_yaml
 from l2gnet.training.settings import TrainSettings
 
@@ -39,10 +38,10 @@ def read_parameters(notebook: str | Path) -> dict[str, Parameter]:
         ConfigError: there is no such notebook, no such cell, or a line of it is not `name: type = literal  # help`.
     """
     path = Path(notebook)
-    for cell in read_notebook(path).cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            return _parse_parameters(cell.source, path)
-    raise ConfigError(f"{path}: a job needs a cell tagged 'parameters', found none; add one as the first code cell")
+    source = _read(path).parameters
+    if source is None:
+        raise ConfigError(f"{path}: a job needs a cell tagged 'parameters', found none; add one as the first code cell")
+    return _parse_parameters(source, path)
 
 
 def checked_values(
@@ -69,26 +68,41 @@ def read_profile(notebook: Path, profile: str | Path | None) -> dict[str, Any]:
     if profile is None:
         return {}
     path = find_profile(profile, notebook)
-    if not is_file(path):
-        raise ConfigError(f"{path}: there is no such profile; name a .yaml file")
+    if not exists(path):
+        raise ConfigError(f"{path}: there is no such profile{nearest_path(path)}")
     return read_yaml(path, "a profile")
 
 
-def read_notebook(path: Path) -> nbformat.NotebookNode:
-    """Read a notebook; raises ConfigError where there is none, or the file is not one."""
-    if not is_file(path):
-        raise ConfigError(f"{path}: there is no such notebook; name a .ipynb file")
+@dataclass(frozen=True)
+class _Notebook:
+    """What a job must know of a notebook: its parameters cell, and the settings that its metadata name."""
+
+    parameters: str | None
+    settings: Any
+
+
+def _read(path: Path) -> _Notebook:
+    """Read a notebook as the JSON that it is, since nbformat takes a second to import."""
+    if not exists(path):
+        raise ConfigError(f"{path}: there is no such notebook{nearest_path(path)}")
     try:
-        return nbformat.read(path, as_version=4)
-    except Exception as error:  # nbformat raises many kinds for a damaged file
-        raise ConfigError(f"{path}: a job must be a Jupyter notebook, got: {error}") from error
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        tagged = [cell["source"] for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", ())]
+        settings = notebook["metadata"].get("l2gnet", {}).get("settings")
+        return _Notebook("".join(tagged[0]) if tagged else None, settings)
+    except Exception as error:  # anything may be missing, or something else, in a damaged file
+        raise ConfigError(f"{path}: a job must be a Jupyter notebook, got: {error!r:.300}") from error
 
 
 def _parse_parameters(source: str, path: Path) -> dict[str, Parameter]:
     rule = "a line of the parameters cell must be `name: type = literal  # help`"
     parameters = {}
     lines = source.splitlines()
-    for statement in ast.parse(source).body:
+    try:
+        statements = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ConfigError(f"{path}: {rule}; got {error}") from error
+    for statement in statements:
         line = lines[statement.lineno - 1]
         try:
             match statement:
@@ -106,7 +120,7 @@ def _parse_parameters(source: str, path: Path) -> dict[str, Parameter]:
 def _convert(declared: Mapping[str, Parameter], name: str, value: Any, source: str) -> Any:
     """A value as its parameter's type; text (from the command line) is read as that type."""
     if name not in declared:
-        raise ConfigError(f"{source}: unknown parameter {name!r}; the notebook takes {', '.join(declared)}")
+        raise ConfigError(f"{source}: unknown parameter {name!r}{nearest(name, declared)}")
     kind = _TYPES[declared[name].type]
     if isinstance(value, str) and kind is not str:
         with contextlib.suppress(ValueError, RecursionError):
@@ -125,7 +139,9 @@ def _convert(declared: Mapping[str, Parameter], name: str, value: Any, source: s
 
 def _check_settings(notebook: Path, values: Mapping[str, Any]) -> None:
     """Let the dataclass that the notebook names in its metadata check the ranges."""
-    name = read_notebook(notebook).metadata.get("l2gnet", {}).get("settings")
+    name = _read(notebook).settings
     if name is not None:
+        if name not in list(_SETTINGS):
+            raise ConfigError(f"{notebook}: settings in its metadata must be {', '.join(_SETTINGS)}, got {name!r}")
         settings = _SETTINGS[name]
         settings.from_mapping({key: values[key] for key in values if key in settings.__dataclass_fields__})

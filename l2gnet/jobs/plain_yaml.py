@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from l2gnet.checks import require_path
 from l2gnet.errors import ConfigError
 
 _MAX_BYTES = 64 * 1024
@@ -18,6 +19,7 @@ def read_yaml(path: str | Path, what: str) -> dict[str, Any]:
             (a few lines of aliases unfold to gigabytes).
     """
     path = Path(path)
+    require_path(path)
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-
+from l2gnet.checks import nearest_path, require_path
 from l2gnet.errors import ConfigError
 
 SECRET = "(secret)"  # ends the help of a parameter whose value must not be kept
@@ -52,8 +51,7 @@ def find_identifiers(path: str | Path, names: Sequence[str] = ()) -> list[Findin
         ConfigError: there is no such file or folder.
     """
     path = Path(path)
-    if not path.exists():
-        raise ConfigError(f"{path}: there is no such file or folder; name a notebook, an image or a run folder")
+    require_path(path)
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     patterns = {"a home path": HOME_PATH, "a data path": _DATA_PATH, "an e-mail address": _E_MAIL}
     if names:
@@ -70,7 +68,7 @@ def read_names(path: str | Path) -> list[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: a list of names must be a text file, got: {error}") from error
+        raise ConfigError(f"{path}: a list of names must be a text file, got: {error}{nearest_path(path)}") from error
     names = [line.strip() for line in lines if re.search(r"\w", line)]
     if not names:
         raise ConfigError(f"{path}: a list of names must have a name a line, found none")
@@ -134,6 +132,8 @@ def _matches(text: str, patterns: Mapping[str, re.Pattern[str]]) -> Iterator[tup
 
 def _in_image(file: Path, content: bytes) -> Iterator[Finding]:
     """The free text of a NIfTI file, whose bytes are `content`."""
+    import nibabel as nib  # on demand: a job scrubs words, and reads no image
+
     if content[:2] == b"\x1f\x8b" and content[3:4] and content[3] & 0b11000:
         kept = content[10:].split(b"\0", 1)[0][:80].decode("latin-1")
         yield Finding(file, "gzip header", "a file name or comment", kept)

@@ -20,7 +20,7 @@ from l2gnet.version import code_version
 
 _FIRST_LOOK_S, _LOOK_EVERY_S = 0.25, 1.0  # often while a process is young, as it may be short
 # Parameters that may name a folder to read, and what of it counts; others may be folders to write to.
-_READ_FROM = {"data_dir": "*", "scan": "*", "runs_dir": "scores.csv"}
+_READ_FROM = {"data_dir": "*", "scan": "*", "runs_dir": "scores.csv", "checkpoint": "model.safetensors"}
 
 
 def provenance() -> dict[str, Any]:
@@ -48,8 +48,8 @@ def _provenance(code: str) -> dict[str, Any]:
 def data_fingerprint(values: Mapping[str, Any]) -> str | None:
     """A hash of what the parameters of a job point to; None where they point to nothing.
 
-    That is every file, all files below the folders `data_dir` and `scan`, and the scores of the runs below `runs_dir`.
-    Names and contents count, places and dates do not.
+    That is every file, all files below the folders `data_dir` and `scan`, the scores of the runs below `runs_dir`, and
+    the model of a run folder `checkpoint`. Names and contents count, places and dates do not.
     """
     digest = hashlib.sha256()
     found = False

@@ -1,9 +1,6 @@
-"""Notebooks as jobs: parameters are checked before a kernel starts, papermill runs it, results lie in one folder."""
+"""Notebooks as jobs: papermill runs a job that was planned, and its results lie in one folder."""
 
 import contextlib
-import hashlib
-import itertools
-import json
 import logging
 import re
 import signal
@@ -11,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +21,14 @@ from traitlets.config import Config
 
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json, sole_writer, write_json, write_text
-from l2gnet.jobs.library import find_notebook
-from l2gnet.jobs.parameters import checked_values, read_notebook, read_parameters
-from l2gnet.jobs.privacy import SECRET, scrubbed
-from l2gnet.jobs.provenance import PeakMemory, data_fingerprint, provenance
-from l2gnet.version import code_version
+from l2gnet.jobs.plan import Job, plan_job
+from l2gnet.jobs.privacy import scrubbed
+from l2gnet.jobs.provenance import PeakMemory, provenance
 
 _TERMINATED = "terminated by SIGTERM"
 _KERNELS = Config(AsyncKernelManager={"transport_encryption": "auto"})  # others work on the same cluster node
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _HTML = HTMLExporter()  # one for all runs: it reads its template once
-
-
-@dataclass(frozen=True)
-class Job:
-    """A notebook with a checked value for each of its parameters, and the folder that its results go to."""
-
-    name: str
-    notebook: Path
-    profile: str | None
-    values: dict[str, Any]
-    run_dir: Path
-    data_fingerprint: str | None = None  # of the data that parameters point to
-    secrets: tuple[str, ...] = ()  # names of parameters whose given values are not kept
-
-    @property
-    def output(self) -> Path:
-        """The executed notebook; it is written last, so where it exists the job has finished."""
-        return self.run_dir / self.notebook.name
 
 
 @dataclass(frozen=True)
@@ -88,33 +65,8 @@ def run_notebook(
             free. No kernel was started.
         OSError: results cannot be written; what is there is whole.
     """
-    job = plan_job(notebook, profile=profile, parameters=parameters, runs_dir=runs_dir)
-    if again:
-        job = replace(job, run_dir=_free_folder(job.run_dir))
+    job = plan_job(notebook, profile=profile, parameters=parameters, runs_dir=runs_dir, again=again)
     return run_job(job, cell_timeout_s=cell_timeout_s)
-
-
-def plan_job(
-    notebook: str | Path,
-    *,
-    profile: str | Path | None = None,
-    parameters: Mapping[str, Any] | None = None,
-    runs_dir: str | Path = "runs",
-) -> Job:
-    """Check all that a job is made of, and name it by notebook and profile and a hash of parameters, data and code.
-
-    Raises:
-        ConfigError: a name is unknown, or a parameter or setting is of the wrong type or out of range.
-    """
-    notebook = find_notebook(notebook)
-    declared = read_parameters(notebook)
-    values = checked_values(notebook, declared, profile=profile, parameters=parameters)
-    data = data_fingerprint(values)
-    name = _job_name(notebook, profile, values, data)
-    run_dir = Path(values.get("run_dir") or Path(runs_dir) / name)
-    marked = (parameter for parameter in declared.values() if parameter.help.endswith(SECRET))
-    secrets = tuple(parameter.name for parameter in marked if values[parameter.name] != parameter.default)
-    return Job(name, notebook, str(profile) if profile else None, values, run_dir, data, secrets)
 
 
 def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None) -> JobResult:
@@ -148,7 +100,7 @@ def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None)
                 error = _execute(job, working, values, quiet, cell_timeout_s)
             terminated = error == _TERMINATED
             secrets = {name: values[name] for name in job.secrets}
-            executed = scrub(read_notebook(working), secrets)
+            executed = scrub(nbformat.read(working, as_version=4), secrets)
             error = scrubbed(error, secrets)
             log = job.run_dir / "log.txt"
             if log.exists():
@@ -202,20 +154,6 @@ def scrub(notebook: nbformat.NotebookNode, secrets: Mapping[str, Any]) -> nbform
 
 def _without(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
     return {name: f"[{name}]" if name in secrets else value for name, value in values.items()}
-
-
-def _job_name(notebook: Path, profile: str | Path | None, values: Mapping[str, Any], data: str | None) -> str:
-    """Notebook, profile and a hash of all that decides the result; where it lies and whether it resumes do not."""
-    deciding = {name: value for name, value in values.items() if name not in ("run_dir", "resume")}
-    digest = hashlib.sha256(json.dumps([deciding, data], sort_keys=True).encode())
-    digest.update(notebook.read_bytes() + code_version().encode())
-    return f"{notebook.stem}-{Path(profile).stem if profile else 'custom'}-{digest.hexdigest()[:8]}"
-
-
-def _free_folder(folder: Path) -> Path:
-    """The folder itself, or NAME-2, NAME-3 and so on where it is taken."""
-    names = (folder.with_name(f"{folder.name}-{count}") for count in itertools.count(2))
-    return folder if not folder.exists() else next(name for name in names if not name.exists())
 
 
 def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool, cell_timeout_s: int | None) -> str | None:

@@ -1,95 +1,28 @@
-"""Sweeps: a grid of notebook runs, side by side, each in its own folder, which can be stopped and go on.
-
-A sweep file is YAML:
-
-    notebook: ../01_train.ipynb  # from this file; or a name, as 01_train
-    profile: acdc-cpu
-    parameters: {epochs: 40}  # the same for every run
-    grid:  # every combination of these
-      model: [unet, l2gnet]
-      seed: [0, 1, 2]
-      codes: {few: {codes: 16, code_dim: 32}, many: {codes: 512}}  # or named groups of parameters
-    retries: 1  # how often a run that failed is tried again
-    workers: {count: 2}  # see l2gnet.jobs.cluster.Workers
-"""
+"""Sweeps: a grid of notebook runs, side by side, each in its own folder, which can be stopped and go on."""
 
 import contextlib
-import itertools
-import math
 import os
 import shutil
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from distributed import Client, Future, get_worker
 
-from l2gnet.errors import BusyError, ConfigError
+from l2gnet.errors import BusyError
 from l2gnet.files import read_json
-from l2gnet.jobs.cluster import Workers, open_cluster, runs_at_once, threads_of_a_run
-from l2gnet.jobs.library import find_notebook, find_sweep
-from l2gnet.jobs.plain_yaml import read_yaml
-from l2gnet.jobs.run import Job, plan_job, run_job
+from l2gnet.jobs.cluster import open_cluster, runs_at_once, threads_of_a_run
+from l2gnet.jobs.plan import Job
+from l2gnet.jobs.run import run_job
+from l2gnet.jobs.sweep_file import Run, Sweep
 from l2gnet.tables import read_rows, text_table
 
-_KEYS = ("notebook", "profile", "parameters", "grid", "retries", "workers")
-_MOST_RUNS = 10_000
 _TOPIC = "l2gnet-sweep"
 _LOOK_AGAIN_S = 1.0
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
-@dataclass
-class Run:
-    """One run of a sweep: its place on each axis of the grid, its job, and how it stands."""
-
-    place: dict[str, str]
-    job: Job
-    state: str = "waiting"  # waiting, running, finished, failed, or done before
-    starts: int = 0
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A grid of checked runs, and how they are to be run."""
-
-    runs: tuple[Run, ...]
-    retries: int
-    workers: Workers = field(default_factory=Workers)
-
-
-def read_sweep(path: str | Path, *, parameters: Mapping[str, Any], runs_dir: str | Path = "runs") -> Sweep:
-    """Read a sweep file, by path or name, and check every run of its grid, with the given parameters on top.
-
-    Raises:
-        ConfigError: the file is not as it should be, or a run has an unknown or wrong parameter. Nothing was started.
-    """
-    path = find_sweep(path)
-    content = _read(path)
-    notebook = find_notebook(content["notebook"], path.parent)
-    shared = {"profile": content.get("profile")} | content.get("parameters", {})
-    runs = []
-    for combination in itertools.product(*(_axis(path, name, axis) for name, axis in content["grid"].items())):
-        values = {**shared, **{key: value for _, given in combination for key, value in given.items()}, **parameters}
-        profile = values.pop("profile")
-        if not isinstance(profile, str | None):  # of the file, or of a place in the grid
-            raise ConfigError(f"{path}: profile must be a name, got {_short(profile)}")
-        try:
-            job = plan_job(notebook, profile=profile, parameters=values, runs_dir=Path(runs_dir) / path.stem)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from error
-        place = dict(zip(content["grid"], (label for label, _ in combination), strict=True))
-        runs.append(Run(place, job, state="done before" if job.output.exists() else "waiting"))
-    twice = len(runs) - len({run.job.run_dir for run in runs})
-    if twice:
-        raise ConfigError(f"{path}: every run must differ, but {twice} would be the same as others; mend the grid")
-    return Sweep(tuple(runs), content.get("retries", 0), Workers(**content.get("workers", {})))
 
 
 def run_sweep(sweep: Sweep, *, show: Callable[[Sequence[Run]], None], every_s: float = 2.0) -> None:
@@ -160,49 +93,6 @@ class LiveTable:
         up = f"\x1b[{self.height}A\x1b[J" if self.height else ""
         sys.stdout.write(up + "".join(f"{line[: columns - 1]}\n" for line in lines))
         self.height = len(lines)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content = read_yaml(path, "a sweep")
-    if not {"notebook", "grid"} <= set(content) <= set(_KEYS):
-        got = ", ".join(content)[:200]
-        raise ConfigError(f"{path}: a sweep has a notebook, a grid and maybe {', '.join(_KEYS[1:])}; got {got}")
-    for key in ("parameters", "grid", "workers"):
-        if not isinstance(content.get(key, {}), dict):
-            raise ConfigError(f"{path}: {key} must be `name: value` lines, got {_short(content[key])}")
-    if not isinstance(content["notebook"], str):
-        raise ConfigError(f"{path}: notebook must be a name, got {_short(content['notebook'])}")
-    if type(content.get("retries", 0)) is not int or content.get("retries", 0) < 0:
-        raise ConfigError(f"{path}: retries must be a whole number, 0 or more, got {_short(content['retries'])}")
-    unknown = sorted(set(content.get("workers", {})) - set(Workers.__dataclass_fields__))
-    if unknown:
-        known = ", ".join(Workers.__dataclass_fields__)
-        raise ConfigError(f"{path}: workers has no setting {', '.join(unknown)}; it has {known}")
-    for key, kind in {"kind": str, "count": int, "threads": int, "options": dict}.items():
-        value = content.get("workers", {}).get(key, kind())
-        if type(value) is not kind:
-            raise ConfigError(f"{path}: workers: {key} must be of type {kind.__name__}, got {_short(value)}")
-    size = math.prod(len(axis) for axis in content["grid"].values() if isinstance(axis, list | dict))
-    if size > _MOST_RUNS:
-        raise ConfigError(f"{path}: a grid may have {_MOST_RUNS} runs, got {size}; split it")
-    return content
-
-
-def _short(value: object) -> str:
-    return repr(value)[:200]
-
-
-def _axis(path: Path, name: str, axis: Any) -> list[tuple[str, dict[str, Any]]]:
-    """The places of one axis: a label, and the parameters that it stands for."""
-    match axis:
-        case list() if axis:
-            return [(str(value), {name: value}) for value in axis]
-        case dict() if axis and all(isinstance(given, dict) for given in axis.values()):
-            return [(str(label), given) for label, given in axis.items()]
-    raise ConfigError(
-        f"{path}: an axis of the grid must be a list of values, or names with the parameters that each stands for; "
-        f"got {name}: {_short(axis)}"
-    )
 
 
 def _run_on_worker(job: Job, threads: int, folder: str) -> None:

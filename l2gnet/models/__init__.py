@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
+from l2gnet.checks import nearest
 from l2gnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,14 +49,14 @@ def build_model(name: str, *, variant: str = "matched", **settings: Any) -> "Seg
     unknown = sorted(set(settings) - set(options))
     if unknown:
         model = repr(name) if variant == "matched" else f"{name!r} ({variant})"
-        raise ConfigError(f"model {model} takes no setting {', '.join(unknown)}; it takes {', '.join(options)}")
+        raise ConfigError(f"model {model} takes no setting {', '.join(unknown)}{nearest(unknown[0], options)}")
     return _builder(name, variant)(**settings)
 
 
 def _builder(name: str, variant: str) -> Callable[..., "SegmentationModel"]:
     if name not in MODELS:
-        raise ConfigError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
+        raise ConfigError(f"unknown model {name!r}{nearest(name, MODELS)}")
     if variant not in get_args(Variant):
-        raise ConfigError(f"unknown variant {variant!r}; choose one of {', '.join(get_args(Variant))}")
+        raise ConfigError(f"unknown variant {variant!r}{nearest(variant, get_args(Variant))}")
     module = importlib.import_module(f"l2gnet.models.{name}")  # on demand: MONAI takes seconds to import
     return module.build if variant == "matched" else module.build_published

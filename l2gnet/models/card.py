@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, get_args
 
 from safetensors import SafetensorError, safe_open
 
+from l2gnet.checks import exists, nearest_path
 from l2gnet.data.grid import Grid, Plane
 from l2gnet.errors import CheckpointError
 from l2gnet.models import MODELS, Variant
@@ -17,6 +19,7 @@ from l2gnet.models import MODELS, Variant
 FORMAT = "l2gnet-1"
 NOT_CLINICAL = "For research and teaching. Not for clinical use: no one has tested that it is safe or effective."
 _LARGEST_PX = 8192  # of a model's grid
+_BUFFER = re.compile(r"\.codebook\.|\.(running_mean|running_var|num_batches_tracked)$")
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,39 @@ class ModelCard:
         return tuple(self.grid.window_of(number) for number in range(len(self.channels)))
 
 
-def read_card(path: str | Path) -> ModelCard:
-    """Read what a checkpoint says of itself, without its weights.
+def checkpoint_file(path: str | Path) -> Path:
+    """The file of a checkpoint, which may be named by its run folder.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
+    path = Path(path)
+    for file in (path, path / "model.safetensors"):
+        if exists(file) and file.is_file():
+            return file
+    rule = "a checkpoint must be a safetensors file, or a run folder with model.safetensors"
+    raise CheckpointError(f"{path}: {rule}, found none{nearest_path(path)}")
+
+
+def count_parameters(path: str | Path) -> int:
+    """How many numbers of a checkpoint are trained by gradients, as buffers and codes are not; from its header alone.
 
     Raises:
         CheckpointError: the file is missing, damaged or not one of ours.
     """
+    read_card(path)
+    with safe_open(checkpoint_file(path), framework="np") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no dict)
+    return sum(math.prod(shape) for name, shape in shapes.items() if not _BUFFER.search(name))
+
+
+def read_card(path: str | Path) -> ModelCard:
+    """Read what a checkpoint, or the one in a run folder, says of itself, without its weights.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or not one of ours.
+    """
+    path = checkpoint_file(path)
     try:
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}

@@ -14,7 +14,7 @@ from l2gnet.errors import CheckpointError
 from l2gnet.files import atomic_path
 from l2gnet.models import Variant, build_model, model_types
 from l2gnet.models.backbone import SegmentationModel
-from l2gnet.models.card import FORMAT, ModelCard, read_card
+from l2gnet.models.card import FORMAT, ModelCard, checkpoint_file, read_card
 
 
 def save_checkpoint(path: str | Path, model: SegmentationModel, card: ModelCard) -> None:
@@ -26,11 +26,12 @@ def save_checkpoint(path: str | Path, model: SegmentationModel, card: ModelCard)
 
 
 def load_checkpoint(path: str | Path, *, expect: str | None = None) -> tuple[SegmentationModel, ModelCard]:
-    """Rebuild the model of a checkpoint, in evaluation mode, with its card.
+    """Rebuild the model of a checkpoint, or of a run folder, in evaluation mode, with its card.
 
     Raises:
         CheckpointError: the file is damaged, its weights do not fit its card, or it is not an `expect` model.
     """
+    path = checkpoint_file(path)
     card = read_card(path)
     try:
         _require_types(card)

@@ -4,10 +4,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from l2gnet.checks import require, require_choices, require_least, require_positive
+from l2gnet.checks import nearest_path, require, require_choices, require_least, require_positive
 from l2gnet.models import ModelName, Variant, model_options
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Cost = Literal["cosine", "euclidean", "dot"]
+Readout = Literal["barycentric", "grid"]
+Relation = Literal["send-receive", "symmetric", "attention", "mean", "none"]
+Positions = Literal["none", "absolute", "relative"]
 
 
 @dataclass(frozen=True)
@@ -24,29 +28,22 @@ class ModelSettings:
     codes: int = 128  # K, vectors in the codebook; 0 leaves tokens as they are in l2gnet (vq_unet, synergynet, l2gnet)
     code_dim: int = 32  # d, dimension of a code (vq_unet, synergynet, l2gnet)
     commitment: float = 0.0  # weight of the loss that draws tokens to their codes (vq_unet, synergynet, l2gnet)
-    relation: Literal["send-receive", "symmetric", "attention", "mean", "none"] = (
-        "symmetric"  # symmetric (one plan), send-receive (two), attention, mean or none (l2gnet)
-    )
-    positions: Literal["none", "absolute", "relative"] = (
-        "none"  # whether tokens say where they lie: none, absolute (in the picture) or relative (to who hears) (l2gnet)
-    )
+    relation: Relation = "symmetric"  # symmetric (one plan), send-receive (two), attention, mean or none (l2gnet)
+    positions: Positions = "none"  # tokens say where they lie: none, absolute (in the picture) or relative (l2gnet)
     references: int = 32  # R, trainable references that codes are transported to (l2gnet)
     heads: int = 1  # parts of the code dimension with transport plans each (l2gnet)
     epsilon: float = 0.02  # entropy of the plan that sends, in units of the cost, which lies in 0 to 1 (l2gnet)
     epsilon_receive: float = 0.05  # entropy of the plan that receives; a symmetric relation has none (l2gnet)
-    cost: Literal["cosine", "euclidean", "dot"] = (
-        "cosine"  # cost between codes and references: cosine, euclidean or dot (l2gnet)
-    )
-    readout: Literal["barycentric", "grid"] = (
-        "barycentric"  # way back from references to pixels: barycentric or grid (l2gnet)
-    )
+    cost: Cost = "cosine"  # cost between codes and references: cosine, euclidean or dot (l2gnet)
+    readout: Readout = "barycentric"  # way back from references to pixels: barycentric or grid (l2gnet)
 
     def __post_init__(self) -> None:
         require_choices(self)
         if self.pretrained:
             fits = (self.model, self.variant) == ("transunet", "published")
             require(fits, "pretrained", "empty for any model but published transunet", self.pretrained)
-            require(Path(self.pretrained).is_file(), "pretrained", "a file of weights", self.pretrained)
+            there = Path(self.pretrained).is_file()
+            require(there, "pretrained", "a file of weights", self.pretrained, nearest_path(self.pretrained))
         require_least(self, 1, "width", "depth", "code_dim", "references", "heads")
         require_least(self, 0, "commitment", "codes", "tokens_at")
         continuous = self.model not in ("vq_unet", "synergynet")

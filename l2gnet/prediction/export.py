@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch._higher_order_ops.while_loop import while_loop
 
 from l2gnet.errors import ConfigError
+from l2gnet.extras import explained
 from l2gnet.files import atomic_path
 from l2gnet.method.cost import unit_cost
 from l2gnet.method.mapper import L2GMapper, Mapped
@@ -183,9 +184,8 @@ def instructions(card: ModelCard) -> dict[str, Any]:
 def _write_onnx(path: Path, graph: nn.Module, images: Tensor, any_batch: dict[str, Any], told: dict[str, str]) -> None:
     try:
         import onnxscript  # noqa: F401
-    except ImportError as error:
-        remedy = "pip install --editable '.[export]'"
-        raise ConfigError(f"ONNX needs packages that are not here ({error}); {remedy}") from error
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{path}: {explained(error)}") from error
     for talker in ("torch.onnx", "onnxscript"):  # of torchvision that is missing, of folding that is skipped
         logging.getLogger(talker).setLevel(logging.ERROR)
     with warnings.catch_warnings():

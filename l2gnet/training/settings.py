@@ -8,6 +8,9 @@ from l2gnet.checks import checked_settings, require, require_choices, require_le
 from l2gnet.data.settings import DataSettings
 from l2gnet.models.settings import ModelSettings, Precision
 
+Recipe = Literal["onecycle", "transunet"]
+Scoring = Literal["strict", "transunet"]
+
 
 @dataclass(frozen=True)
 class OptimisationSettings:
@@ -15,9 +18,7 @@ class OptimisationSettings:
 
     epochs: int = 10  # passes over the training slices
     batch_size: int = 16  # slices a step, of all devices together
-    recipe: Literal["onecycle", "transunet"] = (
-        "onecycle"  # onecycle (AdamW) or transunet (SGD, polynomial decay, its loss and augmentation)
-    )
+    recipe: Recipe = "onecycle"  # onecycle (AdamW) or transunet (SGD, polynomial decay, its loss and augmentation)
     learning_rate: float = 0.005  # peak of the one-cycle schedule, start of the polynomial one
     weight_decay: float = 0.01  # of the optimiser
     flips: bool = False  # mirror training slices left to right and top to bottom (onecycle)
@@ -35,9 +36,7 @@ class OptimisationSettings:
 class RunSettings:
     """On what a training runs, and how its result is scored."""
 
-    convention: Literal["strict", "transunet"] = (
-        "strict"  # scores: strict (missed is infinitely far) or transunet (its edge cases, in voxels)
-    )
+    convention: Scoring = "strict"  # scores: strict (missed is infinitely far) or transunet (its edge cases, in voxels)
     precision: Precision = "32-true"  # 32-true, bf16-mixed or 16-mixed (Lightning's names)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"  # auto, cpu or gpu
     devices: int = 1  # GPUs of a machine that share each batch, a process each; the result is the same within rounding

@@ -12,35 +12,20 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from commands import SMALL, command, refused, save_model
 from runs import write_run
 from safetensors.torch import save_file
 
-from l2gnet.data.grid import Grid
+from l2gnet.cli.group import Group
+from l2gnet.cli.main import VERBS
+from l2gnet.jobs.parameters import read_parameters
 from l2gnet.models import build_model
-from l2gnet.models.card import ModelCard
-from l2gnet.models.checkpoint import save_checkpoint
-from l2gnet.training.settings import TrainSettings
-
-SMALL = {"classes": 4, "width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
-
-
-def command(*words, cwd=None):
-    line = [sys.executable, "-m", "l2gnet", *map(str, words)]
-    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=120)
-
-
-def refused(result, message):
-    """One clear line, status 2 and no traceback."""
-    assert result.returncode == 2
-    assert re.search(message, result.stderr + result.stdout), result.stderr + result.stdout
-    assert "Traceback" not in result.stderr
+from l2gnet.training.settings import PARTS, TrainSettings
 
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    card = ModelCard("l2gnet", SMALL, ("background", "a", "b", "c"), Grid(1.5, 32), {"data": "phantom"})
-    save_checkpoint(tmp_path / "model.safetensors", build_model("l2gnet", **SMALL), card)
-    return tmp_path / "model.safetensors"
+    return save_model(tmp_path / "model.safetensors")
 
 
 def test_help_explains_every_setting_with_its_default():
@@ -53,13 +38,36 @@ def test_help_explains_every_setting_with_its_default():
 
 
 def test_the_installed_command_is_the_module():
-    installed = subprocess.run([Path(sys.executable).with_name("l2gnet"), "--help"], capture_output=True, text=True)
-    assert installed.stdout == command("--help").stdout
+    lines = ([Path(sys.executable).with_name("l2gnet"), "--help"], [sys.executable, "-m", "l2gnet", "--help"])
+    installed, module = (subprocess.run(line, capture_output=True, text=True).stdout for line in lines)
+    assert installed == module == command("--help").stdout
 
 
-def test_help_does_not_wait_for_torch():
-    code = "import sys, l2gnet.cli.main; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+def test_help_says_what_each_group_of_verbs_is_for():
+    text = command("--help").stdout
+    for name, group in VERBS.verbs.items():
+        if isinstance(group, Group):
+            assert f"{name}  " in text
+            assert group.purpose in text
+            assert command(name, "--help").stdout.splitlines()[2] == group.purpose
+
+
+def test_help_groups_the_settings_by_the_rooms_that_own_them():
+    parts = re.split(r"╭─ (\w+) options ─+╮", command("train", "--help").stdout)[1:]
+    flags = {
+        title: set(re.findall(r"^│ (--[a-z-]+)", part, re.MULTILINE))
+        for title, part in zip(parts[::2], parts[1::2], strict=True)
+    }
+    owners = dict(zip(("model", "data", "optimisation", "run"), PARTS, strict=True))
+    assert flags == {
+        title: {f"--{name.replace('_', '-')}" for name in owner.__dataclass_fields__} for title, owner in owners.items()
+    }
+
+
+def test_the_flags_are_explained_in_the_words_of_the_notebook():
+    text = " ".join(command("train", "--help").stdout.replace("│", " ").split())
+    for parameter in read_parameters(Path(__file__).parents[2] / "notebooks" / "01_train.ipynb").values():
+        assert parameter.help.removesuffix(" (secret)") in text or parameter.name == "run_dir"
 
 
 def test_info_says_what_a_checkpoint_holds(checkpoint):
@@ -83,24 +91,6 @@ def test_info_refuses_what_is_no_checkpoint(checkpoint, tmp_path):
     refused(command("info", checkpoint), "model.safetensors: a checkpoint must be a safetensors file")
     save_file({"w": torch.zeros(1)}, tmp_path / "other.safetensors")
     refused(command("info", tmp_path / "other.safetensors"), "has the format l2gnet-1, got None")
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["train", "--epochs", "0"], "epochs must be at least 1, got 0"),
-        (["train", "--model", "vnet"], "vnet"),
-        (["train", "--epochz", "3"], "epochz"),
-        (["train", "--data", "acdc", "--data-dir", "nowhere"], "data_dir must be the folder of the acdc data"),
-        (["data", "check", "nowhere"], "nowhere: the data must be a folder"),
-        (["run", "nowhere.ipynb"], "nowhere.ipynb: there is no such notebook"),
-        (["report", "nowhere"], "nowhere must hold one executed notebook, found 0"),
-        (["seeds", "nowhere"], "there must be a finished run, found none"),
-    ],
-)
-def test_a_mistake_ends_in_one_error_and_leaves_nothing(words, message, tmp_path):
-    refused(command(*words, cwd=tmp_path), message)
-    assert list(tmp_path.iterdir()) == []
 
 
 def save(path, array):

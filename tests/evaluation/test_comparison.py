@@ -26,8 +26,9 @@ def test_runs_are_found_below_a_folder_by_name(tmp_path):
     write_run(tmp_path / "one", "l2gnet")
     assert [run.folder.name for run in read_runs(tmp_path)] == ["two", "one"]
     assert [run.settings["model"] for run in read_runs(tmp_path / "one", tmp_path / "deep")] == ["unet", "l2gnet"]
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="there must be a finished run, found none"):
-        read_runs(tmp_path / "nowhere")
+        read_runs(tmp_path / "empty")
 
 
 def test_an_ablation_is_compared_by_what_each_run_changed(tmp_path):
@@ -55,6 +56,14 @@ def test_runs_that_do_not_compare_are_refused(tmp_path):
     write_run(tmp_path / "c" / "2", "unet")
     with pytest.raises(ConfigError, match=r"each model and seed must be there once, got \('unet', 0\) several times"):
         score_frame(read_runs(tmp_path / "c"))
+
+
+def test_a_setting_that_the_runs_do_not_have_leads_to_the_nearest(tmp_path):
+    write_run(tmp_path / "a", "unet")
+    with pytest.raises(ConfigError, match=r"a has no setting 'modle'; did you mean 'model'\?"):
+        score_frame(read_runs(tmp_path), "modle")
+    with pytest.raises(ConfigError, match=r"run: there is no such file or folder; the nearest that there is"):
+        read_runs(tmp_path / "run")
 
 
 def test_runs_on_other_patients_are_refused(tmp_path):

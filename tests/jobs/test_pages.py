@@ -42,7 +42,7 @@ def test_each_page_gets_the_parameters_that_it_declares(notebooks, tmp_path, mon
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"length": 1}, "unknown parameter 'length'; the notebooks take colour, size"),
+        ({"length": 1}, "unknown parameter 'length'; there are colour, size"),
         ({"size": "x"}, "must be of type"),
     ],
 )

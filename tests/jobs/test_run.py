@@ -13,7 +13,8 @@ import nbformat
 import pytest
 
 from l2gnet.errors import ConfigError
-from l2gnet.jobs.run import plan_job, run_job, run_notebook, scrub
+from l2gnet.jobs.plan import plan_job
+from l2gnet.jobs.run import run_job, run_notebook, scrub
 
 PARAMETERS = """\
 count: int = 3  # how many
@@ -141,7 +142,7 @@ def test_a_quiet_job_prints_to_its_log(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"cuont": "3"}, "-p: unknown parameter 'cuont'; the notebook takes count, share"),
+        ({"cuont": "3"}, "-p: unknown parameter 'cuont'; did you mean 'count'"),
         ({"count": "3.5"}, r"-p: count must be of type int, got 3.5; how many"),
         ({"count": "many"}, "-p: count must be of type int, got 'many'"),
         ({"quiet": "1"}, "-p: quiet must be of type bool, got 1"),
@@ -174,7 +175,8 @@ def test_a_wrong_profile_is_refused(notebook, text, message):
     [
         ("bigg", "there is no profile 'bigg'; did you mean 'big'?"),
         ("none", "there is no profile 'none'; there are acdc-cpu, .*, big, "),
-        ("none.yaml", "none.yaml: there is no such profile; name a .yaml file"),
+        ("none.yaml", "none.yaml: there is no such profile"),
+        ("profiles/bigg.yaml", "there is no such profile"),
     ],
 )
 def test_an_unknown_profile_names_the_known_ones(notebook, profile, message):

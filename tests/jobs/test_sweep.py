@@ -14,8 +14,9 @@ from test_run import write_notebook
 
 from l2gnet.errors import ConfigError
 from l2gnet.files import sole_writer, write_json
-from l2gnet.jobs.cluster import Workers, open_cluster, threads_of_a_run
-from l2gnet.jobs.sweep import LiveTable, _settled, _started, read_sweep, run_sweep, run_table
+from l2gnet.jobs.cluster import open_cluster, threads_of_a_run
+from l2gnet.jobs.sweep import LiveTable, _settled, _started, run_sweep, run_table
+from l2gnet.jobs.sweep_file import Workers, read_sweep
 
 ROOT = Path(__file__).parents[2]
 PARAMETERS = """\
@@ -97,7 +98,10 @@ def test_what_is_given_counts_more_than_the_grid_and_that_more_than_the_file(pla
             "{notebook: work.ipynb, grid: {count: [3]}, retries: -1}",
             "retries must be a whole",
         ),
-        ("{notebook: work.ipynb, grid: {count: [3]}, workers: {cores: 2}}", "workers has no setting cores"),
+        (
+            "{notebook: work.ipynb, grid: {count: [3]}, workers: {cores: 2}}",
+            "workers has no setting 'cores'; there are kind",
+        ),
         ("{notebook: work.ipynb, grid: {count: [3]}, workers: {count: -2}}", "count must be a whole number"),
         ("{notebook: work.ipynb, grid: {count: [3]}, workers: {kind: cloud}}", "kind must be one of local, slurm"),
         ("{notebook: work.ipynb, grid: {count: [3]}, workers: {kind: slurm}}", "count must be given for kind slurm"),

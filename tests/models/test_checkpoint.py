@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from l2gnet.data.grid import Grid
 from l2gnet.errors import CheckpointError
 from l2gnet.models import MODELS, build_model, model_options
-from l2gnet.models.card import ModelCard, read_card
+from l2gnet.models.card import ModelCard, count_parameters, read_card
 from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.training.resume import require_resumable
 
@@ -59,6 +59,27 @@ def test_a_published_model_makes_the_trip_as_such(tmp_path):
     image = torch.randn(1, 1, 32, 48)
     with torch.inference_mode():
         torch.testing.assert_close(again(image), model(image), rtol=0, atol=0)
+
+
+def test_a_run_folder_stands_for_its_model(saved):
+    path, model = saved
+    assert read_card(path.parent) == CARD
+    again, card = load_checkpoint(path.parent)
+    assert card == CARD
+    torch.testing.assert_close(again.state_dict(), model.state_dict())
+    with pytest.raises(CheckpointError, match=r"modle\.safetensors: a checkpoint must .*; did you mean .*model\.safet"):
+        read_card(path.with_name("modle.safetensors"))
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"or a run folder with model\.safetensors, found none$"):
+        read_card(path.parent)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_are_counted_without_the_weights(tmp_path, name):
+    settings = {key: value for key, value in SETTINGS.items() if key in model_options(name)}
+    model = build_model(name, **settings)
+    save_checkpoint(tmp_path / "model.safetensors", model, replace(CARD, model=name, settings=settings))
+    assert count_parameters(tmp_path) == sum(parameter.numel() for parameter in model.parameters())
 
 
 def test_only_one_file_is_left(saved):

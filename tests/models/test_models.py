@@ -96,13 +96,13 @@ def test_l2gnet_is_hardly_larger_than_unet():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ConfigError, match="unknown model 'vnet'; choose one of unet"):
+    with pytest.raises(ConfigError, match="unknown model 'vnet'; did you mean 'unet'"):
         build_model("vnet")
-    with pytest.raises(ConfigError, match="model 'unet' takes no setting codes; it takes channels"):
+    with pytest.raises(ConfigError, match="model 'unet' takes no setting codes; there are channels"):
         build_model("unet", codes=3)
-    with pytest.raises(ConfigError, match=r"model 'l2gnet' \(published\) takes no setting width; it takes channels"):
+    with pytest.raises(ConfigError, match=r"model 'l2gnet' \(published\) takes no setting width; there are channels"):
         build_model("l2gnet", variant="published", width=8)
-    with pytest.raises(ConfigError, match="unknown variant 'big'; choose one of matched, published"):
+    with pytest.raises(ConfigError, match="unknown variant 'big'; there are matched, published"):
         build_model("unet", variant="big")
     assert "codes" in model_options("l2gnet")
 

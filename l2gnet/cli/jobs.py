@@ -1,0 +1,101 @@
+"""`l2gnet run`, `sweep`, `report` and `app`: notebooks as jobs, as grids of jobs, as one page, and as web pages."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from l2gnet.jobs.library import PAGES
+
+_Parameters = Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])]
+
+
+def run(
+    notebook: Annotated[Path, tyro.conf.Positional],
+    profile: str | None = None,
+    parameter: _Parameters = (),
+    runs_dir: Path = Path("runs"),
+    again: bool = False,
+    execution_timeout: int | None = None,
+) -> None:
+    """Run a notebook headless, as a reproducible job.
+
+    Args:
+        notebook: The notebook to run: its path, or its name, such as 01_train.
+        profile: Settings: the name of a file in profiles/ beside the notebook, or the path of a YAML file.
+        parameter: A parameter's name and value, on top of the profile; may be given many times.
+        runs_dir: Folder that gets the run folder.
+        again: Run even if the same job has finished before, into a folder of its own.
+        execution_timeout: Seconds that a cell may take before the job fails; no limit if not given.
+    """
+    from l2gnet.jobs.plan import plan_job
+
+    job = plan_job(notebook, profile=profile, parameters=dict(parameter), runs_dir=runs_dir, again=again)
+    from l2gnet.jobs.run import run_job
+
+    result = run_job(job, cell_timeout_s=execution_timeout)
+    print("\nthis job has finished before; --again runs it anew" if result.done_before else "")
+    print(f"run folder: {result.run_dir}")
+    for file in sorted(result.run_dir.glob("[!.]*")):
+        print(f"  {file.name}")
+    if result.error:
+        print(f"l2gnet: the notebook failed with {result.error}; see {result.notebook}", file=sys.stderr)
+        sys.exit(143 if result.terminated else 1)
+
+
+def sweep(
+    file: Annotated[Path, tyro.conf.Positional],
+    parameter: _Parameters = (),
+    runs_dir: Path = Path("runs"),
+) -> None:
+    """Run a grid of notebook runs side by side, on this machine or a cluster; stop it and start it as you like.
+
+    Args:
+        file: A YAML file that says which notebook, which grid, and where: its path, or its name, such as compare-acdc.
+        parameter: A parameter's name and value for every run, on top of the file's; may be given many times.
+        runs_dir: Folder that gets a folder named after the file, with a run folder each.
+    """
+    from l2gnet.jobs.sweep_file import read_sweep
+
+    plan = read_sweep(file, parameters=dict(parameter), runs_dir=runs_dir)
+    from l2gnet.jobs.run import TerminatedError, terminable
+    from l2gnet.jobs.sweep import LiveTable, run_sweep
+
+    try:
+        with terminable():
+            run_sweep(plan, show=LiveTable())
+    except (KeyboardInterrupt, TerminatedError) as stop:
+        print("\nstopped; the same command goes on with it", file=sys.stderr)
+        sys.exit(130 if isinstance(stop, KeyboardInterrupt) else 143)
+    print(f"run folders: {runs_dir / file.stem}")
+    if any(run.state == "failed" for run in plan.runs):
+        sys.exit(1)
+
+
+def report(run_dir: Annotated[Path, tyro.conf.Positional]) -> None:
+    """Make one page of a run, report.html, without code and with all pictures inside.
+
+    Args:
+        run_dir: A run folder with an executed notebook.
+    """
+    from l2gnet.jobs.report import write_report
+
+    print(write_report(run_dir))
+
+
+def serve(
+    notebooks: Annotated[tuple[Path, ...], tyro.conf.Positional] = PAGES,
+    parameter: _Parameters = (),
+    port: int = 8866,
+) -> None:
+    """Serve notebooks as web pages, without code, to browsers on this machine.
+
+    Args:
+        notebooks: The notebooks to serve, by path or name.
+        parameter: A parameter's name and value, for every notebook that has it; may be given many times.
+        port: Where the pages are served: http://localhost:PORT.
+    """
+    from l2gnet.jobs.pages import serve_pages
+
+    serve_pages(notebooks, dict(parameter), port=port)
