@@ -9,7 +9,7 @@ from l2gnet.errors import ConfigError
 from l2gnet.jobs import library
 from l2gnet.jobs.library import brought, copy_notebooks, find_notebook, find_profile, find_sweep, notebooks_here
 from l2gnet.jobs.run import plan_job
-from l2gnet.jobs.sweep import read_sweep
+from l2gnet.jobs.sweep_file import read_sweep
 
 OURS = Path(__file__).parents[2] / "notebooks"
 
