@@ -11,7 +11,7 @@ import tyro
 
 from l2gnet.cli.folders import data_app, privacy_app
 from l2gnet.data.settings import DataSettings
-from l2gnet.errors import CheckpointError, ConfigError, VolumeError
+from l2gnet.errors import CheckpointError, ConfigError, VolumeError, unforeseen
 from l2gnet.models.settings import Precision
 from l2gnet.tables import text_table
 from l2gnet.training.settings import TrainSettings
@@ -193,10 +193,10 @@ def predict(
         raise ConfigError(f"{other}: --dicom-seg must be given DICOM series only, got NIfTI; leave one of them out")
     volumes_ml = {}
     segmenter = Segmenter(model, *ensemble, batch_size=batch_size, augment=augment, precision=precision)
-    failed = 0
+    failed = []
     for scan, frames in read_inputs(found):
         try:
-            if isinstance(frames, VolumeError):
+            if isinstance(frames, Exception):
                 raise frames
             prediction = segmenter.predict(frames, scan.name)
             write_prediction(out, prediction)
@@ -205,13 +205,18 @@ def predict(
             print(prediction)
             volumes_ml[scan.name] = prediction.volumes_ml
         except VolumeError as error:
-            failed += 1
+            failed.append(scan.name)
             print(f"l2gnet: error: {error}", file=sys.stderr)
+        except Exception as error:  # one scan must not take the others with it, whatever is wrong with it
+            failed.append(scan.name)
+            print(f"l2gnet: error: {scan.path}: {unforeseen(error)}", file=sys.stderr)
     for patient, function in function_by_patient(volumes_ml).items():
         write_function(out, patient, function)
         print(f"{patient}: {function}")
     print(f"results: {out}")
     if failed:
+        names = ", ".join(failed[:10]) + ", ..." * (len(failed) > 10)
+        print(f"l2gnet: {len(failed)} of {len(found)} scans were not segmented: {names}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -30,7 +30,7 @@ def batches_on_grid(scan: Volume, grid: Grid, size: int) -> Iterator[UInt8[Tenso
     for start in range(0, len(scan.array), size):
         scaled = []
         for channel, (low, high) in zip(scan.channels, ranges, strict=True):
-            pixels = torch.from_numpy(np.ascontiguousarray(channel[start : start + size], dtype=np.float32))
+            pixels = torch.from_numpy(np.array(channel[start : start + size], dtype=np.float32, order="C"))
             scaled.append(((pixels - float(low)) / max(float(high) - float(low), 1e-6)).clamp_(0, 1))
         resampled = _resample(torch.stack(scaled, dim=1), _resampled_size(scan, grid))
         yield (_crop(resampled, grid) * 255).round_().to(torch.uint8)
@@ -40,7 +40,7 @@ def labels_on_grid(labels: Volume, grid: Grid, classes: int) -> UInt8[np.ndarray
     """The label map on a grid: each class is resampled as a share of the pixel, the largest share wins."""
 
     def on_grid(slices: np.ndarray) -> Tensor:
-        index = torch.from_numpy(np.ascontiguousarray(slices, dtype=np.int64))
+        index = torch.from_numpy(np.array(slices, dtype=np.int64, order="C"))
         shares = F.one_hot(index, classes).movedim(3, 1).float()
         return _crop(_resample(shares, _resampled_size(labels, grid)), grid, background=1.0).max(1).indices
 

@@ -34,7 +34,8 @@ class Volume:
     Of a scan with several channels `array` is the first, the one to look at, and `more` holds the others.
     `stored` holds the geometry fields (and nothing else) of the header the volume was read with, so that
     `write_labels` can put labels back on that file's axes; None for a volume that was never a file. `has_mm` is False
-    where nobody knows the voxel size: affine and spacing are then in voxels.
+    where nobody knows the voxel size: affine and spacing are then in voxels. `remarks` say what its reader was not sure
+    of: whoever gives a result gives them with it, as reasons to doubt it.
     """
 
     array: Num[np.ndarray, "D H W"]
@@ -42,6 +43,7 @@ class Volume:
     stored: nib.Nifti1Header | None = None
     has_mm: bool = True
     more: tuple[Num[np.ndarray, "D H W"], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def channels(self) -> tuple[Num[np.ndarray, "D H W"], ...]:
@@ -68,7 +70,7 @@ class Volume:
     def turned(self, axes: str) -> "Volume":
         """The same voxels with (D, H, W) along other world directions, as in "SPL": no longer in a file's order."""
         transform = ornt_transform(_nearest_axes(self.affine), axcodes2ornt(axes))
-        array, *more = (np.ascontiguousarray(apply_orientation(channel, transform)) for channel in self.channels)
+        array, *more = (_oriented(channel, transform) for channel in self.channels)
         affine = self.affine @ inv_ornt_aff(transform, self.array.shape)
         return replace(self, array=array, more=tuple(more), affine=affine, stored=None)
 
@@ -169,11 +171,16 @@ def require_same_grid(image: Volume, labels: Volume, image_path: str | Path, lab
         raise volume_error(labels_path, rule, value, remedy)
 
 
-def displayed(array: Num[np.ndarray, "_ _ _"], affine: Float[np.ndarray, "4 4"], geometry: nib.Nifti1Header) -> Volume:
+def displayed(
+    array: Num[np.ndarray, "_ _ _"],
+    affine: Float[np.ndarray, "4 4"],
+    geometry: nib.Nifti1Header,
+    remarks: tuple[str, ...] = (),
+) -> Volume:
     """The volume of an array in any order of its axes; `geometry` is the header that places it at `affine`."""
     transform = ornt_transform(*_orientations(affine))
-    display = np.ascontiguousarray(apply_orientation(array, transform))
-    return Volume(display, affine @ inv_ornt_aff(transform, array.shape), geometry)
+    turned = affine @ inv_ornt_aff(transform, array.shape)
+    return Volume(_oriented(array, transform), turned, geometry, remarks=remarks)
 
 
 def in_stored_order(array: Num[np.ndarray, "D H W *T"], geometry: nib.Nifti1Header) -> Num[np.ndarray, "I J K *T"]:
@@ -230,6 +237,11 @@ def _load(
     if (slope, inter) != (1.0, 0.0):
         voxels = voxels.astype(np.float64) * slope + inter
     return voxels, affine, geometry
+
+
+def _oriented(array: Num[np.ndarray, "_ _ _"], transform: Float[np.ndarray, "3 2"]) -> Num[np.ndarray, "_ _ _"]:
+    """A copy, since numpy takes an axis of one slice that runs backwards for contiguous, and torch does not."""
+    return np.array(apply_orientation(array, transform), order="C")
 
 
 def _orientations(affine: Float[np.ndarray, "4 4"]) -> tuple[Float[np.ndarray, "3 2"], Float[np.ndarray, "3 2"]]:
