@@ -171,6 +171,21 @@ def require_same_grid(image: Volume, labels: Volume, image_path: str | Path, lab
         raise volume_error(labels_path, rule, value, remedy)
 
 
+def placed_like(labels: Volume, image: Volume) -> Volume:
+    """The labels on the grid of an image that says not where it lies, if they were saved with ITK's default for it.
+
+    Other labels, and those of an image that says it, are returned as they are.
+    """
+    if image.stored is None or labels.stored is None or _has_form(image.stored):
+        return labels
+    array = in_stored_order(labels.array, labels.stored)
+    affine = world_affine(Path(), labels.stored)
+    of_itk = np.diag([*(image.stored["pixdim"][1:4] * (-1, -1, 1)), 1.0])
+    if array.shape != image.stored.get_data_shape() or not np.allclose(affine, of_itk, atol=1e-3):
+        return labels
+    return displayed(array, world_affine(Path(), image.stored), image.stored)
+
+
 def displayed(
     array: Num[np.ndarray, "_ _ _"],
     affine: Float[np.ndarray, "4 4"],
@@ -196,7 +211,13 @@ def _read_scan(path: Path, channel: int | None = None, frames: bool = False) -> 
     if not np.isfinite(array).all():
         value = f"{array.size - np.isfinite(array).sum()} that are not"
         raise volume_error(path, "every voxel must be finite in float32", value, "export the scan again")
-    return [displayed(array[..., t], affine, geometry) for t in range(array.shape[3])]
+    remarks = () if _has_form(geometry) else ("its header does not say how it lies: are left and right as shown?",)
+    return [displayed(array[..., t], affine, geometry, remarks) for t in range(array.shape[3])]
+
+
+def _has_form(geometry: nib.Nifti1Header) -> bool:
+    """Whether a header says where its image lies; if not, readers place it each by a default of their own."""
+    return bool(geometry["qform_code"] or geometry["sform_code"])
 
 
 @np.errstate(all="ignore")  # every number is checked, so that numpy's warnings would add nothing
@@ -223,6 +244,7 @@ def _load(
                 rule = f"a volume may take {MAX_BYTES // 2**30} GiB as float32"
                 raise volume_error(path, rule, f"{shape} voxels of {dtype.name}", "crop or resample it first")
             geometry = geometry_of(header)
+            geometry.set_data_shape(shape[:3])  # without any form, the middle of the image is the origin
             affine = world_affine(path, geometry)
             stream.seek(offset)
             data = stream.read(count * dtype.itemsize)

@@ -104,6 +104,8 @@ def read_images(path: Path) -> list[Image]:
     with told(path):
         kind = read_header(path, []).SOPClassUID
         whole = dcmread(path, force=True)
+        if "PixelData" not in whole:
+            raise ValueError("no pixels in it")
         _require_transfer_syntax(whole)
         if kind in ENHANCED:
             return _unfolded(path, whole)
