@@ -154,12 +154,15 @@ def _said_of_clocks(name: str, clocks: dict[str, Float[np.ndarray, "D T"]]) -> l
 def _said_of_steps(name: str, times: Float[np.ndarray, "D T"]) -> list[str]:
     """The remark where moments at one position are not those at the others, or one is missing."""
     steps = np.diff(times, axis=1)
-    usual = float(np.median(steps))
-    uneven = (steps.max(axis=1) > _UNEVEN * np.median(steps, axis=1)).any()
-    shifted = name in _IN_THE_BEAT and np.ptp(times[:, 0]) > usual / 2
+    usual, of_place, of_moment = np.median(steps), np.median(steps, axis=1, keepdims=True), np.median(steps, axis=0)
     values, places = np.unique(times, return_counts=True)
-    shared = name.endswith("time") and (places > 1).any() and (places < len(times)).any() and len(values) > 1
-    if name in _COUNTS or not (uneven or shifted or shared):
+    apart = np.ptp(times, axis=0).max() > usual / 2  # else all slices of a moment are of one time
+    uneven = apart and ((steps > _UNEVEN * of_moment) | (steps < of_moment / _UNEVEN)).any()
+    if name in _IN_THE_BEAT:  # even from the first on, at every position
+        uneven = uneven or (steps > _UNEVEN * of_place).any() or np.ptp(times[:, 0]) > usual / 2
+    elif name.endswith("time"):  # by the clock on the wall: shared by all slices, or by none
+        uneven = uneven or bool((places > 1).any() and (places < len(times)).any())
+    if name in _COUNTS or not uneven:
         return []
     return [f"its {times.shape[1]} frames may be mixed: by {name}, a moment is missing at some of its slices"]
 
