@@ -155,8 +155,8 @@ def _said_of_steps(name: str, times: Float[np.ndarray, "D T"]) -> list[str]:
     """The remark where moments at one position are not those at the others, or one is missing."""
     steps = np.diff(times, axis=1)
     usual, of_place, of_moment = np.median(steps), np.median(steps, axis=1, keepdims=True), np.median(steps, axis=0)
-    values, places = np.unique(times, return_counts=True)
-    apart = np.ptp(times, axis=0).max() > usual / 2  # else all slices of a moment are of one time
+    places = np.unique(times, return_counts=True)[1]
+    apart = np.ptp(times, axis=0).max() > usual / 10  # else all slices of a moment are of one time
     uneven = apart and ((steps > _UNEVEN * of_moment) | (steps < of_moment / _UNEVEN)).any()
     if name in _IN_THE_BEAT:  # even from the first on, at every position
         uneven = uneven or (steps > _UNEVEN * of_place).any() or np.ptp(times[:, 0]) > usual / 2
