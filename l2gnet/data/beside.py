@@ -12,7 +12,7 @@ from pathlib import Path
 from l2gnet.data.formats.dicom_file import SCANS, is_dicom, read_header
 from l2gnet.errors import VolumeError
 
-NIFTI = (".nii", ".nii.gz")
+_NIFTI = (".nii", ".nii.gz")
 DICOM = (".dcm", ".ima", ".dicom")
 UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp")
 _STARTS = {  # the first bytes of files, and what such a file is
@@ -34,6 +34,11 @@ _STARTS = {  # the first bytes of files, and what such a file is
 _DICOMDIR = "1.2.840.10008.1.3.10"
 
 
+def is_nifti(path: Path) -> bool:
+    """Whether a file is a scan or a label map by its name, and neither DICOM nor a resource fork by its content."""
+    return path.name.lower().endswith(_NIFTI) and not is_dicom(path) and not what_it_is(path)
+
+
 def what_it_is(path: Path) -> str:
     """What a file is that holds no scan, in words; empty where it is a scan, or may belong to one."""
     if is_dicom(path):
@@ -41,7 +46,7 @@ def what_it_is(path: Path) -> str:
     name = path.name.lower()
     if name.startswith("."):
         return "a resource fork of macOS" if name.startswith("._") else "a hidden file"
-    if name.endswith(NIFTI + DICOM):
+    if name.endswith(_NIFTI + DICOM):
         return ""
     try:
         with path.open("rb") as file:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from l2gnet.ahead import one_ahead
-from l2gnet.data.beside import NIFTI, listed, passed_over, what_it_is
+from l2gnet.data.beside import is_nifti, listed, passed_over, what_it_is
 from l2gnet.data.formats.dicom import find_series
 from l2gnet.data.formats.dicom_file import is_dicom
 from l2gnet.data.formats.dicom_series import Series
@@ -89,7 +89,7 @@ def _scans_at(path: Path, say: Callable[[str], object]) -> list[Input]:
     if not path.is_dir():
         return [_nifti(path)]
     files = sorted(file for file in path.rglob("*") if file.is_file() or not file.exists())  # also links to nothing
-    nifti = [_nifti(file) for file in files if file.name.lower().endswith(NIFTI) and not what_it_is(file)]
+    nifti = [_nifti(file) for file in files if is_nifti(file)]
     maps = [scan.path for scan in nifti if scan.name.endswith(_LABEL_MAPS)]
     scans = [scan for scan in nifti if scan.path not in maps]
     used = {scan.path for scan in nifti}

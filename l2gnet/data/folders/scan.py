@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from l2gnet.data.beside import NIFTI, passed_over, what_it_is
+from l2gnet.data.beside import is_nifti, passed_over
 from l2gnet.data.volume import Volume, placed_like, read_channels, read_labels, read_volume, require_same_grid
 from l2gnet.errors import ConfigError, VolumeError, volume_error
 
@@ -96,8 +96,7 @@ def beside_scans(root: Path, scans: Sequence[Scan]) -> list[str]:
     """What lies in a data folder and is none of its scans, as `passed_over` says it; images without a use are not."""
     used = {file for scan in scans for file in scan.files}
     files = [file for file in root.rglob("*") if file.is_file() and file not in used]
-    images = {file for file in files if file.name.lower().endswith(NIFTI) and not what_it_is(file)}
-    return passed_over(file for file in files if file not in images and file.name not in _DESCRIPTIONS)
+    return passed_over(file for file in files if file.name not in _DESCRIPTIONS and not is_nifti(file))
 
 
 def is_ct(channel: str) -> bool:
