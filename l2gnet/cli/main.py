@@ -188,7 +188,7 @@ def predict(
     from l2gnet.prediction.segmenter import Segmenter, write_function, write_prediction, write_seg
 
     found = find_inputs(scans, read_card(model).channels)
-    other = next((scan.path for scan in found if dicom_seg and scan.series is None), None)
+    other = next((scan.path for scan in found if dicom_seg and scan.series is None and scan.path.is_file()), None)
     if other:
         raise ConfigError(f"{other}: --dicom-seg must be given DICOM series only, got NIfTI; leave one of them out")
     volumes_ml = {}

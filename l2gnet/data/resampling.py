@@ -17,6 +17,7 @@ from l2gnet.errors import VolumeError
 from l2gnet.shapes import Float, Float32, UInt8
 
 _AT_ONCE = 8  # slices
+_LARGEST = 4096  # pixels of a side, where voxels of a metre would fill any memory
 
 
 def image_on_grid(scan: Volume, grid: Grid) -> UInt8[np.ndarray, "D C H W"]:
@@ -68,7 +69,12 @@ def _resampled_size(scan: Volume, grid: Grid) -> tuple[int, int]:
         )
     _, height, width = scan.shape
     _, row_mm, column_mm = scan.spacing_mm
-    return max(1, round(height * row_mm / grid.spacing_mm)), max(1, round(width * column_mm / grid.spacing_mm))
+    size = max(1, round(height * row_mm / grid.spacing_mm)), max(1, round(width * column_mm / grid.spacing_mm))
+    if max(size) > _LARGEST:
+        rule = f"a slice may measure {_LARGEST} pixels of {grid.spacing_mm:g} mm a side, as the model sees it"
+        found = f"{height * row_mm:.4g} x {width * column_mm:.4g} mm"
+        raise VolumeError(f"{rule}; found {found}; repair the voxel size in its header.")
+    return size
 
 
 def _crop(slices: Float32[Tensor, "D C h w"], grid: Grid, background: float = 0.0) -> Float32[Tensor, "D C H W"]:

@@ -89,6 +89,7 @@ def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: lis
                     "prepared by others, without voxel size: distances are scored in voxels, volumes not at all"
                 )
             volumes[scan.name] = image.shape[0]
+            notes += [f"{scan.name}: {remark}" for remark in image.remarks]
         if image and labels:
             attempt(scan.matched, image, labels)
         if labels:
