@@ -5,6 +5,7 @@ that is named as scans are is one, whatever is in it, and is refused by those wh
 """
 
 import codecs
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -66,6 +67,11 @@ def passed_over(files: Iterable[Path]) -> list[str]:
         empty = path.is_file() and path.stat().st_size == 0
         names[what_it_is(path) or ("an empty file" if empty else "a file of no known kind")].append(path.name)
     return [f"passed over: {listed(found)} ({what})" for what, found in sorted(names.items())]
+
+
+def aside(line: str) -> None:
+    """Say it where it is read and disturbs no result."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from l2gnet.data import phantoms
+from l2gnet.data.beside import aside
 from l2gnet.data.folders import acdc, decathlon, synapse
 from l2gnet.data.folders.scan import ABDOMEN_HU, Scan, ScanFolder, beside_scans, is_ct, split_patients
 from l2gnet.data.grid import Grid
@@ -106,7 +107,7 @@ def _find(settings: DataSettings) -> ScanFolder:
         case _:
             folder = decathlon.find_scans(settings.data_dir, settings.channel, settings.fold)
     for line in beside_scans(Path(settings.data_dir), folder.scans):
-        print(line)
+        aside(line)
     if folder.problems:
         raise folder.problems[0]
     if all(scan.label is None for scan in folder.scans):

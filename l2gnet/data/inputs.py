@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from l2gnet.ahead import one_ahead
-from l2gnet.data.beside import is_nifti, listed, passed_over, what_it_is
+from l2gnet.data.beside import aside, is_nifti, listed, passed_over, what_it_is
 from l2gnet.data.formats.dicom import find_series
 from l2gnet.data.formats.dicom_file import is_dicom
 from l2gnet.data.formats.dicom_series import Series
@@ -36,7 +36,7 @@ class Input:
 
 
 def find_inputs(
-    paths: Sequence[str | Path], channels: Sequence[str] = ("image",), *, say: Callable[[str], object] = print
+    paths: Sequence[str | Path], channels: Sequence[str] = ("image",), *, say: Callable[[str], object] = aside
 ) -> list[Input]:
     """The scans among files and folders (with the folders below them), in the order named, then by path.
 

@@ -148,7 +148,7 @@ def test_predict_ends_no_batch_for_one_scan(checkpoint, tmp_path):
         "3 of 5 scans were not segmented: ",
     ):
         assert said in result.stderr
-    assert "passed over: ._d_one_slice.nii.gz (a resource fork of macOS)" in result.stdout
+    assert "passed over: ._d_one_slice.nii.gz (a resource fork of macOS)" in result.stderr
     assert {file.name for file in (tmp_path / "out").iterdir()} == {
         f"{name}_labels.{suffix}" for name in ("c_whole", "d_one_slice") for suffix in ("nii.gz", "json")
     }

@@ -99,9 +99,9 @@ def test_one_rule_for_every_door(tmp_path, capsys):
     assert report.volumes == 4
     assert [note for note in report.notes if note.startswith("passed over")] == expected
     open_dataset(DataSettings(data="decathlon", data_dir=str(tmp_path / "task"), validation_patients=1))
-    assert capsys.readouterr().out.splitlines() == expected
+    assert capsys.readouterr().err.splitlines() == expected
     scans = find_inputs([tmp_path / "task" / "labelsTr"])
-    assert capsys.readouterr().out.splitlines() == expected
+    assert capsys.readouterr().err.splitlines() == expected
     assert [scan.name for scan in scans] == [f"organs_{number:02d}" for number in folders.CASES]
 
 

@@ -5,8 +5,9 @@ what images of one scan share, `dicom_places.py` where they lie, `dicom_moments.
 sure becomes a remark of the volumes, which those who use them pass on as a doubt; what is wrong is refused.
 
 Some things nothing in the files can tell, and then a shorter scan is read without a word: slices are missing at an
-end, the rest are numbered from 1 on without a gap, and no header says how many there were; or all images of the last
-moment of a cine are missing and no header says how many moments it has.
+end, the rest are numbered from 1 on without a gap, and no header says how many there were; the last moments of a cine
+are, likewise, or any of them where numbers start anew in each; or of a cine whose moments differ in their time of day
+alone, one image is left at each position, as if slices had been taken one after the other.
 """
 
 import re
