@@ -31,3 +31,11 @@ def volume_error(path: str | Path, rule: str, value: object, remedy: str) -> Vol
 def unwritable(path: str | Path, error: OSError) -> VolumeError:
     """The error of a result that cannot be written."""
     return volume_error(path, "the result must be writable", error, "free space or name another folder")
+
+
+def unforeseen(error: Exception) -> str:
+    """What to say of an error that no rule knows, as of memory that ran out; its first line, and what to do."""
+    reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:_LONGEST]
+    memory = isinstance(error, MemoryError) or "memory" in reason.lower()
+    remedy = "free memory, or pass fewer slices at once (--batch-size)" if memory else "leave it out, and report this"
+    return f"the scan could not be segmented; found {reason}; {remedy}."

@@ -489,8 +489,11 @@ HOSTILE = {
     "a codec of nobody": (lambda: encapsulated(HTJ2KLossless)(JPEG_LS).replace(b".4.201", b".4.999"), "found .*Error"),
     "endless sequences": (lambda: enhanced(FIRST, SEQUENCE * 5000 + FIRST), "recursion"),
     "a deflated data set": (lambda: deflated(5000), "found a deflated transfer syntax; convert it"),
-    "a position nowhere": (lambda: enhanced(b"5.0000000000", b"nan         "), "not a regularly-spaced volume"),
-    "an infinite position": (lambda: enhanced(b"5.0000000000", b"1e999       "), "gaps of 10 to inf mm"),
+    "a position nowhere": (
+        lambda: enhanced(b"5.0000000000", b"nan         "),
+        "ImagePositionPatient, 3 finite numbers",
+    ),
+    "an infinite position": (lambda: enhanced(b"5.0000000000", b"1e999       "), "3 finite numbers; found .* inf"),
     "a slope of nan": (lambda: rescaled("nan"), "every voxel must be finite"),
     "an infinite slope": (lambda: rescaled("-inf"), "every voxel must be finite"),
     "a slope to infinity": (lambda: rescaled("1e300"), "every voxel must be finite"),

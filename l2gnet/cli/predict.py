@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from l2gnet.checks import require_path
-from l2gnet.errors import ConfigError, VolumeError
+from l2gnet.errors import ConfigError, VolumeError, unforeseen
 from l2gnet.models.settings import Precision
 
 
@@ -41,7 +41,7 @@ def predict(
     from l2gnet.data.inputs import find_inputs, read_inputs
 
     found = find_inputs(scans, card.channels)
-    other = next((scan.path for scan in found if dicom_seg and scan.series is None), None)
+    other = next((scan.path for scan in found if dicom_seg and scan.series is None and scan.path.is_file()), None)
     if other:
         raise ConfigError(f"{other}: --dicom-seg must be given DICOM series only, got NIfTI; leave one of them out")
     from l2gnet.prediction.cardiac import function_by_patient
@@ -49,10 +49,10 @@ def predict(
 
     volumes_ml = {}
     segmenter = Segmenter(model, *ensemble, batch_size=batch_size, augment=augment, precision=precision)
-    failed = 0
+    failed = []
     for scan, frames in read_inputs(found):
         try:
-            if isinstance(frames, VolumeError):
+            if isinstance(frames, Exception):
                 raise frames
             prediction = segmenter.predict(frames, scan.name)
             write_prediction(out, prediction)
@@ -61,11 +61,16 @@ def predict(
             print(prediction)
             volumes_ml[scan.name] = prediction.volumes_ml
         except VolumeError as error:
-            failed += 1
+            failed.append(scan.name)
             print(f"l2gnet: error: {error}", file=sys.stderr)
+        except Exception as error:  # one scan must not take the others with it, whatever is wrong with it
+            failed.append(scan.name)
+            print(f"l2gnet: error: {scan.path}: {unforeseen(error)}", file=sys.stderr)
     for patient, function in function_by_patient(volumes_ml).items():
         write_function(out, patient, function)
         print(f"{patient}: {function}")
     print(f"results: {out}")
     if failed:
+        names = ", ".join(failed[:10]) + ", ..." * (len(failed) > 10)
+        print(f"l2gnet: {len(failed)} of {len(found)} scans were not segmented: {names}", file=sys.stderr)
         sys.exit(2)

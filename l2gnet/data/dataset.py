@@ -10,8 +10,9 @@ import nibabel as nib
 import numpy as np
 
 from l2gnet.data import phantoms
+from l2gnet.data.beside import aside
 from l2gnet.data.folders import acdc, decathlon, synapse
-from l2gnet.data.folders.scan import ABDOMEN_HU, Scan, ScanFolder, is_ct, split_patients
+from l2gnet.data.folders.scan import ABDOMEN_HU, Scan, ScanFolder, beside_scans, is_ct, split_patients
 from l2gnet.data.grid import Grid
 from l2gnet.data.settings import DataSettings
 from l2gnet.data.volume import Volume
@@ -143,6 +144,8 @@ def _find(settings: DataSettings) -> ScanFolder:
             folder = synapse.find_scans(settings.data_dir)
         case _:
             folder = decathlon.find_scans(settings.data_dir, settings.channel, settings.fold)
+    for line in beside_scans(Path(settings.data_dir), folder.scans):
+        aside(line)
     if folder.problems:
         raise folder.problems[0]
     if settings.structures:

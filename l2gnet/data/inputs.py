@@ -1,4 +1,7 @@
-"""The scans that a user names: NIfTI files, enhanced DICOM files, or folders of them or of DICOM series."""
+"""The scans that a user names: NIfTI files, enhanced DICOM files, or folders of them or of DICOM series.
+
+What cannot be read is an input, too, and says so when it is read: one bad scan ends no batch.
+"""
 
 import re
 from collections import Counter
@@ -8,11 +11,15 @@ from functools import partial
 from pathlib import Path
 
 from l2gnet.ahead import one_ahead
-from l2gnet.data.formats.dicom import Series, find_series, is_dicom
+from l2gnet.data.beside import aside, is_nifti, listed, passed_over, what_it_is
+from l2gnet.data.formats.dicom import find_series
+from l2gnet.data.formats.dicom_file import is_dicom
+from l2gnet.data.formats.dicom_series import Series
 from l2gnet.data.volume import Volume, read_channels, read_frames
 from l2gnet.errors import VolumeError, volume_error
 
 LABELS_END = "_labels"  # of the names of our own results, which are not scans
+_LABEL_MAPS = ("_gt", "_seg", LABELS_END)
 
 
 @dataclass(frozen=True)
@@ -28,18 +35,27 @@ class Input:
     series: Series | None = None
 
 
-def find_inputs(paths: Sequence[str | Path], channels: Sequence[str] = ("image",)) -> list[Input]:
+def find_inputs(
+    paths: Sequence[str | Path], channels: Sequence[str] = ("image",), *, say: Callable[[str], object] = aside
+) -> list[Input]:
     """The scans among files and folders (with the folders below them), in the order named, then by path.
 
     In a folder, label maps are left out: files whose name ends in `_gt`, `_seg` or `_labels`. Where a model takes
     several `channels`, CASE_0000.nii.gz, CASE_0001.nii.gz and so on are one scan, and a 4-D file holds channels,
-    otherwise moments in time.
+    otherwise moments in time. `say` hears which files of a folder were passed over, and why.
 
     Raises:
-        VolumeError: a path holds no scan, two scans would get results of one name, or a DICOM series is to have
-            several channels.
+        VolumeError: no path holds a scan, or two scans would get results of one name.
     """
-    scans = [scan for path in paths for scan in _scans_at(Path(path))]
+    scans: list[Input] = []
+    empty: list[Input] = []
+    for path in map(Path, paths):
+        try:
+            scans += _scans_at(path, say)
+        except VolumeError as error:
+            empty.append(_failing(_name(path), path, error))
+    if empty and not scans:
+        empty[0].read()
     scans = _grouped(scans, channels) if len(channels) > 1 else scans
     by_name: dict[str, Input] = {}
     for scan in scans:
@@ -47,38 +63,57 @@ def find_inputs(paths: Sequence[str | Path], channels: Sequence[str] = ("image",
         if other is not scan:
             rule = f"each scan needs a name of its own, because results are named after it; {other.path} has it too"
             raise volume_error(scan.path, rule, scan.name, "rename one, or segment them into two folders")
-    return scans
+    return [*scans, *empty]
 
 
-def read_inputs(scans: Sequence[Input]) -> Iterator[tuple[Input, list[Volume] | VolumeError]]:
+def read_inputs(scans: Sequence[Input]) -> Iterator[tuple[Input, list[Volume] | Exception]]:
     """Each scan with its frames or what is wrong with them; the next one is read while a scan is in use."""
 
-    def read(scan: Input) -> list[Volume] | VolumeError:
+    def read(scan: Input) -> list[Volume] | Exception:
         try:
             return scan.read()
-        except VolumeError as error:
+        except Exception as error:  # of one scan, which must not take the others with it
             return error
 
     return zip(scans, one_ahead(map(read, scans)), strict=True)
 
 
-def _scans_at(path: Path) -> list[Input]:
+def _scans_at(path: Path, say: Callable[[str], object]) -> list[Input]:
     if path.is_file() and is_dicom(path):
         found = find_series([path])
         if [one.path for one in found] != [path]:
-            raise volume_error(path, "a DICOM series is named by its folder", "one file", f"name {path.parent}")
+            what = what_it_is(path)
+            rule = "a DICOM file must be a scan" if what else "a DICOM series is named by its folder"
+            raise volume_error(path, rule, what or "one file", "name another" if what else f"name {path.parent}")
         return _series(found)
     if not path.is_dir():
         return [_nifti(path)]
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    nifti = [_nifti(file) for file in files if file.name.lower().endswith((".nii", ".nii.gz"))]
-    scans = [scan for scan in nifti if not scan.name.endswith(("_gt", "_seg", LABELS_END))]
-    dicom = [file for file in files if is_dicom(file)]
-    scans += _series(find_series(dicom)) if dicom else []
+    files = sorted(file for file in path.rglob("*") if file.is_file() or not file.exists())  # also links to nothing
+    nifti = [_nifti(file) for file in files if is_nifti(file)]
+    maps = [scan.path for scan in nifti if scan.name.endswith(_LABEL_MAPS)]
+    scans = [scan for scan in nifti if scan.path not in maps]
+    used = {scan.path for scan in nifti}
+    series = find_series([file for file in files if file not in used])
+    used.update(file for one in series for file in one.files)
+    lines = passed_over(file for file in files if file not in used)
+    lines += [f"passed over: {listed([file.name for file in maps])} (label maps, by their names)"] if maps else []
+    scans += _series(series)
     if not scans:
         rule = "a folder must hold scans (.nii, .nii.gz, or DICOM of CT, MR or PET)"
-        raise volume_error(path, rule, "none", "name the one they lie in")
+        found = "; ".join(line.removeprefix("passed over: ") for line in lines)
+        raise volume_error(path, rule, found or "none", "name the one they lie in")
+    for line in lines:
+        say(line)
     return scans
+
+
+def _failing(name: str, path: Path, error: VolumeError) -> Input:
+    """A scan that could not be found, whose turn comes with the others'."""
+
+    def read() -> list[Volume]:
+        raise error
+
+    return Input(name, path, read)
 
 
 def _nifti(path: Path) -> Input:
@@ -88,13 +123,16 @@ def _nifti(path: Path) -> Input:
 def _grouped(scans: Sequence[Input], channels: Sequence[str]) -> list[Input]:
     """The same scans, with the files of all channels as one."""
     files: dict[Path, list[Path]] = {}
+    series = []
     for scan in scans:
-        if scan.series is not None:
-            rule = f"a scan of several channels, {', '.join(channels)}, must be NIfTI"
-            remedy = "convert the series of each to NIfTI files on one grid, NAME_0000.nii.gz, NAME_0001.nii.gz ..."
-            raise volume_error(scan.path, rule, "a DICOM series", remedy)
-        files.setdefault(scan.path.with_name(re.sub(r"(?<=.)_\d{4}$", "", scan.name)), []).append(scan.path)
-    return [Input(case.name, paths[0], partial(_read_case, case, paths, channels)) for case, paths in files.items()]
+        if scan.series is None:
+            files.setdefault(scan.path.with_name(re.sub(r"(?<=.)_\d{4}$", "", scan.name)), []).append(scan.path)
+            continue
+        rule = f"a scan of several channels, {', '.join(channels)}, must be NIfTI"
+        remedy = "convert the series of each to NIfTI files on one grid, NAME_0000.nii.gz, NAME_0001.nii.gz ..."
+        series.append(_failing(scan.name, scan.path, volume_error(scan.path, rule, "a DICOM series", remedy)))
+    cases = [Input(case.name, paths[0], partial(_read_case, case, paths, channels)) for case, paths in files.items()]
+    return cases + series
 
 
 def _read_case(case: Path, paths: Sequence[Path], channels: Sequence[str]) -> list[Volume]:
@@ -113,11 +151,15 @@ def _name(path: Path) -> str:
 
 
 def _series(found: Sequence[Series]) -> list[Input]:
-    """A series has the name of its folder, with its number where the folder holds several; or that of its one file."""
+    """A series has the name of its folder or its one file, with its number, and a count, where that names several."""
     beside = Counter(one.path for one in found)
-    names = [
-        (one.path.resolve().name if one.path.is_dir() else _name(one.path))
-        + f"_series{one.number}" * (beside[one.path] > 1)
-        for one in found
-    ]
-    return [Input(name, one.path, one.read_frames, one) for name, one in zip(names, found, strict=True)]
+    alike = Counter((one.path, one.number) for one in found)
+    seen: Counter[tuple[Path, int]] = Counter()
+    inputs = []
+    for one in found:
+        name = one.path.resolve().name if one.path.is_dir() else _name(one.path)
+        name += f"_series{one.number}" * (beside[one.path] > 1)
+        seen[one.path, one.number] += 1
+        name += f"_{seen[one.path, one.number]}" * (alike[one.path, one.number] > 1)
+        inputs.append(Input(name, one.path, one.read_frames, one))
+    return inputs

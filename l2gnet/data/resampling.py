@@ -17,6 +17,7 @@ from l2gnet.errors import VolumeError
 from l2gnet.shapes import Float, Float32, UInt8
 
 _AT_ONCE = 8  # slices
+_LARGEST = 4096  # pixels of a side, where voxels of a metre would fill any memory
 
 
 def image_on_grid(scan: Volume, grid: Grid) -> UInt8[np.ndarray, "D C H W"]:
@@ -30,7 +31,7 @@ def batches_on_grid(scan: Volume, grid: Grid, size: int) -> Iterator[UInt8[Tenso
     for start in range(0, len(scan.array), size):
         scaled = []
         for channel, (low, high) in zip(scan.channels, ranges, strict=True):
-            pixels = torch.from_numpy(np.ascontiguousarray(channel[start : start + size], dtype=np.float32))
+            pixels = torch.from_numpy(np.array(channel[start : start + size], dtype=np.float32, order="C"))
             scaled.append(((pixels - float(low)) / max(float(high) - float(low), 1e-6)).clamp_(0, 1))
         resampled = _resample(torch.stack(scaled, dim=1), _resampled_size(scan, grid))
         yield (_crop(resampled, grid) * 255).round_().to(torch.uint8)
@@ -40,7 +41,7 @@ def labels_on_grid(labels: Volume, grid: Grid, classes: int) -> UInt8[np.ndarray
     """The label map on a grid: each class is resampled as a share of the pixel, the largest share wins."""
 
     def on_grid(slices: np.ndarray) -> Tensor:
-        index = torch.from_numpy(np.ascontiguousarray(slices, dtype=np.int64))
+        index = torch.from_numpy(np.array(slices, dtype=np.int64, order="C"))
         shares = F.one_hot(index, classes).movedim(3, 1).float()
         return _crop(_resample(shares, _resampled_size(labels, grid)), grid, background=1.0).max(1).indices
 
@@ -68,7 +69,12 @@ def _resampled_size(scan: Volume, grid: Grid) -> tuple[int, int]:
         )
     _, height, width = scan.shape
     _, row_mm, column_mm = scan.spacing_mm
-    return max(1, round(height * row_mm / grid.spacing_mm)), max(1, round(width * column_mm / grid.spacing_mm))
+    size = max(1, round(height * row_mm / grid.spacing_mm)), max(1, round(width * column_mm / grid.spacing_mm))
+    if max(size) > _LARGEST:
+        rule = f"a slice may measure {_LARGEST} pixels of {grid.spacing_mm:g} mm a side, as the model sees it"
+        found = f"{height * row_mm:.4g} x {width * column_mm:.4g} mm"
+        raise VolumeError(f"{rule}; found {found}; repair the voxel size in its header.")
+    return size
 
 
 def _crop(slices: Float32[Tensor, "D C h w"], grid: Grid, background: float = 0.0) -> Float32[Tensor, "D C H W"]:

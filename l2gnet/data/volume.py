@@ -35,7 +35,8 @@ class Volume:
     Of a scan with several channels `array` is the first, the one to look at, and `more` holds the others.
     `stored` holds the geometry fields (and nothing else) of the header the volume was read with, so that
     `write_labels` can put labels back on that file's axes; None for a volume that was never a file. `has_mm` is False
-    where nobody knows the voxel size: affine and spacing are then in voxels.
+    where nobody knows the voxel size: affine and spacing are then in voxels. `remarks` say what its reader was not sure
+    of: whoever gives a result gives them with it, as reasons to doubt it.
     """
 
     array: Num[np.ndarray, "D H W"]
@@ -43,6 +44,7 @@ class Volume:
     stored: nib.Nifti1Header | None = None
     has_mm: bool = True
     more: tuple[Num[np.ndarray, "D H W"], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def channels(self) -> tuple[Num[np.ndarray, "D H W"], ...]:
@@ -69,7 +71,7 @@ class Volume:
     def turned(self, axes: str) -> "Volume":
         """The same voxels with (D, H, W) along other world directions, as in "SPL": no longer in a file's order."""
         transform = ornt_transform(_nearest_axes(self.affine), axcodes2ornt(axes))
-        array, *more = (np.ascontiguousarray(apply_orientation(channel, transform)) for channel in self.channels)
+        array, *more = (_oriented(channel, transform) for channel in self.channels)
         affine = self.affine @ inv_ornt_aff(transform, self.array.shape)
         return replace(self, array=array, more=tuple(more), affine=affine, stored=None)
 
@@ -170,11 +172,31 @@ def require_same_grid(image: Volume, labels: Volume, image_path: str | Path, lab
         raise volume_error(labels_path, rule, value, remedy)
 
 
-def displayed(array: Num[np.ndarray, "_ _ _"], affine: Float[np.ndarray, "4 4"], geometry: nib.Nifti1Header) -> Volume:
+def placed_like(labels: Volume, image: Volume) -> Volume:
+    """The labels on the grid of an image that says not where it lies, if they were saved with ITK's default for it.
+
+    Other labels, and those of an image that says it, are returned as they are.
+    """
+    if image.stored is None or labels.stored is None or _has_form(image.stored):
+        return labels
+    array = in_stored_order(labels.array, labels.stored)
+    affine = world_affine(Path(), labels.stored)
+    of_itk = np.diag([*(image.stored["pixdim"][1:4] * (-1, -1, 1)), 1.0])
+    if array.shape != image.stored.get_data_shape() or not np.allclose(affine, of_itk, atol=1e-3):
+        return labels
+    return displayed(array, world_affine(Path(), image.stored), image.stored)
+
+
+def displayed(
+    array: Num[np.ndarray, "_ _ _"],
+    affine: Float[np.ndarray, "4 4"],
+    geometry: nib.Nifti1Header,
+    remarks: tuple[str, ...] = (),
+) -> Volume:
     """The volume of an array in any order of its axes; `geometry` is the header that places it at `affine`."""
     transform = ornt_transform(*_orientations(affine))
-    display = np.ascontiguousarray(apply_orientation(array, transform))
-    return Volume(display, affine @ inv_ornt_aff(transform, array.shape), geometry)
+    turned = affine @ inv_ornt_aff(transform, array.shape)
+    return Volume(_oriented(array, transform), turned, geometry, remarks=remarks)
 
 
 def in_stored_order(array: Num[np.ndarray, "D H W *T"], geometry: nib.Nifti1Header) -> Num[np.ndarray, "I J K *T"]:
@@ -190,7 +212,13 @@ def _read_scan(path: Path, channel: int | None = None, frames: bool = False) -> 
     if not np.isfinite(array).all():
         value = f"{array.size - np.isfinite(array).sum()} that are not"
         raise volume_error(path, "every voxel must be finite in float32", value, "export the scan again")
-    return [displayed(array[..., t], affine, geometry) for t in range(array.shape[3])]
+    remarks = () if _has_form(geometry) else ("its header does not say how it lies: are left and right as shown?",)
+    return [displayed(array[..., t], affine, geometry, remarks) for t in range(array.shape[3])]
+
+
+def _has_form(geometry: nib.Nifti1Header) -> bool:
+    """Whether a header says where its image lies; if not, readers place it each by a default of their own."""
+    return bool(geometry["qform_code"] or geometry["sform_code"])
 
 
 @np.errstate(all="ignore")  # every number is checked, so that numpy's warnings would add nothing
@@ -217,6 +245,7 @@ def _load(
                 rule = f"a volume may take {MAX_BYTES // 2**30} GiB as float32"
                 raise volume_error(path, rule, f"{shape} voxels of {dtype.name}", "crop or resample it first")
             geometry = geometry_of(header)
+            geometry.set_data_shape(shape[:3])  # without any form, the middle of the image is the origin
             affine = world_affine(path, geometry)
             stream.seek(offset)
             data = stream.read(count * dtype.itemsize)
@@ -231,6 +260,11 @@ def _load(
     if (slope, inter) != (1.0, 0.0):
         voxels = voxels.astype(np.float64) * slope + inter
     return voxels, affine, geometry
+
+
+def _oriented(array: Num[np.ndarray, "_ _ _"], transform: Float[np.ndarray, "3 2"]) -> Num[np.ndarray, "_ _ _"]:
+    """A copy, since numpy takes an axis of one slice that runs backwards for contiguous, and torch does not."""
+    return np.array(apply_orientation(array, transform), order="C")
 
 
 def _orientations(affine: Float[np.ndarray, "4 4"]) -> tuple[Float[np.ndarray, "3 2"], Float[np.ndarray, "3 2"]]:

@@ -78,7 +78,7 @@ def find_strange(scan: Volume, seen: Segmented, known: Sequence[Familiar | None]
         for codes, distances, familiar in zip(seen.codes, seen.distances, known, strict=True)
         if familiar is not None and codes is not None and distances is not None
     ]
-    reasons = _odd(scan)
+    reasons = [*scan.remarks, *_odd(scan)]
     if known[0] is None:
         reasons.append("the model's card does not say what is normal")
     else:

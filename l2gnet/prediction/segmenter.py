@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from l2gnet.data.formats.dicom import Series
 from l2gnet.data.formats.dicom_seg import write_segs
+from l2gnet.data.formats.dicom_series import Series
 from l2gnet.data.grid import PLANES
 from l2gnet.data.inputs import LABELS_END
 from l2gnet.data.volume import Volume, write_labels

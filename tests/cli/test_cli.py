@@ -17,9 +17,10 @@ from runs import write_run
 from safetensors.torch import save_file
 
 from l2gnet.cli.group import Group
-from l2gnet.cli.main import VERBS
+from l2gnet.cli.main import VERBS, main
 from l2gnet.jobs.parameters import read_parameters
 from l2gnet.models import build_model
+from l2gnet.prediction.segmenter import Segmenter
 from l2gnet.training.settings import PARTS, TrainSettings
 
 
@@ -115,6 +116,54 @@ def test_predict_goes_on_after_scans_that_cannot_be_read(checkpoint, tmp_path):
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"good_labels.nii.gz", "good_labels.json"}
     again = command("predict", checkpoint, tmp_path / "good.nii.gz", tmp_path / "out", "-o", tmp_path / "out")
     refused(again, "out: a folder must hold scans")  # our own labels are none
+
+
+def test_predict_ends_no_batch_for_one_scan(checkpoint, tmp_path):
+    """Colour and a series with a gap are refused by name, clutter is passed over, and the scans between are done."""
+    affine, noisy = np.diag([-1.5, -1.5, 8.0, 1.0]), np.random.default_rng(0).integers(0, 255, (40, 40, 4)).astype("u1")
+    grey = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0}
+    colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    rgb = np.repeat(noisy[:, :, :1], 3, axis=2).tobytes()
+    folders.write_dicom(tmp_path / "in" / "a_colour", [noisy], affine, number=1, **grey, **colour, PixelData=rgb)
+    folders.write_dicom(tmp_path / "in" / "b_gap", [noisy.astype(np.int16)], affine, number=2, order=[0, 1, 3])
+    folders.write_dicom(tmp_path / "in" / "c_whole", [noisy.astype(np.int16)], affine, number=3)
+    save(tmp_path / "in" / "d_one_slice.nii.gz", noise(40, 40, 1)[:, ::-1])
+    (tmp_path / "in" / "._d_one_slice.nii.gz").write_bytes(b"\x00\x05\x16\x07" + bytes(100))
+    result = command("predict", checkpoint, tmp_path / "in", tmp_path / "nowhere", "-o", tmp_path / "out")
+    refused(result, r"a_colour/IM0001: a scan must have one grey value a pixel; found 3 samples a pixel, RGB")
+    for said in (
+        "b_gap: the slices of series 2 must lie at equal distances; found gaps of 8 to 16 mm",
+        "nowhere: the name must end in",
+        "3 of 5 scans were not segmented: ",
+    ):
+        assert said in result.stderr
+    assert "passed over: ._d_one_slice.nii.gz (a resource fork of macOS)" in result.stderr
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        f"{name}_labels.{suffix}" for name in ("c_whole", "d_one_slice") for suffix in ("nii.gz", "json")
+    }
+
+
+def test_predict_ends_no_batch_for_an_error_that_no_rule_knows(checkpoint, tmp_path, monkeypatch, capsys):
+    for name in ("a", "b", "c"):
+        save(tmp_path / f"{name}.nii", noise(40, 40, 3))
+    predict_one = Segmenter.predict
+
+    def fail_on_b(segmenter, frames, name):
+        if name == "b":
+            raise RuntimeError("CUDA out of memory\nat some place")
+        return predict_one(segmenter, frames, name)
+
+    monkeypatch.setattr(Segmenter, "predict", fail_on_b)
+    monkeypatch.setattr(sys, "argv", ["l2gnet", "predict", str(checkpoint), str(tmp_path), "-o", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    said = capsys.readouterr()
+    assert re.search(
+        r"error: .*b\.nii: the scan could not .* found RuntimeError: CUDA out of memory; free mem", said.err
+    )
+    assert "1 of 3 scans were not segmented: b" in said.err
+    assert [line.partition(":")[0] for line in said.out.splitlines()] == ["a", "c", "results"]
 
 
 def test_predict_says_which_result_had_no_space_and_leaves_nothing_half_written(checkpoint, tmp_path, monkeypatch):

@@ -5,10 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_volume import ORDERS, rotation, save, stored_as
+from test_volume import grid as affine_of
 
 from l2gnet.data.grid import Grid
 from l2gnet.data.resampling import image_on_grid, labels_on_grid, labels_on_scan
-from l2gnet.data.volume import Volume
+from l2gnet.data.volume import Volume, read_labels, read_volume
+from l2gnet.errors import VolumeError
 
 
 def volume(array, spacing_mm):
@@ -116,3 +119,25 @@ def test_a_slice_does_not_depend_on_how_many_there_are():
         assert np.array_equal(
             labels_on_grid(labels, grid, 4)[d], labels_on_grid(volume(label, scan.spacing_mm), grid, 4)[0]
         )
+
+
+def test_one_slice_of_any_stored_order_reaches_the_grid(tmp_path):
+    image = np.random.default_rng(0).integers(0, 400, (40, 30, 1)).astype(np.int16)
+    affine, mask = affine_of(rotation(10, 5, -8), (1.5, 1.5, 8)), (image > 200).astype(np.uint8)
+    found = []
+    for order in ORDERS:
+        scan = read_volume(save(tmp_path / "a.nii", *stored_as(image, affine, *order)))
+        labels = read_labels(save(tmp_path / "a_gt.nii", *stored_as(mask, affine, *order)))
+        found.append((image_on_grid(scan, Grid(1.5, 32)), labels_on_grid(labels, Grid(1.5, 32), 2)))
+    for one in found:
+        assert np.array_equal(one[0], found[0][0])
+        assert np.array_equal(one[1], found[0][1])
+    assert 0.4 < found[0][1].mean() < 0.6
+
+
+def test_voxels_of_a_metre_are_refused_before_they_fill_the_memory():
+    scan = volume(np.zeros((2, 64, 64), np.float32), (8.0, 1000.0, 1.0))
+    with pytest.raises(
+        VolumeError, match=r"4096 pixels of 1.5 mm a side.*found 6.4e\+04 x 64 mm; repair the voxel size"
+    ):
+        image_on_grid(scan, Grid(1.5, 32))

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from l2gnet.data.inputs import find_inputs, read_inputs
+from l2gnet.data.inputs import Input, find_inputs, read_inputs
 from l2gnet.errors import VolumeError
 
 
@@ -53,3 +53,24 @@ def test_two_scans_of_one_name_are_refused_before_anything_is_written(tmp_path):
     paths = [save(tmp_path / folder / "scan.nii") for folder in ("one", "two")]
     with pytest.raises(VolumeError, match=r"two/scan\.nii: each scan needs a name of its own.*one/scan\.nii"):
         find_inputs(paths)
+
+
+def test_a_path_without_scans_comes_in_its_turn_as_an_error(tmp_path):
+    (tmp_path / "empty").mkdir()
+    save(tmp_path / "good" / "a.nii")
+    found = find_inputs([tmp_path / "empty", tmp_path / "good", tmp_path / "nowhere.nii"])
+    read = {scan.name: frames for scan, frames in read_inputs(found)}
+    assert [frame.shape for frame in read["a"]] == [(3, 5, 4)]
+    assert "a folder must hold scans" in str(read["empty"])
+    assert "must be an existing file" in str(read["nowhere"])
+
+
+def test_any_exception_is_of_its_scan_alone(tmp_path):
+    save(tmp_path / "b.nii")
+
+    def fail():
+        raise ZeroDivisionError
+
+    (_, error), (_, frames) = read_inputs([Input("a", tmp_path, fail), *find_inputs([tmp_path])])
+    assert isinstance(error, ZeroDivisionError)
+    assert len(frames) == 1

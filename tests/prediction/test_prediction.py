@@ -96,6 +96,31 @@ def test_a_scan_stored_in_any_of_48_orders_gets_the_same_labels_in_the_world(tmp
     assert np.sort(shares)[-2] > 0.02  # or the labels would prove nothing
 
 
+def test_one_slice_of_any_stored_order_gets_one_map(tmp_path, model):
+    array, affine = scan_and_affine()
+    array, segmenter, expected = array[:, :, 2:3], Segmenter(model), None
+    for order in ORDERS:
+        stored, stored_affine = stored_as(array, affine, *order)
+        path = save_scan(tmp_path / "scan.nii.gz", stored, stored_affine)
+        labels = np.asarray(
+            nib.load(write_prediction(tmp_path / "out", segmenter.predict(read_frames(path), "scan"))).dataobj
+        )
+        expected = labels if expected is None else expected
+        assert np.array_equal(labels, stored_as(expected, affine, *order)[0])
+
+
+def test_what_a_reader_was_not_sure_of_is_a_doubt_of_the_result(tmp_path, model):
+    array, affine = scan_and_affine()
+    folders.write_dicom(tmp_path / "series", [array], affine)
+    (tmp_path / "series" / "IM0001").unlink()
+    (scan,) = find_inputs([tmp_path / "series"])
+    prediction = Segmenter(model).predict(scan.read(), scan.name)
+    assert "its images are numbered from 2 on: are the first ones missing?" in prediction.doubts
+    assert "DOUBTFUL: its images are numbered from 2 on" in str(prediction)
+    write_prediction(tmp_path / "out", prediction)
+    assert prediction.doubts == json.loads((tmp_path / "out" / "series_labels.json").read_text())["doubts"]
+
+
 def test_slices_are_cut_in_the_plane_that_the_model_was_trained_on(tmp_path):
     array, affine = scan_and_affine((8.0, 1.6, 1.4))  # thick from left to right: sagittal slices
     path = save_scan(tmp_path / "scan.nii", array, affine)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from l2gnet.data.folders import acdc, decathlon, synapse
-from l2gnet.data.folders.scan import Scan, ScanFolder
-from l2gnet.data.volume import require_same_grid
+from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans
 from l2gnet.errors import VolumeError, volume_error
 
 _Result = TypeVar("_Result")
@@ -53,11 +52,11 @@ def check(data_dir: str | Path) -> Report:
         several = f"channels {', '.join(channels)}; a model takes all together, or those that `channel` names"
         notes = [several] if len(channels) > 1 else []
         folders = [decathlon.find_scans(data_dir, str(number)) for number in range(len(channels))]
-        return _report("decathlon", folders, notes)
+        return _report("decathlon", data_dir, folders, notes)
     if acdc.is_acdc(data_dir):
-        return _report("acdc", [acdc.find_scans(data_dir)], [])
+        return _report("acdc", data_dir, [acdc.find_scans(data_dir)], [])
     if synapse.is_synapse(data_dir):
-        return _report("synapse", [synapse.find_scans(data_dir)], [])
+        return _report("synapse", data_dir, [synapse.find_scans(data_dir)], [])
     rule = (
         "the folder must hold a dataset.json beside imagesTr and labelsTr (decathlon), patientNNN folders (acdc), "
         "or imgNNNN and labelNNNN.nii.gz, or train_npz and test_vol_h5 (synapse)"
@@ -66,7 +65,7 @@ def check(data_dir: str | Path) -> Report:
     raise volume_error(data_dir, rule, ", ".join(names[:5]) or "nothing", "name the folder in which these lie")
 
 
-def _report(kind: str, folders: Sequence[ScanFolder], notes: list[str]) -> Report:
+def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: list[str]) -> Report:
     problems = [str(error) for folder in folders for error in folder.problems]
     volumes: dict[str, int] = {}  # slices of each volume that could be read
     spacings_mm: list[tuple[float, float, float]] = []
@@ -90,14 +89,16 @@ def _report(kind: str, folders: Sequence[ScanFolder], notes: list[str]) -> Repor
                     "prepared by others, without voxel size: distances are scored in voxels, volumes not at all"
                 )
             volumes[scan.name] = image.shape[0]
+            notes += [f"{scan.name}: {remark}" for remark in image.remarks]
         if image and labels:
-            attempt(require_same_grid, image, labels, scan.image, scan.label)
+            attempt(scan.matched, image, labels)
         if labels:
             absent = [name for label, name in enumerate(scan.classes) if not (labels.array == label).any()]
             notes += [f"{scan.name}: no {name} in the mask" for name in absent]
         else:
             notes.append(f"{scan.name}: no mask; it can be segmented, but neither trained on nor scored")
 
+    notes += beside_scans(data_dir, scans)
     group_of = {scan.patient: scan.group for scan in scans}
     return Report(
         kind=kind if folders[0].name == kind else f"{kind} ({folders[0].name})",

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from l2gnet.data.beside import what_it_is
 from l2gnet.data.folders.scan import ABDOMEN_HU, Scan, ScanFolder, is_ct, lies_inside
 from l2gnet.errors import ConfigError, VolumeError, volume_error
 
@@ -205,8 +206,8 @@ def _entries(root: Path, path: Path, info: dict[str, Any]) -> list[_Entry]:
         if ending not in _ENDINGS:
             raise volume_error(path, f"file_ending must be {' or '.join(_ENDINGS)}", ending, "convert the images")
         folder = root / "labelsTr"
-        names = sorted(file.name for file in folder.iterdir() if file.name.endswith(ending)) if folder.is_dir() else []
-        names = [name for name in names if not name.startswith(".")]  # leftovers of macOS archives
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        names = [file.name for file in files if file.name.endswith(ending) and not what_it_is(file)]
         entries = [_Entry((f"imagesTr/{name}",), f"labelsTr/{name}") for name in names]
     else:
         found = type(by_case if listed is None else listed).__name__

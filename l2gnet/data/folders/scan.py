@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from l2gnet.checks import nearest
-from l2gnet.data.volume import Volume, read_channels, read_labels, read_volume, require_same_grid
+from l2gnet.data.beside import is_nifti, passed_over
+from l2gnet.data.volume import Volume, placed_like, read_channels, read_labels, read_volume, require_same_grid
 from l2gnet.errors import ConfigError, VolumeError, volume_error
 
+_DESCRIPTIONS = {"dataset.json", "splits_final.json", "Info.cfg"}  # read with the scans that they describe
 ABDOMEN_HU = (-125.0, 275.0)  # the window of soft tissue that TransUNet and its successors use, arXiv 2102.04306
 
 
@@ -62,8 +64,13 @@ class Scan:
     def read(self) -> tuple[Volume, Volume]:
         """The scan and its label map; raises VolumeError also where the two do not lie on one grid."""
         image, labels = self.read_image(), self.read_labels()
+        return image, self.matched(image, labels)
+
+    def matched(self, image: Volume, labels: Volume) -> Volume:
+        """The label map on the grid of the scan; raises VolumeError where it lies on another."""
+        labels = placed_like(labels, image)
         require_same_grid(image, labels, self.image, self.label or self.image)
-        return image, labels
+        return labels
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,13 @@ class ScanFolder:
             for scan in self.scans
         )
         return replace(self, classes=kept, scans=tuple(scans))
+
+
+def beside_scans(root: Path, scans: Sequence[Scan]) -> list[str]:
+    """What lies in a data folder and is none of its scans, as `passed_over` says it; images without a use are not."""
+    used = {file for scan in scans for file in scan.files}
+    files = [file for file in root.rglob("*") if file.is_file() and file not in used]
+    return passed_over(file for file in files if file.name not in _DESCRIPTIONS and not is_nifti(file))
 
 
 def is_ct(channel: str) -> bool:

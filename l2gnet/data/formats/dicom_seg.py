@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from l2gnet.data.formats.dicom import Dataset, Series, lps_volume, told
+from l2gnet.data.formats.dicom_file import Dataset, told
+from l2gnet.data.formats.dicom_series import Series, Stack
 from l2gnet.data.volume import Volume, in_stored_order
 from l2gnet.errors import unwritable, volume_error
 from l2gnet.files import atomic_path
@@ -39,9 +40,9 @@ def write_segs(
         VolumeError: the labels are not on the grid of a series, it lacks what a SEG must say (as of the patient),
             or a file cannot be written.
     """
-    for frame, (path, on_frame, images) in enumerate(zip(paths, labels, series.phases(), strict=True)):
+    for frame, (path, on_frame, stack) in enumerate(zip(paths, labels, series.stacks(), strict=True)):
         with told(series.path):
-            segmentation = _segmentation(series, path, images, on_frame, classes, frame=frame, model=model)
+            segmentation = _segmentation(series, path, stack, on_frame, classes, frame=frame, model=model)
         try:
             with atomic_path(path) as temporary:
                 segmentation.save_as(temporary)
@@ -52,7 +53,7 @@ def write_segs(
 def _segmentation(
     series: Series,
     path: str | Path,
-    images: Sequence[Dataset],
+    stack: Stack,
     labels: Volume,
     classes: Sequence[str],
     *,
@@ -60,14 +61,17 @@ def _segmentation(
     model: str,
 ) -> Any:
     from highdicom import UID
+    from highdicom import Volume as PlacedVolume
     from highdicom.seg import Segmentation
 
     if labels.stored is None:
         raise volume_error(path, "labels must be those of a series", "others", "predict this series")
     array: UInt8[np.ndarray, "D H W"] = np.ascontiguousarray(in_stored_order(labels.array, labels.stored).T)
+    images = [image.header for image in stack.images]
+    frame_of_reference = images[0].get("FrameOfReferenceUID")
     return Segmentation(
         source_images=[_whole(series.path, images)] if series.files == (series.path,) else images,
-        pixel_array=lps_volume(images).with_array(array),
+        pixel_array=PlacedVolume(array, stack.affine, "PATIENT", frame_of_reference_uid=frame_of_reference),
         segmentation_type="BINARY",
         segment_descriptions=[_described(label, classes[label], model) for label in range(1, len(classes))],
         series_instance_uid=UID(),

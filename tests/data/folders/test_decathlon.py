@@ -200,7 +200,10 @@ def test_a_decathlon_image_may_hold_its_channels(decathlon):
     assert [first_value(scan) for scan in find_scans(decathlon, "ADC").scans] == [8, 8, 8]
     report = check(decathlon)
     assert not report.problems
-    assert report.notes == ["channels T2, ADC; a model takes all together, or those that `channel` names"]
+    assert report.notes == [
+        "channels T2, ADC; a model takes all together, or those that `channel` names",
+        "passed over: ._spleen_02.nii.gz, ._spleen_10.nii.gz, ._spleen_19.nii.gz (a resource fork of macOS)",
+    ]
     assert (report.patients, report.volumes, report.slices) == (3, 3, 12)
 
 
@@ -356,6 +359,7 @@ def test_the_report_says_what_was_found(decathlon):
         "decathlon (Spleen): 3 patients, 3 volumes, 12 slices",
         "classes: background, spleen, tumour",
         "spacing 5-5 x 0.7-0.7 x 0.8-0.8 mm (D x H x W)",
+        "note: passed over: ._spleen_02.nii.gz, ._spleen_10.nii.gz, ._spleen_19.nii.gz (a resource fork of macOS)",
         "no problems",
     ]
 

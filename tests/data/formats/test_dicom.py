@@ -1,4 +1,5 @@
 import contextlib
+import functools
 
 import folders
 import nibabel as nib
@@ -20,6 +21,9 @@ def placed(signs=(-1, -1, 1), axes=(0, 1, 2)):
     affine[:3, :3] = OBLIQUE @ np.diag(signs)[:, axes] @ np.diag(SPACING_MM)
     affine[:3, 3] = 10, -20, 30
     return affine
+
+
+make_heart = functools.cache(make_heart)
 
 
 def heart(phase="ED"):
