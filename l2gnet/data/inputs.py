@@ -100,8 +100,8 @@ def _scans_at(path: Path, say: Callable[[str], object]) -> list[Input]:
     scans += _series(series)
     if not scans:
         rule = "a folder must hold scans (.nii, .nii.gz, or DICOM of CT, MR or PET)"
-        found = "; ".join(line.removeprefix("passed over: ") for line in lines)
-        raise volume_error(path, rule, found or "none", "name the one they lie in")
+        instead = "; ".join(line.removeprefix("passed over: ") for line in lines) or "none"
+        raise volume_error(path, rule, instead, "name the one they lie in")
     for line in lines:
         say(line)
     return scans

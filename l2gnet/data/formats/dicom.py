@@ -21,8 +21,6 @@ from l2gnet.data.formats.dicom_file import ENHANCED, SCANS, is_dicom, read_heade
 from l2gnet.data.formats.dicom_series import Series
 from l2gnet.errors import VolumeError, volume_error
 
-_HEADERS = ["SeriesInstanceUID", "SeriesNumber", "SOPInstanceUID", "Rows"]
-
 
 @dataclass
 class _Part:
@@ -32,6 +30,22 @@ class _Part:
     series: Series
     images: set[str] = field(default_factory=set)  # their unique identifiers
     strange: list[str] = field(default_factory=list)  # files beside them which may be of the series
+
+    def add(self, path: Path, image: str) -> None:
+        """Take one more file in."""
+        self.series = replace(self.series, files=(*self.series.files, path))
+        self.images.add(image)
+
+
+@dataclass(frozen=True)
+class _About:
+    """What a file says of itself: its SOP class, its series, its own identifier, and whether it is a picture at all."""
+
+    kind: str
+    uid: str
+    number: int
+    image: str
+    is_picture: bool
 
 
 def find_series(files: Iterable[Path]) -> list[Series]:
@@ -53,46 +67,46 @@ def find_series(files: Iterable[Path]) -> list[Series]:
 
 def _parts(folder: Path, files: Sequence[Path]) -> list[_Part]:
     """The parts of series in one folder, by their unique identifiers."""
-    dicom = [path for path in files if is_dicom(path)]
-    if not dicom:
-        return []
-    _require_pydicom(folder)
+    dicom = {path: _about(path) for path in files if is_dicom(path)}
     classic: dict[str, _Part] = {}
     enhanced: list[_Part] = []
-    pictures: dict[str, list[str]] = defaultdict(list)  # of a series, but no scans
-    damaged: list[Path] = []
-    for path in dicom:
-        try:
-            header = read_header(path, _HEADERS)
-            with told(path):
-                kind = header.SOPClassUID
-                if kind not in SCANS:
-                    if "Rows" in header:
-                        pictures[str(header.get("SeriesInstanceUID"))].append(path.name)
-                    continue
-                uid, number = str(header.SeriesInstanceUID), int(header.get("SeriesNumber") or 0)
-                image = str(header.get("SOPInstanceUID"))
-        except VolumeError:
-            damaged.append(path)
+    for path, about in dicom.items():
+        if about is None or about.kind not in SCANS:
             continue
-        if kind in ENHANCED:
-            part = _Part(uid, Series(path, number, (path,)))
-            enhanced.append(part)
+        if about.kind in ENHANCED:
+            enhanced.append(_Part(about.uid, Series(path, about.number, ())))
+            enhanced[-1].add(path, about.image)
         else:
-            part = classic.setdefault(uid, _Part(uid, Series(folder, number, ())))
-            part.series = replace(part.series, files=(*part.series.files, path))
-            part.strange = pictures[uid]
-        part.images.add(image)
+            classic.setdefault(about.uid, _Part(about.uid, Series(folder, about.number, ()))).add(path, about.image)
     names = {_pattern(path) for part in classic.values() for path in part.series.files}
-    others = [path for path in files if path not in {*dicom}]
-    damaged += [path for path in others if _pattern(path) in names or path.name.lower().endswith(DICOM)]
-    unknown = [path.name for path in others if path not in damaged and not what_it_is(path)]
+    damaged = [path for path, about in dicom.items() if about is None]
+    unknown = []
+    for path in files if dicom else ():
+        if path not in dicom and (_pattern(path) in names or path.name.lower().endswith(DICOM)):
+            damaged.append(path)
+        elif path not in dicom and not what_it_is(path):
+            unknown.append(path.name)
     if damaged and not classic:
         classic[""] = _Part("", Series(folder, 0, ()))
-    for part in classic.values():
+    for uid, part in classic.items():
         part.series = replace(part.series, files=(*part.series.files, *damaged))
-        part.strange = [*part.strange, *unknown]
+        pictures = [path.name for path, about in dicom.items() if about and about.is_picture and about.uid == uid]
+        part.strange = [*pictures, *unknown]
     return [*(classic[uid] for uid in sorted(classic)), *enhanced]
+
+
+def _about(path: Path) -> _About | None:
+    """What a DICOM file says of itself; None where it cannot be read."""
+    _require_pydicom(path)
+    try:
+        header = read_header(path, ["SeriesInstanceUID", "SeriesNumber", "SOPInstanceUID", "Rows"])
+        with told(path):
+            kind, is_scan = str(header.SOPClassUID), header.SOPClassUID in SCANS
+            uid = str(header.SeriesInstanceUID if is_scan else header.get("SeriesInstanceUID"))
+            number = int(header.get("SeriesNumber") or 0) if is_scan else 0
+            return _About(kind, uid, number, str(header.get("SOPInstanceUID")), not is_scan and "Rows" in header)
+    except VolumeError:
+        return None
 
 
 def _pattern(path: Path) -> str:

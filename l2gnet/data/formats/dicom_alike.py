@@ -65,8 +65,8 @@ def said_of_copies(images: Sequence[Image]) -> str:
 def _same_place(one: Image, other: Image) -> bool:
     """Whether two headers place their images alike, within what a rewritten header may be off."""
     for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
-        values = [np.array(image.header.get(name) or (), dtype=float) for image in (one, other)]
-        if values[0].shape != values[1].shape or not np.allclose(*values, atol=1e-3):
+        mine, its = (np.array(image.header.get(name) or (), dtype=float) for image in (one, other))
+        if mine.shape != its.shape or not np.allclose(mine, its, atol=1e-3):
             return False
     return True
 

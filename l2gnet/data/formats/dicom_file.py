@@ -50,7 +50,7 @@ class Image:
     @functools.cached_property
     def picture(self) -> bytes:
         """A digest of the pixels: two images with the same have the same pixels, to the last bit."""
-        return hashlib.sha256(self.pixels).digest()
+        return hashlib.sha256(self.pixels.tobytes()).digest()
 
 
 def is_dicom(path: Path) -> bool:
@@ -71,6 +71,7 @@ def read_header(path: Path, names: list[str]) -> Dataset:
     Raises VolumeError where it cannot be read, as where it is a scan that pydicom would inflate to whatever size.
     """
     from pydicom import dcmread
+    from pydicom.dataset import FileMetaDataset
     from pydicom.errors import InvalidDicomError
     from pydicom.filereader import read_file_meta_info
 
@@ -82,7 +83,7 @@ def read_header(path: Path, names: list[str]) -> Dataset:
         try:
             about = read_file_meta_info(path)
         except InvalidDicomError:  # without the preamble
-            about = {}
+            about = FileMetaDataset()
         kind, syntax = (about.get(name) for name in ("MediaStorageSOPClassUID", "TransferSyntaxUID"))
         if syntax == _DEFLATED:
             if kind in SCANS or kind is None:

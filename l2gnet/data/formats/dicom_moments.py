@@ -71,8 +71,9 @@ def in_time(path: Path, number: int, places: Sequence[Sequence[Image]]) -> tuple
 def without_repeats(moments: Sequence[list[Image]]) -> tuple[list[list[Image]], list[str]]:
     """The moments, but for those that are another to the last bit: no scanner measures the same noise twice."""
     first = {tuple(image.picture for image in moment): moment for moment in reversed(moments)}
-    kept = [moment for moment in moments if any(moment is one for one in first.values())]
-    again = [image for moment in moments if moment not in kept for image in moment]
+    once = [first[tuple(image.picture for image in moment)] is moment for moment in moments]
+    kept = [moment for moment, is_first in zip(moments, once, strict=True) if is_first]
+    again = [image for moment, is_first in zip(moments, once, strict=True) if not is_first for image in moment]
     return kept, [said_of_copies(again)] if again else []
 
 

@@ -15,6 +15,7 @@ from l2gnet.data.volume import MAX_BYTES, Volume, displayed
 from l2gnet.errors import volume_error
 from l2gnet.shapes import Float, Float32
 
+_TO_HU = ("RescaleSlope", "ModalityLUTSequence")
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -58,6 +59,7 @@ class Series:
             affines = [grid(self.path, self.number, plane, moment) for moment in moments]
             spaced = said_of_spacing(moments[0], float(np.linalg.norm(affines[0][:3, 0])))
             remarks = (*self.remarks, *copied, *same, *ordered, *repeated, *said_of_numbers(images), *spaced)
+            remarks += tuple(_said_of_units(images))
             return [Stack(tuple(moment), affine, remarks) for moment, affine in zip(moments, affines, strict=True)]
 
     def phases(self) -> list[list[Dataset]]:
@@ -78,6 +80,14 @@ def _require_room(path: Path, moment: Sequence[Image]) -> None:
     if sum(image.pixels.nbytes for image in moment) > MAX_BYTES:
         rule = f"a volume may take {MAX_BYTES // 2**30} GiB as float32"
         raise volume_error(path, rule, f"{len(moment)} images", "crop or resample it first")
+
+
+def _said_of_units(images: Sequence[Image]) -> list[str]:
+    """The remark about CT of which nothing says how stored values become HU."""
+    silent = [image for image in images if not any(name in image.header for name in _TO_HU)]
+    if images[0].header.get("Modality") != "CT" or not silent:
+        return []
+    return ["its headers do not say how stored values become HU: are they HU?"]
 
 
 def _volume(stack: Stack) -> Volume:
