@@ -5,6 +5,7 @@ import sys
 from typing import NoReturn
 
 from l2gnet.cli import data, privacy
+from l2gnet.cli.audit import audit
 from l2gnet.cli.doctor import doctor
 from l2gnet.cli.evaluate import evaluate, seeds
 from l2gnet.cli.group import Group
@@ -26,6 +27,7 @@ VERBS = Group(
         "train": train,
         "predict": predict,
         "evaluate": evaluate,
+        "audit": audit,
         "info": info,
         "export": export,
         "run": run,

@@ -166,6 +166,24 @@ def patient_means(frame: pd.DataFrame, metric: str, by: str = "model") -> pd.Dat
     return means.unstack(by).dropna()
 
 
+def patient_gains(
+    better: Sequence[FinishedRun], worse: Sequence[FinishedRun], metric: str
+) -> Float[np.ndarray, " patients"]:
+    """How far the first runs lie above the others, a number a patient: means over seeds, volumes and structures.
+
+    Raises:
+        ConfigError: no patient is in both.
+    """
+    means = [
+        pd.concat([run.scores for run in runs]).dropna(subset=[metric]).groupby("patient")[metric].mean()
+        for runs in (better, worse)
+    ]
+    gains = (means[0] - means[1]).dropna()
+    if gains.empty:
+        raise ConfigError(f"runs to compare must share patients, got none in {better[0].folder} and {worse[0].folder}")
+    return gains.to_numpy(dtype=np.float64)
+
+
 def compare(
     frame: pd.DataFrame,
     reference: str,

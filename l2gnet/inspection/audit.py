@@ -6,20 +6,22 @@ it would be worse without. That is told by training alone, by runs with the bloc
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from l2gnet.data.slices import SliceSet
+from l2gnet.data.dataset import Case
+from l2gnet.data.slices import SliceSet, prepare_slices
 from l2gnet.evaluation.comparison import bootstrap_interval
 from l2gnet.evaluation.overlap import Overlap
 from l2gnet.inspection.blocks import Block, blocks_of, changed, kept
 from l2gnet.inspection.redundancy import redundancy, relations
 from l2gnet.method.mapper import Mapped
 from l2gnet.models.backbone import SegmentationModel
+from l2gnet.models.card import ModelCard
 from l2gnet.prediction.inference import network_input
 from l2gnet.shapes import Float, Int64
 
@@ -150,7 +152,7 @@ def audit(
     *,
     patients: Sequence[str] = (),
     blocks: Sequence[str] = (),
-    worth: Mapping[str, Loss] | None = None,
+    worth: Loss | None = None,
     batch_size: int = 16,
     seed: int = 0,
 ) -> Audit:
@@ -166,7 +168,7 @@ def audit(
         classes: names of the labels, background first.
         patients: whose each case of the slices is; by default each is a patient's own.
         blocks: names of the modules.
-        worth: what training without a block loses, by its name.
+        worth: what training without these blocks loses (see `patient_gains`).
         batch_size: slices that pass at once.
         seed: draws the other slices, and the order in which tokens are exchanged.
 
@@ -212,12 +214,18 @@ def audit(
             if (block.name, name) in overlaps
         }
         worst = tuple(np.max(errors[block.name], axis=0).tolist()) if block.name in errors else ()
-        lost = (worth or {}).get(block.name)
-        audited.append(BlockAudit(block.name, block.kind, changes, entropy, similarity, worst, lost))
+        audited.append(BlockAudit(block.name, block.kind, changes, entropy, similarity, worst, worth))
     return Audit(float(plain.dice().nanmean()), count, tuple(classes[1:]), tuple(audited))
 
 
 _CHANGES = (_REMOVED, _MEAN, _OTHER, _HEARD, _PERMUTED)
+
+
+def open_slices(cases: Sequence[Case], card: ModelCard, classes: Sequence[str]) -> SliceSet:
+    """The slices of cases on a model's grid, with their masks, of these classes, in the numbers of the model."""
+    slices = prepare_slices(cases, card.grid, len(classes))
+    label_of = np.array([card.classes.index(name) for name in classes], np.uint8)
+    return replace(slices, labels=label_of[slices.labels])
 
 
 def _changes(block: Block, other: tuple[Tensor, Any], seed: int) -> Iterator[tuple[str, Callable]]:

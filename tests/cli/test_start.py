@@ -72,7 +72,7 @@ def test_help(words, tmp_path):
         (["privacy", "check", "NOWHERE"], "there is no such file or folder"),
         (["privacy", "check", TRAIN, "--names", "NOWHERE"], "a list of names must be a text file"),
         (["run", "NOWHERE"], "there is no such notebook"),
-        (["run", TRAIN, "--profile", "dmeo"], "there is no such profile; did you mean 'demo'?"),
+        (["run", TRAIN, "--profile", "dmeo"], "there is no profile 'dmeo'; did you mean 'demo'?"),
         (["run", TRAIN, "-p", "epocs", "3"], "-p: unknown parameter 'epocs'; did you mean 'epochs'?"),
         (["run", TRAIN, "-p", "epochs", "x"], "-p: epochs must be of type int, got 'x'"),
         (["run", TRAIN, "-p", "model", "l2gnt"], "model must be one of unet"),

@@ -1,0 +1,56 @@
+import folders
+import pytest
+from runs import write_run
+
+from l2gnet import build_model
+from l2gnet.cli.audit import audit
+from l2gnet.data.folders.synapse import CLASSES
+from l2gnet.data.grid import Grid
+from l2gnet.errors import ConfigError
+from l2gnet.models.card import ModelCard
+from l2gnet.models.checkpoint import save_checkpoint
+
+SMALL = {"classes": len(CLASSES), "width": 4, "depth": 2, "code_dim": 8}
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    root = tmp_path_factory.mktemp("task")
+    folders.write_decathlon(root, cases=range(2, 8))
+    return root
+
+
+def saved(path, model="l2gnet", **options):
+    settings = SMALL | {"relation": "send-receive", "codes": 8, "references": 4, "heads": 2} | options
+    card = ModelCard(model, settings, CLASSES, Grid(8.0, 32, (-125.0, 275.0)), {"data": "phantom"}, channels=("image",))
+    save_checkpoint(path, build_model(model, **settings), card)
+    return path
+
+
+def test_an_audit_is_a_table_and_a_verdict(task, tmp_path, capsys):
+    audit(saved(tmp_path / "model.safetensors"), task, data="decathlon")
+    told = capsys.readouterr().out
+    assert "on slices of 6 patients" in told
+    assert "another patient's, heard by its own plan" in told
+    assert "liver" in told
+    assert "bottleneck.mapper: idle" in told  # it has learnt nothing
+
+
+def test_worth_is_told_by_runs_with_and_without(task, tmp_path, capsys):
+    write_run(tmp_path / "with", "l2gnet", gain=0.1)
+    write_run(tmp_path / "without", "l2gnet")
+    model = saved(tmp_path / "model.safetensors")
+    audit(model, task, data="decathlon", with_block=(tmp_path / "with",), without_block=(tmp_path / "without",))
+    assert "bottleneck.mapper: idle" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="runs with and without the block, got one kind"):
+        audit(model, task, data="decathlon", with_block=(tmp_path / "with",))
+
+
+def test_a_model_that_relates_nothing_is_refused(task, tmp_path):
+    path = tmp_path / "unet.safetensors"
+    settings = {"classes": len(CLASSES), "width": 4, "depth": 2}
+    save_checkpoint(
+        path, build_model("unet", **settings), ModelCard("unet", settings, CLASSES, Grid(8.0, 32, (-125.0, 275.0)))
+    )
+    with pytest.raises(ValueError, match="nothing to audit"):
+        audit(path, task, data="decathlon")
