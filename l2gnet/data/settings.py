@@ -13,10 +13,18 @@ from l2gnet.checks import require, require_choices, require_least
 class DataSettings:
     """Which data set, which of its patients are held out, and the grid on which its slices are seen."""
 
-    data: Literal["phantom", "phantom-abdomen", "acdc", "synapse", "decathlon"] = (
-        "phantom"  # phantom (hearts), phantom-abdomen, acdc, synapse, or decathlon (any MSD or nnU-Net folder)
-    )
-    data_dir: str = ""  # folder of the data set; the phantoms need none
+    data: Literal[
+        "phantom",
+        "phantom-abdomen",
+        "phantom-key",
+        "phantom-side",
+        "phantom-match",
+        "phantom-kidneys",
+        "acdc",
+        "synapse",
+        "decathlon",
+    ] = "phantom"  # phantom (hearts), phantom-abdomen, -key, -side, -match, -kidneys, acdc, synapse or decathlon
+    data_dir: str = ""  # folder of the data set (decathlon: any of MSD or nnU-Net); the phantoms need none
     channel: str = ""  # image channels to use, by name or number, as "T2" or "T2, ADC"; empty: all, together
     window: str = ""  # grey values that become black and white, as "-125 275"; empty: those HU for CT, percentiles else
     cache_dir: str = "cache"  # prepared slices of real data are kept here
