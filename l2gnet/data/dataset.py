@@ -1,30 +1,34 @@
 """A data set as the rest of the library sees it: classes, and cases for training and for validation."""
 
+import functools
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 
-from l2gnet.data import phantoms
 from l2gnet.data.beside import aside
 from l2gnet.data.folders import acdc, decathlon, synapse
-from l2gnet.data.folders.scan import ABDOMEN_HU, Scan, ScanFolder, beside_scans, is_ct, split_patients
+from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans, is_ct, split_patients
 from l2gnet.data.grid import Grid
+from l2gnet.data.made import KINDS, Kind
+from l2gnet.data.phantoms import PhantomCase
 from l2gnet.data.settings import DataSettings
 from l2gnet.data.volume import Volume
 from l2gnet.errors import ConfigError, volume_error
-from l2gnet.shapes import Float32, Num, UInt8
+from l2gnet.shapes import Float32, Num
 
 
 @dataclass(frozen=True)
 class Case:
     """One labelled volume: who, which group and phase, how to load image and labels, and from which files.
 
-    `reading` says what else decides what is loaded: which channels of the files, which of their labels.
+    `reading` says what else decides what is loaded: which channels of the files, which of their labels. `evidence_px`,
+    where the classes were made to be decided far away, gives the distance of each labelled pixel to what decides its
+    class, in pixels of the case along the axis where they are more; NaN where nothing is labelled.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Case:
     load: Callable[[], tuple[Volume, Volume]]
     files: tuple[Path, ...] = ()
     reading: str = ""
+    evidence_px: Callable[[], Float32[np.ndarray, "D H W"]] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,16 +112,26 @@ def with_moved_field(case: Case, share: float) -> Case:
     random = np.random.default_rng(zlib.crc32(case.name.encode()))
     down, right = random.uniform(-share, share, 2)
 
+    def step_in(shape: tuple[int, ...]) -> tuple[int, int]:
+        return round(down * shape[1]), round(right * shape[2])
+
     def load() -> tuple[Volume, Volume]:
         image, labels = case.load()
-        _, height, width = image.shape
-        step = round(down * height), round(right * width)
+        step = step_in(image.shape)
         affine = image.affine @ nib.affines.from_matvec(np.eye(3), [0, *step])
         dark = [_moved(channel, step, channel.min()) for channel in image.channels]
         moved = replace(image, array=dark[0], more=tuple(dark[1:]), affine=affine, stored=None)
         return moved, moved.like(_moved(labels.array, step, 0))
 
-    return replace(case, load=load, reading=f"{case.reading} moved by {share:g}")
+    moved = replace(case, load=load, reading=f"{case.reading} moved by {share:g}")
+    if (evidence_px := case.evidence_px) is None:
+        return moved
+
+    def moved_evidence_px() -> Float32[np.ndarray, "D H W"]:
+        away = evidence_px()
+        return _moved(away, step_in(away.shape), np.nan)
+
+    return replace(moved, evidence_px=moved_evidence_px)
 
 
 def _moved(array: Num[np.ndarray, "D H W"], step: tuple[int, int], fill: Any) -> Num[np.ndarray, "D H W"]:
@@ -193,44 +208,30 @@ def _case(scan: Scan) -> Case:
 def _open_phantom(settings: DataSettings) -> DataSet:
     # Seeds of patients lie far apart, so that another split means other patients.
     seeds = [1000 * settings.split_seed + patient for patient in range(settings.patients)]
-    abdomen = settings.data == "phantom-abdomen"
-    cases = [_abdomen_case(seed) if abdomen else _heart_case(seed) for seed in seeds]
+    kind = KINDS[settings.data]
+    cases = [_made_case(kind, seed) for seed in seeds]
     first_training = settings.validation_patients
     return DataSet(
         name=settings.data,
-        classes=phantoms.ABDOMEN_CLASSES if abdomen else phantoms.HEART_CLASSES,
+        classes=kind.classes,
         training=tuple(cases[first_training:]),
         validation=tuple(cases[:first_training]),
         citation="synthetic: l2gnet.data.phantoms",
         licence="free: it is made, not measured",
-        window=settings.window_range or (ABDOMEN_HU if abdomen else None),
+        window=settings.window_range or kind.window,
     )
 
 
-def _heart_case(seed: int) -> Case:
-    phase: Literal["ED", "ES"] = "ED" if seed % 2 == 0 else "ES"
-
-    def load() -> tuple[Volume, Volume]:
-        heart = phantoms.make_heart(seed, phase=phase)
-        # The heart runs from base to apex, which is downwards.
-        return _placed(heart.image[::-1], heart.label[::-1], heart.spacing_mm)
-
-    return Case(f"phantom{seed:05d}_{phase}", f"phantom{seed:05d}", "phantom", phase, load)
+def _made_case(kind: Kind, seed: int) -> Case:
+    patient, phase = f"{kind.stem}{seed:05d}", kind.phases[seed % len(kind.phases)]
+    evidence_px = None if kind.evidence_px is None else functools.partial(kind.evidence_px, seed)
+    name = f"{patient}_{phase}" if phase else patient
+    return Case(name, patient, "phantom", phase, lambda: _placed(kind.make(seed)), evidence_px=evidence_px)
 
 
-def _abdomen_case(seed: int) -> Case:
-    def load() -> tuple[Volume, Volume]:
-        abdomen = phantoms.make_abdomen(seed)
-        return _placed(abdomen.image, abdomen.label, abdomen.spacing_mm)
-
-    return Case(f"abdomen{seed:05d}", f"abdomen{seed:05d}", "phantom", "", load)
-
-
-def _placed(
-    image: Float32[np.ndarray, "D H W"], label: UInt8[np.ndarray, "D H W"], spacing_mm: tuple[float, float, float]
-) -> tuple[Volume, Volume]:
+def _placed(made: PhantomCase) -> tuple[Volume, Volume]:
     """A phantom in the world (RAS): its axes point to S, P and L."""
-    depth_mm, row_mm, column_mm = spacing_mm
+    depth_mm, row_mm, column_mm = made.spacing_mm
     affine = np.array([[0, 0, -column_mm, 0], [0, -row_mm, 0, 0], [depth_mm, 0, 0, 0], [0, 0, 0, 1]], dtype=float)
-    volume = Volume(image.copy(), affine)
-    return volume, volume.like(label.copy())
+    volume = Volume(made.image.copy(), affine)
+    return volume, volume.like(made.label.copy())

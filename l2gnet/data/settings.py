@@ -8,15 +8,25 @@ from typing import Literal
 
 from l2gnet.checks import nearest_path, require, require_choices, require_least
 
-Name = Literal["phantom", "phantom-abdomen", "acdc", "synapse", "decathlon"]
+Name = Literal[
+    "phantom",
+    "phantom-abdomen",
+    "phantom-key",
+    "phantom-side",
+    "phantom-match",
+    "phantom-kidneys",
+    "acdc",
+    "synapse",
+    "decathlon",
+]
 
 
 @dataclass(frozen=True)
 class DataSettings:
     """Which data set, which of its patients are held out, and the grid on which its slices are seen."""
 
-    data: Name = "phantom"  # phantom (hearts), phantom-abdomen, acdc, synapse, or decathlon (any MSD or nnU-Net folder)
-    data_dir: str = ""  # folder of the data set; the phantoms need none
+    data: Name = "phantom"  # phantom (hearts), phantom-abdomen, -key, -side, -match, -kidneys; acdc, synapse, decathlon
+    data_dir: str = ""  # folder of the data set (decathlon: any of MSD or nnU-Net); the phantoms need none
     channel: str = ""  # image channels to use, by name or number, as "T2" or "T2, ADC"; empty: all, together
     window: str = ""  # grey values that become black and white, as "-125 275"; empty: those HU for CT, percentiles else
     cache_dir: str = "cache"  # prepared slices of real data are kept here
@@ -36,6 +46,13 @@ class DataSettings:
             rule = f"the folder of the {self.data} data"
             there = self.data_dir != "" and Path(self.data_dir).is_dir()
             require(there, "data_dir", rule, self.data_dir, nearest_path(self.data_dir))
+        made = self.data.startswith("phantom")
+        require(
+            not (made and self.structures),
+            "structures",
+            f"empty for {self.data}, which is learnt whole",
+            self.structures,
+        )
         require_least(self, 1, "patients", "validation_patients", "size_px")
         require_least(self, 0, "spacing_mm", "split_seed")
         require(0 <= self.field_shift < 1, "field_shift", "a share of a side, from 0 to below 1", self.field_shift)

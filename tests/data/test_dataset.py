@@ -6,10 +6,19 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from l2gnet.data.dataset import open_dataset, open_whole
+from l2gnet.data.dataset import open_dataset, open_whole, with_moved_field
 from l2gnet.data.folders import acdc
-from l2gnet.data.phantoms import ABDOMEN_CLASSES, HEART_CLASSES, make_abdomen, make_heart
-from l2gnet.data.slices import cache_key
+from l2gnet.data.phantoms import (
+    ABDOMEN_CLASSES,
+    HEART_CLASSES,
+    make_abdomen,
+    make_heart,
+    make_key,
+    make_kidneys,
+    make_match,
+    make_side,
+)
+from l2gnet.data.slices import cache_key, load_slices
 from l2gnet.data.volume import require_same_grid
 from l2gnet.errors import ConfigError, VolumeError
 from l2gnet.training.settings import TrainSettings
@@ -187,6 +196,44 @@ def test_the_abdomen_is_a_phantom_too():
     assert left_kidney[0] < right_kidney[0]
     assert spleen[0] < liver[0]
     assert liver[2] > right_kidney[2]
+
+
+@pytest.mark.parametrize(
+    ("data", "make", "window"),
+    [
+        ("phantom-key", make_key, (0.0, 255.0)),
+        ("phantom-side", make_side, (0.0, 255.0)),
+        ("phantom-match", make_match, (0.0, 255.0)),
+        ("phantom-kidneys", make_kidneys, (-125.0, 275.0)),
+    ],
+)
+def test_a_task_is_a_phantom_that_knows_how_far_its_evidence_is(data, make, window):
+    dataset = open_phantom(data=data, split_seed=1)
+    assert len(dataset.classes) == 3
+    assert dataset.window == window
+    case, made = dataset.cases[2], make(1002)
+    assert case.name == case.patient == data.removeprefix("phantom-") + "01002"
+    image, labels = case.load()
+    assert np.array_equal(image.array, made.image)
+    assert np.array_equal(labels.array, made.label)
+    assert np.array_equal(case.evidence_px(), made.evidence_px, equal_nan=True)
+    # It moves with the labels.
+    moved = with_moved_field(case, 0.3)
+    _, labels = moved.load()
+    assert not np.array_equal(labels.array, made.label)
+    assert np.array_equal(np.isnan(moved.evidence_px()), labels.array == 0)
+
+
+def test_a_model_sees_the_pixels_of_a_task_as_they_were_made():
+    settings = TrainSettings(data="phantom-key", patients=2, validation_patients=1)
+    dataset = open_dataset(settings)
+    slices = load_slices(settings, dataset, dataset.grid(settings))
+    assert np.array_equal(slices.images[: len(make_key(0).image), 0], make_key(0).image)
+
+
+def test_other_cases_tell_of_no_evidence(task):
+    assert open_phantom().cases[0].evidence_px is None
+    assert with_moved_field(open_task(task).cases[0], 0.1).evidence_px is None
 
 
 # The Decathlon

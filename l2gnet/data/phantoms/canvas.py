@@ -1,4 +1,4 @@
-"""What both phantoms draw with: a canvas in millimetres, smooth random fields and solids with soft edges.
+"""What all phantoms draw with: a canvas in millimetres, smooth random fields and solids with soft edges.
 
 A solid is given by its depth: the distance in mm to its surface, positive inside. The union of two solids is the
 maximum of their depths, their common part the minimum, and `-depth` is the outside.
@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import distance_transform_cdt
 
 from l2gnet.errors import ConfigError
-from l2gnet.shapes import Float, Float32, UInt8
+from l2gnet.shapes import Bool, Float, Float32, UInt8
 
 Triple = Sequence[float | np.ndarray]  # z, y, x; an array where it varies in space
 Knots = Sequence[tuple[float, float, float, float]]  # z, y, x and radius of a tube, all in mm
@@ -27,6 +28,16 @@ class PhantomCase:
     label: UInt8[np.ndarray, "D H W"]
     spacing_mm: tuple[float, float, float]
     name: str
+
+
+@dataclass(frozen=True)
+class TaskCase(PhantomCase):
+    """A made case whose classes are decided far away: `evidence_px` says how far, at each labelled pixel, else NaN.
+
+    It counts pixels of this case along the axis where they are more, as receptive fields are squares.
+    """
+
+    evidence_px: Float32[np.ndarray, "D H W"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,17 @@ def blank_canvas(
     z, y, x = np.meshgrid(*axes_mm, indexing="ij")
     texture = smooth_noise(rng, axes_mm, scale_mm=5.0)
     return Canvas(axes_mm, z, y, x, texture, np.zeros(shape), np.zeros(shape, np.uint8), max(spacing_mm[1:]))
+
+
+def one_slice(canvas: Canvas, number: int) -> Canvas:
+    """A slice of the canvas, as a view: what is painted on it is painted on the whole."""
+    z_mm, thin_mm = canvas.axes_mm[0][number], 1e-3
+    return canvas.around((z_mm - thin_mm, -np.inf, -np.inf), (z_mm + thin_mm, np.inf, np.inf))
+
+
+def chessboard_px(there: Bool[np.ndarray, "H W"]) -> Float32[np.ndarray, "H W"]:
+    """Pixels from each pixel to the nearest of those marked, along the axis where they are more."""
+    return distance_transform_cdt(~there, "chessboard").astype(np.float32)
 
 
 def random_streams(seed: int, count: int) -> list[np.random.Generator]:
