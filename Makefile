@@ -1,22 +1,44 @@
-# make demo, make test, make lab, make app: each first makes the environment in .venv that it needs.
+# make demo, make check, make test, make lab, make app: each first makes the environment in .venv that it needs.
 PYTHON ?= $(or $(shell command -v python3 || uv python find --system 2>/dev/null),python3)
 BIN := .venv/bin
+TESTS := --numprocesses 2 --no-loadscope-reorder
 
-.PHONY: demo test coverage lab app notebooks fuzz
+.PHONY: demo test coverage lab app notebooks fuzz check style javascript
 demo: .venv/installed-lab
 	$(BIN)/l2gnet run notebooks/01_train.ipynb --profile demo
 
-test: .venv/installed-test
+# Everything that must hold, in a quarter of an hour.
+test: style javascript
+	$(BIN)/pytest $(TESTS) --durations 10 --nbval-lax tests notebooks
+
+# What one runs while working, in a minute and a half: the same without browser, notebooks, SLURM and slow tests.
+check: style javascript
+	$(BIN)/pytest $(TESTS) -m 'not slow and not browser and not slurm' tests
+
+style: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	rm -rf .types && mkdir .types && cp -rs $(CURDIR)/l2gnet .types/l2gnet && cp -rs $(CURDIR)/widgets .types/l2gnet/widgets
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 10 --nbval-lax tests notebooks
+
+# Of the viewers: types, and what needs no browser.
+ifneq ($(shell which npm),)
+javascript: widgets/node_modules/.package-lock.json
+	widgets/node_modules/.bin/tsc --project widgets
+	node --test --test-reporter spec tests/widgets/js/*.mjs
+
+widgets/node_modules/.package-lock.json: widgets/package-lock.json
+	npm ci --prefix widgets --no-audit --no-fund
+	touch $@
+else
+javascript:
+	@echo 'The JavaScript of the viewers is not checked: there is no npm here (apt-get install nodejs npm).'
+endif
 
 # Which lines of the library ran, be it in a test, a command, a notebook's kernel or a worker of a sweep.
 coverage: .venv/installed-test
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile --nbval-lax tests notebooks
+	$(BIN)/coverage run -m pytest $(TESTS) --nbval-lax tests notebooks
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -1,9 +1,5 @@
 """Packages that only some uses need: where one is missing, which extra brings it and what installs it."""
 
-from importlib.metadata import metadata, requires
-
-from packaging.requirements import Requirement
-
 _PACKAGES = {  # of modules that have another name than their package, or come with one
     "IPython": "ipykernel",
     "_CharLS": "highdicom",
@@ -21,6 +17,10 @@ _PACKAGES = {  # of modules that have another name than their package, or come w
 
 def explained(error: ModuleNotFoundError) -> ModuleNotFoundError:
     """The same error with what installs the package that is missing; the error itself where this library has none."""
+    from importlib.metadata import metadata, requires  # only here: every start of the command reads this file
+
+    from packaging.requirements import Requirement
+
     module = error.name or ""  # of a package that is there, but lacks a file, this is a name with a dot
     package = _PACKAGES.get(module, module).replace("_", "-").lower()
     wanted = [Requirement(line) for line in requires("l2gnet") or ()]

@@ -1,7 +1,8 @@
-"""Shape and type checks are on for the whole library during tests."""
+"""Shape and type checks are on for the whole library during tests; what takes long starts first."""
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 # Tests run in parallel: threads that wait for each other's cores cost far more than they save. Kernels inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,6 +11,27 @@ import jaxtyping
 import pytest
 
 jaxtyping.install_import_hook("l2gnet", "typechecks.check")
+
+LONG = {"slow", "browser", "slurm"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put notebooks and files with long tests before all others: none of them shall start when the rest is done."""
+    long = {item.path for item in items if LONG & {mark.name for mark in item.iter_markers()}}
+    long |= {item.path for item in items if item.path.suffix == ".ipynb"}
+    items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give all tests of a file to one worker, and so all that need the browser: they share JupyterLab and a kernel."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/browser" if nodeid.startswith("tests/browser/") else super()._split_scope(nodeid)
+
+    return Files(config, log)
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ def info(model: Annotated[Path, tyro.conf.Positional], json: bool = False) -> No
         json: Show all that the checkpoint says, for programs.
     """
     from l2gnet.models.card import count_parameters, read_card
-    from l2gnet.prediction.model_card import card_text
 
     card, parameters = read_card(model), count_parameters(model)
+    from l2gnet.prediction.model_card import card_text
+
     print(dumps(asdict(card) | {"parameters": parameters}, indent=2) if json else card_text(card, parameters))
 
 

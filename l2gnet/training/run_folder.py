@@ -12,7 +12,7 @@ from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.files import read_json, write_json
 from l2gnet.models import build_model
 from l2gnet.models.backbone import SegmentationModel
-from l2gnet.models.card import ModelCard, patient_fingerprint
+from l2gnet.models.card import ModelCard, checkpoint_file, patient_fingerprint
 from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.doubt import learn_familiar
 from l2gnet.training.resume import lightning_weights
@@ -36,7 +36,7 @@ class TrainedRun:
 
 
 def open_run(checkpoint: str | Path, *, data_dir: str = "", cache_dir: str = "cache") -> TrainedRun:
-    """A run again, from its checkpoint: the model, and the data set and split of its settings.
+    """A run again, from its checkpoint or its folder: the model, and the data set and split of its settings.
 
     Raises:
         CheckpointError: the file is damaged, or does not say how it was trained.
@@ -48,7 +48,7 @@ def open_run(checkpoint: str | Path, *, data_dir: str = "", cache_dir: str = "ca
             f"{checkpoint}: the model card must hold the settings of the run, found none; train again"
         )
     settings = TrainSettings.from_mapping(card.training["settings"] | {"data_dir": data_dir, "cache_dir": cache_dir})
-    return TrainedRun(model, open_dataset(settings), card.grid, Path(checkpoint).parent)
+    return TrainedRun(model, open_dataset(settings), card.grid, checkpoint_file(checkpoint).parent)
 
 
 def require_same_run(run_dir: Path, settings: TrainSettings) -> None:

@@ -3,7 +3,16 @@
 Where Playwright or Chromium is not installed, these tests are skipped.
 """
 
+from pathlib import Path
+
 import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker("browser")
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ print("trained")
 
 def test_curves_and_samples_appear_while_it_trains(open_notebook):
     notebook = open_notebook([MONITOR, TRAIN])
+    notebook.page.set_default_timeout(240_000)
     notebook.run_cell(0)
     viewer = notebook.page.locator(".l2g-viewer")
     assert viewer.get_by_text("waiting for the first epoch").is_visible()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from l2gnet.cli.doctor import Finding, examine, missing_extensions
+from l2gnet.cli.examination import Finding, examine, missing_extensions
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,7 +64,7 @@ def test_extensions_of_jupyterlab_are_looked_for_in_all_of_its_folders(tmp_path)
 
 
 def test_want_of_space_is_a_finding(tmp_path, monkeypatch):
-    monkeypatch.setattr("l2gnet.cli.doctor.DISK_GIB", 1e9)
+    monkeypatch.setattr("l2gnet.cli.examination.DISK_GIB", 1e9)
     (disk,) = [finding for finding in examine(tmp_path) if finding.what == "free disk"]
     assert disk.wrong
     assert disk.remedy.startswith("free space, or work in another folder")

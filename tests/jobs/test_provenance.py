@@ -33,9 +33,11 @@ def test_a_fingerprint_is_that_of_names_and_contents(data, tmp_path):
 
 def test_a_fingerprint_counts_files_and_no_folder_but_the_data(data, tmp_path):
     assert data_fingerprint({"cache_dir": str(data), "epochs": 3, "name": "", "model": "unet"}) is None
-    one = data_fingerprint({"checkpoint": str(tmp_path / "model.safetensors")})
-    (tmp_path / "model.safetensors").write_bytes(b"weights, trained again")
-    assert None is not one != data_fingerprint({"checkpoint": str(tmp_path / "model.safetensors")})
+    for checkpoint in ({"checkpoint": str(tmp_path / "model.safetensors")}, {"checkpoint": str(tmp_path)}):
+        (tmp_path / "model.safetensors").write_bytes(b"weights")
+        one = data_fingerprint(checkpoint)
+        (tmp_path / "model.safetensors").write_bytes(b"weights, trained again")
+        assert None is not one != data_fingerprint(checkpoint)
 
 
 def test_a_fingerprint_knows_new_runs_and_every_file_of_a_list(tmp_path):

@@ -13,7 +13,10 @@ EXACT = {"tolerance": 1e-13, "max_iterations": 20_000}
 
 
 def token_level(tokens, references, epsilon, cost, readout, iterations=4000):
-    """The layer with no knowledge of codes: textbook Sinkhorn on every token, all of it unrolled by autograd."""
+    """The layer with no knowledge of codes: textbook Sinkhorn on every token, all of it unrolled by autograd.
+
+    It ends where its potentials stand still.
+    """
     B, N, _ = tokens.shape
     h, R, _ = references.shape
     e = rearrange(tokens, "B N (h d) -> h B N d", h=h)
@@ -21,8 +24,11 @@ def token_level(tokens, references, epsilon, cost, readout, iterations=4000):
     f, g = tokens.new_zeros(h, B, N), tokens.new_zeros(h, B, R)
     log_a, log_c = -math.log(N), -math.log(R)
     for _ in range(iterations):
+        before = f
         f = epsilon * (log_a - ((g[..., None, :] - price) / epsilon).logsumexp(-1))
         g = epsilon * (log_c - ((f[..., None] - price) / epsilon).logsumexp(-2))
+        if (f - before).abs().max() < 1e-15:
+            break
     plan = ((f[..., None] + g[..., None, :] - price) / epsilon).exp()
     aligned = R * plan.transpose(-1, -2) @ e
     related = aligned if readout == "grid" else N * plan @ aligned

@@ -20,11 +20,14 @@ def problem(seed: int, B: int = 2, K: int = 7, R: int = 5, dtype: torch.dtype = 
 
 
 def unrolled(cost, source, target, epsilon, iterations=5000):
-    """Sinkhorn in its textbook form, every iteration in the graph."""
-    g = torch.zeros_like(target)
+    """Sinkhorn in its textbook form, every iteration in the graph, until it stands still."""
+    f, g = torch.zeros_like(source), torch.zeros_like(target)
     for _ in range(iterations):
+        before = f
         f = -epsilon * ((g[:, None] - cost) / epsilon).logsumexp(2) + epsilon * source.log()
         g = -epsilon * ((f[:, :, None] - cost) / epsilon).logsumexp(1) + epsilon * target.log()
+        if (f - before).abs().max() < 1e-15:
+            break
     return ((f[:, :, None] + g[:, None] - cost) / epsilon).exp()
 
 

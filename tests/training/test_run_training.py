@@ -67,7 +67,7 @@ def test_the_model_returned_is_the_model_saved(trained):
 
 def test_a_run_is_opened_again_from_its_checkpoint(trained, tmp_path):
     settings, run = trained
-    again = open_run(run.run_dir / "model.safetensors")
+    again = open_run(run.run_dir)
     assert [case.name for case in again.dataset.validation] == [case.name for case in run.dataset.validation]
     assert (again.grid, again.run_dir) == (run.grid, run.run_dir)
     images = torch.rand(1, 1, settings.size_px, settings.size_px)

@@ -1,7 +1,41 @@
 // A codebook: how often its codes fire, where, and on what. Python counts (widgets/codebook_explorer.py).
 
-import { element, viewer } from "./viewer.js";
-import { HEAT_COLOURS, brief, choice, drawCells, drawImage, labelColour, outline, panel, position, sharp, typed } from "./drawing.js";
+import { element, sum, viewer } from "./viewer.js";
+import { HEAT_COLOURS, WAYS, brief, cellAt, cellOf, choice, drawCells, drawImage, labelColour } from "./drawing.js";
+import { itself, neighbour, outline, panel, position, sharp, spread, typed } from "./drawing.js";
+
+/**
+ * What does not change.
+ *
+ * @typedef {object} Book
+ * @property {Float32Array} map two coordinates a code
+ * @property {number} variance
+ * @property {number[]} labels of the codes
+ * @property {string[]} classes
+ * @property {string[]} volumes
+ * @property {number[]} cells
+ * @property {number} aspect
+ * @property {number} field_px
+ * @property {number[]} cell_px
+ */
+/** @import { Box } from "./drawing.js" */
+/** @typedef {{images: number[], index: number, codes: number[]}} Place volume and slice, with its codes */
+/** @typedef {{counts: Float32Array, order: number[], text: string, top: number}} Usage within the scope */
+/**
+ * Of the selected code.
+ *
+ * @typedef {object} Lit
+ * @property {number} code
+ * @property {Float32Array} heat
+ * @property {number} top
+ * @property {string} unit
+ * @property {string} title
+ * @property {Uint8Array} patches
+ * @property {number} patch_px
+ * @property {number} count
+ * @property {number[]} shares
+ * @property {string} text
+ */
 
 const FLOOR = 16; // room below the bars of the histogram, in pixels
 const LEFT = 50; // and at their left
@@ -11,13 +45,12 @@ const GAP = 8; // between patches
 
 export default viewer((view) => {
   const { model, body } = view;
-  const get = (name) => model.get(name);
+  const get = (/** @type {string} */ name) => model.get(name);
   body.classList.add("l2g-codebook");
 
   // Controls
-  const plain = (names) => names.map((name) => [name, name]);
-  const scope = choice(view, "count over", plain(["slice", "volume", "data set"]), (value) => view.set({ scope: value }));
-  const order = choice(view, "order of the bars", plain(["usage", "label", "index"]), (value) => view.set({ order: value }));
+  const scope = choice(view, "count over", ["slice", "volume", "data set"].map(itself), (scope) => view.set({ scope }));
+  const order = choice(view, "order of the bars", ["usage", "label", "index"].map(itself), (order) => view.set({ order }));
   const volumes = element("select", { "aria-label": "volume" });
   view.on(volumes, "change", () => view.set({ volume: Number(volumes.value) }));
   const slices = element("input", { type: "range", min: 0, step: 1, "aria-label": "slice" });
@@ -26,7 +59,7 @@ export default viewer((view) => {
   view.on(slices, "input", () => view.select({ voxel: [Number(slices.value), ...get("selection").voxel.slice(1)] }));
 
   // Pictures
-  const where = panel("", "the image, and where the selected code fires", { bar: HEAT_COLOURS });
+  const where = panel("", "the image, and where the selected code fires", HEAT_COLOURS);
   const bars = panel("", "usage of each code; arrow keys move");
   const map = panel("", "map of the codebook");
   const gallery = panel("", "patches of the selected code");
@@ -43,15 +76,18 @@ export default viewer((view) => {
     legend,
   );
 
-  let [book, place, usage, lit] = [{}, {}, {}, {}];
   const take = () => {
-    [book, place, usage, lit] = [get("book"), get("place"), get("usage"), get("lit")].map((part) => ({ ...part }));
-    book.map = typed(Float32Array, book.map);
-    usage.counts = typed(Float32Array, usage.counts);
-    lit.heat = typed(Float32Array, lit.heat);
-    lit.patches = typed(Uint8Array, lit.patches);
+    const [book, place, usage, lit] = [get("book"), get("place"), get("usage"), get("lit")];
+    const patches = typed(Uint8Array, lit.patches) ?? new Uint8Array();
+    return {
+      book: /** @type {Book} */ ({ ...book, map: typed(Float32Array, book.map) }),
+      place: /** @type {Place} */ (place),
+      usage: /** @type {Usage} */ ({ ...usage, counts: typed(Float32Array, usage.counts) }),
+      lit: /** @type {Lit} */ ({ ...lit, heat: typed(Float32Array, lit.heat), patches }),
+    };
   };
-  const chosen = (code) => view.select({ code, reference: null, by: "code" });
+  let { book, place, usage, lit } = take();
+  const chosen = (/** @type {number} */ code) => view.select({ code, reference: null, by: "code" });
 
   const showControls = () => {
     scope.show(get("scope"));
@@ -63,10 +99,11 @@ export default viewer((view) => {
     volumes.value = get("volume");
     const [D] = place.images;
     sliceRow.hidden = D < 2;
-    slices.max = D - 1;
-    slices.value = place.index;
+    slices.max = String(D - 1);
+    slices.value = String(place.index);
     sliceText.textContent = `${place.index + 1} / ${D}`;
-    const swatch = (name, i) => element("span", {}, element("i", { style: { background: labelColour(i) } }), name);
+    const swatch = (/** @type {string} */ name, /** @type {number} */ i) =>
+      element("span", {}, element("i", { style: { background: labelColour(i) } }), name);
     legend.replaceChildren(...(book.classes.length ? ["colour: the label most above its share", ...book.classes.map(swatch)] : []));
     bars.caption.textContent = usage.text;
     bars.caption.title = usage.text;
@@ -77,14 +114,14 @@ export default viewer((view) => {
     const [h, w] = book.cells;
     where.canvas.style.aspectRatio = `${W} / ${H * book.aspect}`;
     const { context, width, height } = sharp(where.canvas);
+    /** @type {Box} */
     const box = [0, 0, width, height];
     const volume = view.arrays.get("images");
     if (volume?.shape[0] === place.images[0] && volume.known[place.index]) {
       drawImage(context, volume.data.subarray(place.index * H * W, (place.index + 1) * H * W), W, H, box);
     }
     drawCells(context, lit.heat, w, h, lit.top, HEAT_COLOURS, box);
-    const [, row, column] = get("selection").voxel ?? [0, 0, 0];
-    const [r, c] = [Math.floor((row * h) / H), Math.floor((column * w) / W)];
+    const [r, c] = cellOf((get("selection").voxel ?? [0, 0, 0]).slice(1), [H, W], book.cells);
     if (place.codes[r * w + c] === lit.code) outline(context, (c * width) / w, (r * height) / h, width / w, height / h);
     where.caption.textContent = lit.title;
     where.top.textContent = lit.unit === "(fires)" ? "1 (fires)" : `${brief(100 * lit.top)} % ${lit.unit}`;
@@ -126,20 +163,16 @@ export default viewer((view) => {
     context.fillText(`codes by ${get("order")}`, LEFT, height - 2);
   };
 
-  const mapPlaces = (width, height) => {
+  const mapPlaces = (/** @type {number} */ width, /** @type {number} */ height) => {
     const [xs, ys] = [0, 1].map((axis) => Array.from(usage.counts, (_, code) => book.map[2 * code + axis]));
-    const scale = (values, low, high) => {
-      const [least, most] = [Math.min(...values), Math.max(...values)];
-      return values.map((value) => low + ((value - least) / (most - least || 1)) * (high - low));
-    };
-    return [scale(xs, EDGE, width - EDGE), scale(ys, height - EDGE, EDGE)];
+    return [spread(xs, EDGE, width - EDGE), spread(ys, height - EDGE, EDGE)];
   };
   const drawMap = () => {
     const { context, width, height } = sharp(map.canvas);
     const [xs, ys] = mapPlaces(width, height);
     const top = Math.max(...usage.counts, 1);
     const ink = view.colour("--l2g-quiet");
-    const radius = (code) => 2 + 8 * Math.sqrt(usage.counts[code] / top);
+    const radius = (/** @type {number} */ code) => 2 + 8 * Math.sqrt(usage.counts[code] / top);
     usage.counts.forEach((count, code) => {
       const [x, y] = [xs[code], ys[code]];
       context.beginPath();
@@ -202,7 +235,7 @@ export default viewer((view) => {
   };
 
   const draw = () => {
-    take();
+    ({ book, place, usage, lit } = take());
     showControls();
     drawWhere();
     drawBars();
@@ -212,30 +245,28 @@ export default viewer((view) => {
   };
 
   view.on(where.canvas, "click", (event) => {
-    const [x, y] = position(event);
     const [, H, W] = place.images;
-    const [h, w] = book.cells;
-    const { clientWidth, clientHeight } = where.canvas;
-    const pixel = [Math.floor((y / clientHeight) * H), Math.floor((x / clientWidth) * W)];
-    const code = place.codes[Math.floor((pixel[0] * h) / H) * w + Math.floor((pixel[1] * w) / W)];
+    const pixel = cellAt(position(event), [0, 0, where.canvas.clientWidth, where.canvas.clientHeight], H, W);
+    const [row, column] = cellOf(pixel, [H, W], book.cells);
+    const code = place.codes[row * book.cells[1] + column];
     view.select({ voxel: [place.index, ...pixel], code, reference: null, by: "voxel" });
   });
-  const barAt = (event) => {
+  const barAt = (/** @type {MouseEvent} */ event) => {
     const [x] = position(event);
     return usage.order[Math.floor(((x - LEFT) / (bars.canvas.clientWidth - LEFT)) * usage.order.length)];
   };
-  const dotAt = (event) => {
+  const dotAt = (/** @type {MouseEvent} */ event) => {
     const [x, y] = position(event);
     const [xs, ys] = mapPlaces(map.canvas.clientWidth, map.canvas.clientHeight);
     const away = xs.map((each, code) => Math.hypot(each - x, ys[code] - y));
     const nearest = away.indexOf(Math.min(...away));
     return away[nearest] <= NEAR ? nearest : undefined;
   };
-  const about = (code) => {
-    const share = usage.counts[code] / Math.max(1, usage.counts.reduce((sum, n) => sum + n, 0));
+  const about = (/** @type {number} */ code) => {
+    const share = usage.counts[code] / Math.max(1, sum(usage.counts));
     return `code ${code}: ${(100 * share).toFixed(2)} % of the pixels`;
   };
-  for (const [{ canvas }, at] of [[bars, barAt], [map, dotAt]]) {
+  for (const { canvas, at } of [{ canvas: bars.canvas, at: barAt }, { canvas: map.canvas, at: dotAt }]) {
     view.on(canvas, "click", (event) => {
       const code = at(event);
       if (code !== undefined) chosen(code);
@@ -246,11 +277,10 @@ export default viewer((view) => {
     });
     view.on(canvas, "mouseleave", () => view.status(lit.text));
     view.on(canvas, "keydown", (event) => {
-      const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
-      if (!step) return;
+      const way = WAYS[event.key];
+      if (!way) return;
       event.preventDefault();
-      const codes = usage.order;
-      chosen(codes[(codes.indexOf(lit.code) + step + codes.length) % codes.length]);
+      chosen(neighbour(usage.order, lit.code, way[0] + way[1]));
     });
   }
 

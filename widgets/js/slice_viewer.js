@@ -1,5 +1,28 @@
-import { element, viewer } from "./viewer.js";
-import { agreement, Cut, edges, greys, pixel, strokeEdges } from "./slices.js";
+import { element, pen, sum, viewer } from "./viewer.js";
+import { agreement, Cut, dragged, edges, greys, known, millimetres, pixel, stepped, strokeEdges } from "./slices.js";
+
+/** @import { Values } from "./viewer.js" */
+/** @import { Plane } from "./slices.js" */
+/**
+ * What never changes of a viewer.
+ *
+ * @typedef {object} About
+ * @property {number[]} shape
+ * @property {number[]} spacing_mm
+ * @property {number[][] | null} affine
+ * @property {Plane[]} planes
+ * @property {number[]} scale
+ * @property {Record<string, number[]>} presets
+ * @property {string[]} maps
+ * @property {{label: number, name: string, colour: string}[]} structures
+ * @property {Record<string, string>} agreement
+ */
+/** @typedef {ReturnType<typeof blank>} Pane */
+/**
+ * @typedef {<Type extends keyof HTMLElementEventMap>(
+ *   type: Type, handler: (event: HTMLElementEventMap[Type]) => void, options?: AddEventListenerOptions
+ * ) => void} Listen
+ */
 
 const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
 const PANES_HEIGHT = 480;
@@ -7,39 +30,87 @@ const THUMB = 14; // as in slice_viewer.css
 const STRIP_HEIGHT = 22;
 const WHITE = Array(256).fill("#ffffff");
 
+/**
+ * A list without a value that is in it, or with one that is not.
+ *
+ * @template Value
+ * @param {Value[]} list
+ * @param {Value} value
+ */
+function toggle(list, value) {
+  return list.includes(value) ? list.filter((other) => other !== value) : [...list, value];
+}
+
+/**
+ * A canvas of the pixels of a cut, to be painted as 32-bit numbers.
+ *
+ * @param {Cut} cut
+ */
+function layer({ rows, columns }) {
+  const canvas = element("canvas", { width: columns, height: rows });
+  const context = pen(canvas);
+  const image = context.createImageData(columns, rows);
+  return { canvas, context, image, pixels: new Uint32Array(image.data.buffer) };
+}
+
+/**
+ * A picture of one plane with the maps `shown` on it; `labels` and `truth` are room for those of a slice.
+ *
+ * @param {number} plane
+ * @param {Cut} cut
+ * @param {string[]} shown
+ * @param {string} title
+ */
+function blank(plane, cut, shown, title) {
+  const canvas = element("canvas", { tabIndex: 0, role: "img" });
+  const caption = element("div", { className: "l2g-caption" });
+  const sides = ["top", "bottom", "left", "right"].map((side, i) =>
+    element("span", { className: `l2g-letter l2g-${side}`, "aria-hidden": "true" }, cut.plane.letters[i]),
+  );
+  const box = element("div", { className: "l2g-pane" }, canvas, caption, ...sides);
+  const [labels, truth] = [new Uint8Array(cut.size), new Uint8Array(cut.size)];
+  return { plane, axis: cut.plane.axis, cut, shown, canvas, caption, box, title, grey: layer(cut), paint: layer(cut), labels, truth };
+}
+
 export default viewer((view) => {
   const { model, arrays } = view;
-  const { shape, spacing_mm: spacingMm, affine, planes, scale, presets, maps, structures, agreement: verdicts } = model.get("about");
+  /** @type {About} */
+  const about = model.get("about");
+  const { shape, spacing_mm: spacingMm, affine, planes, scale, presets, maps, structures, agreement: verdicts } = about;
   const cuts = planes.map((plane) => new Cut(plane, shape));
+  /** @type {string[]} */
   const colours = [];
   for (const { label, colour } of structures) colours[label] = colour;
   const names = Object.fromEntries(structures.map(({ label, name }) => [label, name]));
-  const toggle = (list, value) => (list.includes(value) ? list.filter((other) => other !== value) : [...list, value]);
-  const ordered = (list, order) => order.filter((value) => list.includes(value));
+  /** @type {() => number[]} */
   const voxelNow = () => model.get("selection").voxel ?? shape.map((n) => n >> 1);
+  /** @type {() => string[]} */
+  const shownNow = () => maps.filter((name) => model.get("shown").includes(name));
+  /** @type {() => number[]} */
+  const visibleNow = () => model.get("visible");
+  /** @type {Pane[]} */
   let panes = [];
   let layout = new AbortController(); // ends the listeners of the panes that are replaced
+  /** @type {number[] | null} */
   let hovered = null;
 
   // -- Moves ---------------------------------------------------------------------------------------------------------
 
-  function move(axis, index) {
+  function move(/** @type {number} */ axis, /** @type {number} */ index) {
     const voxel = [...voxelNow()];
     voxel[axis] = Math.min(Math.max(index, 0), shape[axis] - 1);
     if (voxel[axis] !== voxelNow()[axis]) view.select({ voxel });
   }
 
-  function onKey(event, axis) {
-    const now = voxelNow()[axis];
-    const steps = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10 };
-    const ends = { Home: 0, End: shape[axis] - 1 };
-    if (!(event.key in steps || event.key in ends) || event.ctrlKey || event.altKey || event.metaKey) return;
+  function onKey(/** @type {KeyboardEvent} */ event, /** @type {number} */ axis) {
+    const to = stepped(event.key, voxelNow()[axis], shape[axis]);
+    if (to === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
     event.stopPropagation();
-    move(axis, ends[event.key] ?? now + steps[event.key]);
+    move(axis, to);
   }
 
-  function onWheel(event, axis) {
+  function onWheel(/** @type {WheelEvent} */ event, /** @type {number} */ axis) {
     const step = -Math.sign(event.deltaY);
     const now = voxelNow()[axis];
     if (event.ctrlKey || !step || now + step < 0 || now + step >= shape[axis]) return; // at an end the page scrolls on
@@ -47,7 +118,7 @@ export default viewer((view) => {
     move(axis, now + step);
   }
 
-  function codeAt([d, h, w]) {
+  function codeAt(/** @type {number[]} */ [d, h, w]) {
     const codes = arrays.get("codes");
     if (!codes || !codes.known[d]) return null;
     const [, rows, columns] = codes.shape;
@@ -56,27 +127,13 @@ export default viewer((view) => {
 
   // -- The pictures --------------------------------------------------------------------------------------------------
 
-  function makePane(plane, shown) {
-    const cut = cuts[plane];
-    const { axis, name, letters } = planes[plane];
-    const canvas = element("canvas", { tabIndex: 0, role: "img" });
-    const caption = element("div", { className: "l2g-caption" });
-    const sides = ["top", "bottom", "left", "right"].map((side, i) =>
-      element("span", { className: `l2g-letter l2g-${side}`, "aria-hidden": "true" }, letters[i]),
-    );
-    const box = element("div", { className: "l2g-pane" }, canvas, caption, ...sides);
-    const buffer = () => element("canvas", { width: cut.columns, height: cut.rows });
-    const pane = { plane, axis, cut, shown, canvas, caption, box, title: maps.length && model.get("side_by_side") ? shown.join(", ") : name };
-    pane.layers = [buffer(), buffer()].map((layer) => {
-      const context = layer.getContext("2d");
-      const image = context.createImageData(cut.columns, cut.rows);
-      return { layer, context, image, pixels: new Uint32Array(image.data.buffer) };
-    });
-    pane.labels = new Uint8Array(cut.size);
-    pane.truth = new Uint8Array(cut.size);
-    const listen = (type, handler, options) => view.on(canvas, type, handler, { signal: layout.signal, ...options });
-    listen("keydown", (event) => onKey(event, axis));
-    listen("wheel", (event) => onWheel(event, axis), { passive: false });
+  function makePane(/** @type {number} */ plane, /** @type {string[]} */ shown) {
+    const title = maps.length && model.get("side_by_side") ? shown.join(", ") : planes[plane].name;
+    const pane = blank(plane, cuts[plane], shown, title);
+    /** @type {Listen} */
+    const listen = (type, handler, options) => view.on(pane.canvas, type, handler, { signal: layout.signal, ...options });
+    listen("keydown", (event) => onKey(event, pane.axis));
+    listen("wheel", (event) => onWheel(event, pane.axis), { passive: false });
     listen("pointerleave", () => {
       hovered = null;
       readOut();
@@ -85,14 +142,21 @@ export default viewer((view) => {
     return pane;
   }
 
-  /** A click points at a voxel; a drag changes the window: across its width, down its level. */
+  /**
+   * A click points at a voxel; a drag changes the window: across its width, down its level.
+   *
+   * @param {Pane} pane
+   * @param {Listen} listen
+   */
   function listenToPointer(pane, listen) {
+    /** @type {{x: number, y: number, window: number[], dragged: boolean} | null} */
     let press = null;
-    const voxelAt = (event) => {
+    /** @type {(place: number, count: number) => number} */
+    const inside = (place, count) => Math.min(Math.max(place, 0), count - 1);
+    const voxelAt = (/** @type {PointerEvent} */ event) => {
       const { left, top, width, height } = pane.canvas.getBoundingClientRect();
       const row = Math.floor(((event.clientY - top) / height) * pane.cut.rows);
       const column = Math.floor(((event.clientX - left) / width) * pane.cut.columns);
-      const inside = (place, count) => Math.min(Math.max(place, 0), count - 1);
       return pane.cut.voxel(voxelNow()[pane.axis], inside(row, pane.cut.rows), inside(column, pane.cut.columns));
     };
     listen("pointerdown", (event) => {
@@ -105,12 +169,7 @@ export default viewer((view) => {
       if (press) {
         const [dx, dy] = [event.clientX - press.x, event.clientY - press.y];
         press.dragged ||= Math.hypot(dx, dy) > 3;
-        if (press.dragged) {
-          const [low, high] = press.window;
-          const width = (high - low) * Math.exp(dx / 200);
-          const level = (low + high) / 2 + ((high - low) * dy) / 300;
-          view.set({ window: [level - width / 2, level + width / 2] });
-        }
+        if (press.dragged) view.set({ window: dragged(press.window, dx, dy) });
       }
       readOut();
     });
@@ -127,7 +186,7 @@ export default viewer((view) => {
   function layOut() {
     layout.abort();
     layout = new AbortController();
-    const shown = ordered(model.get("shown"), maps);
+    const shown = shownNow();
     const groups = model.get("side_by_side") && shown.length ? shown.map((name) => [name]) : [shown];
     const rows = model.get("three_planes")
       ? groups.map((group) => [0, 1, 2].map((plane) => makePane(plane, group)))
@@ -140,11 +199,11 @@ export default viewer((view) => {
   /** Size all panes by one scale, so that a millimetre is the same everywhere. */
   function fit() {
     const rows = [...picture.children].map((row) => panes.filter(({ box }) => box.parentElement === row));
-    const widthMm = ({ cut, plane }) => cut.columns * spacingMm[planes[plane].across];
-    const heightMm = ({ cut, plane }) => cut.rows * spacingMm[planes[plane].down];
+    const widthMm = (/** @type {Pane} */ { cut, plane }) => cut.columns * spacingMm[planes[plane].across];
+    const heightMm = (/** @type {Pane} */ { cut, plane }) => cut.rows * spacingMm[planes[plane].down];
     const scales = rows.map((row) => {
       const room = picture.clientWidth - 6 * (row.length - 1);
-      const wide = room / row.reduce((sum, pane) => sum + widthMm(pane), 0);
+      const wide = room / sum(row.map(widthMm));
       return Math.min(wide, PANES_HEIGHT / Math.max(...row.map(heightMm)));
     });
     const perMm = Math.max(Math.min(...scales), 0.1);
@@ -157,10 +216,10 @@ export default viewer((view) => {
     draw();
   }
 
-  let table = null;
-  function greyTable(data) {
+  let table = { window: [NaN, NaN], ...greys(new Uint8Array(), scale, [0, 0]) };
+  function greyTable(/** @type {Values} */ data) {
     const window = model.get("window");
-    if (table?.window !== window) table = { window, ...greys(data, scale, window) };
+    if (table.window !== window) table = { window, ...greys(data, scale, window) };
     return table;
   }
 
@@ -170,11 +229,11 @@ export default viewer((view) => {
     readOut();
   }
 
-  function drawPane(pane) {
-    const { canvas, cut, axis, layers, caption, title } = pane;
+  function drawPane(/** @type {Pane} */ pane) {
+    const { canvas, cut, axis, grey, caption, title } = pane;
     const voxel = voxelNow();
     const index = voxel[axis];
-    const context = canvas.getContext("2d");
+    const context = pen(canvas);
     const volume = arrays.get("volume");
     const here = volume && (axis === 0 ? volume.known[index] : volume.rows > 0);
     caption.textContent = `${title} · ${index + 1} of ${shape[axis]}${here ? "" : " · loading"}`;
@@ -182,49 +241,59 @@ export default viewer((view) => {
     context.fillStyle = "black";
     context.fillRect(0, 0, canvas.width, canvas.height);
     if (!here) return;
-    const [grey, paint] = layers;
     const { table: greyOf, shift } = greyTable(volume.data);
     cut.copy(volume.data, index, grey.pixels, greyOf, shift);
     grey.context.putImageData(grey.image, 0, 0);
     context.imageSmoothingEnabled = true;
-    context.drawImage(grey.layer, 0, 0, canvas.width, canvas.height);
+    context.drawImage(grey.canvas, 0, 0, canvas.width, canvas.height);
     const visible = new Uint8Array(256);
-    for (const label of model.get("visible")) visible[label] = label;
+    for (const label of visibleNow()) visible[label] = label;
     const painted = model.get("mode") === "errors" ? drawErrors : drawLabels;
-    painted(pane, context, index, visible, paint);
-    drawCode(pane, context, index, paint);
+    painted(pane, context, index, visible);
+    drawCode(pane, context, index);
     if (model.get("three_planes")) drawCross(pane, context, voxel);
   }
 
-  /** Labels of a map on a slice, 0 where they are hidden or not here yet. */
+  /**
+   * Labels of a map on a slice, 0 where they are hidden or not here yet.
+   *
+   * @param {string} name
+   * @param {Pane} pane
+   * @param {number} index
+   * @param {Uint8Array} visible
+   * @param {Uint8Array} target
+   */
   function copyLabels(name, pane, index, visible, target) {
     const array = arrays.get(`labels of ${name}`);
     if (array) pane.cut.copy(array.data, index, target, visible);
     else target.fill(0);
   }
 
-  function drawLabels(pane, context, index, visible, paint) {
+  /** @type {(pane: Pane, context: CanvasRenderingContext2D, index: number, visible: Uint8Array) => void} */
+  function drawLabels(pane, context, index, visible) {
     const fill = model.get("overlay") === "fill";
     pane.shown.forEach((name, position) => {
       copyLabels(name, pane, index, visible, pane.labels);
       const filled = fill && position === 0;
-      if (filled) paintOver(pane, context, paint, pane.labels, colours, model.get("opacity"));
+      if (filled) paintOver(pane, context, colours, model.get("opacity"));
       const width = Math.round((filled ? 1 : 2) * devicePixelRatio);
       stroke(pane, context, pane.labels, colours, width, DASHES[maps.indexOf(name) % DASHES.length]);
     });
   }
 
-  function drawErrors(pane, context, index, visible, paint) {
+  /** @type {(pane: Pane, context: CanvasRenderingContext2D, index: number, visible: Uint8Array) => void} */
+  function drawErrors(pane, context, index, visible) {
     const compared = pane.shown.find((name) => name !== maps[0]);
-    if (!compared) return drawLabels(pane, context, index, visible, paint);
+    if (!compared) return drawLabels(pane, context, index, visible);
     copyLabels(maps[0], pane, index, visible, pane.truth);
     copyLabels(compared, pane, index, visible, pane.labels);
     agreement(pane.truth, pane.labels, pane.labels);
-    paintOver(pane, context, paint, pane.labels, [null, ...Object.values(verdicts)], Math.max(model.get("opacity"), 0.3));
+    paintOver(pane, context, [null, ...Object.values(verdicts)], Math.max(model.get("opacity"), 0.3));
     return stroke(pane, context, pane.truth, WHITE, devicePixelRatio, []); // the verdicts need the colours
   }
 
-  function drawCode(pane, context, index, paint) {
+  /** @type {(pane: Pane, context: CanvasRenderingContext2D, index: number) => void} */
+  function drawCode(pane, context, index) {
     const { code } = model.get("selection");
     if (code === undefined || !arrays.get("codes")) return;
     let i = 0;
@@ -233,25 +302,44 @@ export default viewer((view) => {
         pane.labels[i++] = codeAt(pane.cut.voxel(index, row, column)) === code ? 1 : 0;
       }
     }
-    paintOver(pane, context, paint, pane.labels, [null, "#ffffff"], 0.25);
+    paintOver(pane, context, [null, "#ffffff"], 0.25);
     stroke(pane, context, pane.labels, [null, "#ffffff"], devicePixelRatio, []);
   }
 
-  function paintOver(pane, context, paint, labels, palette, opacity) {
+  /**
+   * Fill the pane's labels.
+   *
+   * @param {Pane} pane
+   * @param {CanvasRenderingContext2D} context
+   * @param {(string | null)[]} palette
+   * @param {number} opacity
+   */
+  function paintOver({ canvas, paint, labels }, context, palette, opacity) {
     const pixels = new Uint32Array(256);
     palette.forEach((colour, label) => colour && (pixels[label] = pixel(colour, opacity)));
     for (let i = 0; i < labels.length; i += 1) paint.pixels[i] = pixels[labels[i]];
     paint.context.putImageData(paint.image, 0, 0);
     context.imageSmoothingEnabled = false;
-    context.drawImage(paint.layer, 0, 0, pane.canvas.width, pane.canvas.height);
+    context.drawImage(paint.canvas, 0, 0, canvas.width, canvas.height);
   }
 
+  /**
+   * Outline labels.
+   *
+   * @param {Pane} pane
+   * @param {CanvasRenderingContext2D} context
+   * @param {Uint8Array} labels
+   * @param {(string | null)[]} palette
+   * @param {number} width
+   * @param {number[]} dash
+   */
   function stroke({ canvas, cut }, context, labels, palette, width, dash) {
     const runs = edges(labels, cut.rows, cut.columns);
     const scaled = dash.map((length) => length * devicePixelRatio);
     strokeEdges(context, runs, canvas.width / cut.columns, canvas.height / cut.rows, palette, width, scaled);
   }
 
+  /** @type {(pane: Pane, context: CanvasRenderingContext2D, voxel: number[]) => void} */
   function drawCross({ canvas, cut }, context, voxel) {
     const [row, column] = cut.place(voxel);
     const [x, y] = [((column + 0.5) * canvas.width) / cut.columns, ((row + 0.5) * canvas.height) / cut.rows];
@@ -262,16 +350,10 @@ export default viewer((view) => {
 
   // -- What lies under the cursor ------------------------------------------------------------------------------------
 
-  function millimetres(voxel) {
-    if (!affine) return `${voxel.map((index, axis) => (index * spacingMm[axis]).toFixed(1)).join(", ")} mm`;
-    const world = affine.slice(0, 3).map((row) => row[3] + row[0] * voxel[0] + row[1] * voxel[1] + row[2] * voxel[2]);
-    return `${world.map((mm, axis) => `${"RAS LPI"[axis + (mm < 0 ? 4 : 0)]} ${Math.abs(mm).toFixed(1)}`).join("  ")} mm`;
-  }
-
   function readOut() {
     const voxel = hovered ?? voxelNow();
     const at = (voxel[0] * shape[1] + voxel[1]) * shape[2] + voxel[2];
-    const parts = [`voxel ${voxel.join(", ")}`, millimetres(voxel)];
+    const parts = [`voxel ${voxel.join(", ")}`, millimetres(voxel, affine, spacingMm)];
     const volume = arrays.get("volume");
     if (volume?.known[voxel[0]]) {
       const intensity = scale[0] * volume.data[at] + scale[1];
@@ -305,22 +387,17 @@ export default viewer((view) => {
   });
 
   /** The value of a strip on every slice, over the visible structures; NaN where there is none. */
-  function stripValues(name) {
+  function stripValues(/** @type {string} */ name) {
     const array = arrays.get(name === "area" ? "areas" : `dice of ${name}`);
     if (!array || array.rows < shape[0]) return null;
-    const visible = model.get("visible");
-    const L = array.shape[1];
-    return Array.from({ length: shape[0] }, (_, d) => {
-      const values = visible.map((label) => array.data[d * L + label]).filter((value) => !Number.isNaN(value));
-      const sum = values.reduce((total, value) => total + value, 0);
-      return name === "area" ? sum * ((spacingMm[1] * spacingMm[2]) / 100) : sum / values.length;
-    });
+    const cm2 = (spacingMm[1] * spacingMm[2]) / 100;
+    return known(array, visibleNow()).map((values) => (name === "area" ? sum(values) * cm2 : sum(values) / values.length));
   }
 
   function drawStrips() {
     const d = voxelNow()[0];
     const [here, elsewhere] = [view.colour("--l2g-accent"), view.colour("--l2g-bar")];
-    slider.value = d;
+    slider.value = String(d);
     slider.setAttribute("aria-valuetext", `slice ${d + 1} of ${shape[0]}`);
     number.textContent = `${d + 1} / ${shape[0]}`;
     for (const { name, canvas, value } of strips) {
@@ -332,7 +409,7 @@ export default viewer((view) => {
       const [width, height] = [Math.round(canvas.clientWidth * devicePixelRatio), STRIP_HEIGHT * devicePixelRatio];
       canvas.width = width;
       canvas.height = height;
-      const context = canvas.getContext("2d");
+      const context = pen(canvas);
       const margin = (THUMB / 2) * devicePixelRatio;
       const step = (width - 2 * margin) / Math.max(shape[0] - 1, 1);
       const bar = Math.min(Math.max(step * 0.7, 1), 2 * margin);
@@ -347,7 +424,15 @@ export default viewer((view) => {
 
   // -- Controls ------------------------------------------------------------------------------------------------------
 
-  /** A button that shows a trait's state; `pressed` reads it and `press` changes it. */
+  /**
+   * A button that shows the state of traits; `pressed` reads it and `press` changes it.
+   *
+   * @param {(Node | string)[]} content
+   * @param {string} title
+   * @param {() => boolean} pressed
+   * @param {() => void} press
+   * @param {string[]} traits
+   */
   function button(content, title, pressed, press, traits) {
     const made = element("button", { title }, ...content);
     const show = () => made.setAttribute("aria-pressed", String(pressed()));
@@ -357,6 +442,10 @@ export default viewer((view) => {
     return made;
   }
 
+  /**
+   * @param {string} trait
+   * @param {[value: string | boolean, text: string, title: string][]} options
+   */
   function choice(trait, options) {
     const buttons = options.map(([value, text, title]) =>
       button([text], title, () => model.get(trait) === value, () => view.set({ [trait]: value }), [trait]),
@@ -367,6 +456,7 @@ export default viewer((view) => {
   function windowControl() {
     const select = element("select", { title: "Window: drag over the picture to change it" });
     const values = element("output", { className: "l2g-quiet" });
+    /** @type {(one: number[], two: number[]) => boolean} */
     const same = (one, two) => one.every((value, i) => Math.abs(value - two[i]) < 1e-6 * Math.max(1, Math.abs(value)));
     const show = () => {
       const [low, high] = model.get("window");
@@ -395,23 +485,26 @@ export default viewer((view) => {
     return label;
   }
 
-  function jumpButton(to, title) {
+  function jumpButton(/** @type {string} */ to, /** @type {string} */ title) {
     const made = element("button", { title }, to);
     view.on(made, "click", () => view.send("jump", { to }));
     return made;
   }
 
   function legend() {
-    const swatch = (colour) => element("span", { className: "l2g-swatch", style: { background: colour } });
-    const line = (name) => element("span", { className: "l2g-line", style: { borderTopStyle: ["solid", "dashed", "dotted", "double"][maps.indexOf(name) % 4] } });
+    const swatch = (/** @type {string} */ colour) => element("span", { className: "l2g-swatch", style: { background: colour } });
+    const styles = ["solid", "dashed", "dotted", "double"];
+    const line = (/** @type {string} */ name) =>
+      element("span", { className: "l2g-line", style: { borderTopStyle: styles[maps.indexOf(name) % 4] } });
     const structureButtons = structures.map(({ label, name, colour }) =>
-      button([swatch(colour), name], `Show or hide ${name}`, () => model.get("visible").includes(label), () => {
-        view.set({ visible: toggle(model.get("visible"), label).sort((a, b) => a - b) });
+      button([swatch(colour), name], `Show or hide ${name}`, () => visibleNow().includes(label), () => {
+        view.set({ visible: toggle(visibleNow(), label).sort((a, b) => a - b) });
       }, ["visible"]),
     );
     const mapButtons = maps.map((name) =>
       button([line(name), name], `Show or hide the map ${name}`, () => model.get("shown").includes(name), () => {
-        view.set({ shown: ordered(toggle(model.get("shown"), name), maps) });
+        const shown = toggle(shownNow(), name);
+        view.set({ shown: maps.filter((each) => shown.includes(each)) });
       }, ["shown"]),
     );
     const verdictKey = element("span", { className: "l2g-row l2g-quiet" }, ...Object.entries(verdicts).map(([name, colour]) => element("span", { className: "l2g-key" }, swatch(colour), name)));

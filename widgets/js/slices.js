@@ -1,7 +1,26 @@
 // Slices of volumes, and how they are painted. No element and no trait is known here.
 
-/** Where the pixels of a plane's slices lie in an array (D, H, W); a plane is as widgets/planes.py describes it. */
+/** @import { Values } from "./viewer.js" */
+/**
+ * As widgets/planes.py describes it.
+ *
+ * @typedef {object} Plane
+ * @property {string} name
+ * @property {number} axis
+ * @property {number} down
+ * @property {number} across
+ * @property {boolean} flip_down
+ * @property {boolean} flip_across
+ * @property {string[]} letters
+ */
+/** @typedef {[label: number, x0: number, y0: number, x1: number, y1: number, inX: number, inY: number]} Run */
+
+/** Where the pixels of a plane's slices lie in an array (D, H, W). */
 export class Cut {
+  /**
+   * @param {Plane} plane
+   * @param {number[]} shape
+   */
   constructor(plane, shape) {
     const strides = [shape[1] * shape[2], shape[2], 1];
     this.plane = plane;
@@ -14,7 +33,15 @@ export class Cut {
     this.size = this.rows * this.columns;
   }
 
-  /** Copy the slice at `index` to `target`, row by row, each value as `table` translates it, if there is one. */
+  /**
+   * Copy the slice at `index` to `target`, row by row, each value as `table` translates it, if there is one.
+   *
+   * @param {Values} data
+   * @param {number} index
+   * @param {Uint8Array | Uint32Array} target
+   * @param {Uint8Array | Uint32Array | null} table
+   * @param {number} shift
+   */
   copy(data, index, target, table = null, shift = 0) {
     const { rows, columns, down, across } = this;
     let k = 0;
@@ -25,17 +52,27 @@ export class Cut {
     }
   }
 
-  /** The voxel [d, h, w] at a place of the picture. */
+  /**
+   * The voxel [d, h, w] at a place of the picture.
+   *
+   * @param {number} index
+   * @param {number} row
+   * @param {number} column
+   */
   voxel(index, row, column) {
     const { axis, down, across, flip_down: flipDown, flip_across: flipAcross } = this.plane;
-    const voxel = [];
+    const voxel = [0, 0, 0];
     voxel[axis] = index;
     voxel[down] = flipDown ? this.rows - 1 - row : row;
     voxel[across] = flipAcross ? this.columns - 1 - column : column;
     return voxel;
   }
 
-  /** The place [row, column] of a voxel in the picture. */
+  /**
+   * The place [row, column] of a voxel in the picture.
+   *
+   * @param {number[]} voxel
+   */
   place(voxel) {
     const { down, across, flip_down: flipDown, flip_across: flipAcross } = this.plane;
     const row = flipDown ? this.rows - 1 - voxel[down] : voxel[down];
@@ -43,7 +80,13 @@ export class Cut {
   }
 }
 
-/** The grey of every stored intensity between low and high, as pixels; `shift` makes the lowest one index 0. */
+/**
+ * The grey of every stored intensity between low and high, as pixels; `shift` makes the lowest one index 0.
+ *
+ * @param {Values} data
+ * @param {number[]} scale
+ * @param {number[]} window
+ */
 export function greys(data, [slope, intercept], [low, high]) {
   const shift = data instanceof Int16Array ? 32768 : 0;
   const table = new Uint32Array(data.BYTES_PER_ELEMENT === 1 ? 256 : 65536);
@@ -55,15 +98,34 @@ export function greys(data, [slope, intercept], [low, high]) {
   return { table, shift };
 }
 
-/** "#rrggbb" with an opacity as one pixel of ImageData. */
+/**
+ * "#rrggbb" with an opacity as one pixel of ImageData.
+ *
+ * @param {string} colour
+ * @param {number} opacity
+ */
 export function pixel(colour, opacity) {
   const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
   return ((Math.round(opacity * 255) << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
 
-/** The edges of labels as runs [label, x0, y0, x1, y1, inward x, inward y] in pixels; labels are 0 where unseen. */
+/**
+ * The edges of labels as runs [label, x0, y0, x1, y1, inward x, inward y] in pixels; labels are 0 where unseen.
+ *
+ * @param {ArrayLike<number>} labels
+ * @param {number} rows
+ * @param {number} columns
+ */
 export function edges(labels, rows, columns) {
+  /** @type {Run[]} */
   const runs = [];
+  /**
+   * @param {number} lines
+   * @param {number} places
+   * @param {number} lineStep
+   * @param {number} placeStep
+   * @param {(label: number, line: number, start: number, stop: number, inward: number) => void} add
+   */
   const scan = (lines, places, lineStep, placeStep, add) => {
     for (let line = 0; line <= lines; line += 1) {
       let before = 0;
@@ -89,13 +151,24 @@ export function edges(labels, rows, columns) {
   return runs;
 }
 
-/** Stroke edges, each just inside its label, so that neighbours keep their colours. */
+/**
+ * Stroke edges, each just inside its label, so that neighbours keep their colours.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {Run[]} runs
+ * @param {number} scaleX
+ * @param {number} scaleY
+ * @param {(string | null)[]} colours
+ * @param {number} width
+ * @param {number[]} dash
+ */
 export function strokeEdges(context, runs, scaleX, scaleY, colours, width, dash) {
+  /** @type {Map<number, Path2D>} */
   const paths = new Map();
   const inset = width / 2;
   for (const [label, x0, y0, x1, y1, inX, inY] of runs) {
-    if (!paths.has(label)) paths.set(label, new Path2D());
-    const path = paths.get(label);
+    const path = paths.get(label) ?? new Path2D();
+    paths.set(label, path);
     // On whole pixels of the screen, so that lines are crisp and neighbours do not mix.
     path.moveTo(Math.round(x0 * scaleX) + inX * inset, Math.round(y0 * scaleY) + inY * inset);
     path.lineTo(Math.round(x1 * scaleX) + inX * inset, Math.round(y1 * scaleY) + inY * inset);
@@ -104,13 +177,19 @@ export function strokeEdges(context, runs, scaleX, scaleY, colours, width, dash)
   context.lineCap = dash.length ? "butt" : "square";
   context.setLineDash(dash);
   for (const [label, path] of paths) {
-    context.strokeStyle = colours[label];
+    context.strokeStyle = colours[label] ?? "";
     context.stroke(path);
   }
   context.setLineDash([]);
 }
 
-/** 0 where both are background, 1 correct, 2 false positive, 3 false negative, 4 one structure taken for another. */
+/**
+ * 0 where both are background, 1 correct, 2 false positive, 3 false negative, 4 one structure taken for another.
+ *
+ * @param {Uint8Array} truth
+ * @param {Uint8Array} predicted
+ * @param {Uint8Array} target
+ */
 export function agreement(truth, predicted, target) {
   for (let i = 0; i < target.length; i += 1) {
     const t = truth[i];
@@ -119,4 +198,55 @@ export function agreement(truth, predicted, target) {
     else if (!t) target[i] = 2;
     else target[i] = p ? 4 : 3;
   }
+}
+
+/**
+ * Where a key leads from `index` among `count` slices; undefined for keys that lead nowhere.
+ *
+ * @param {string} key
+ * @param {number} index
+ * @param {number} count
+ * @returns {number | undefined}
+ */
+export function stepped(key, index, count) {
+  /** @type {Record<string, number>} */
+  const steps = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10 };
+  const to = { Home: 0, End: count - 1 }[key] ?? index + steps[key];
+  return Number.isNaN(to) ? undefined : Math.min(Math.max(to, 0), count - 1);
+}
+
+/**
+ * A window after a drag by `dx`, which makes it wider, and `dy`, which raises its level, in pixels.
+ *
+ * @param {number[]} window
+ * @param {number} dx
+ * @param {number} dy
+ */
+export function dragged([low, high], dx, dy) {
+  const width = (high - low) * Math.exp(dx / 200);
+  const level = (low + high) / 2 + ((high - low) * dy) / 300;
+  return [level - width / 2, level + width / 2];
+}
+
+/**
+ * The place of a voxel in words: along the patient's axes where an affine to RAS leads there, else along the array's.
+ *
+ * @param {number[]} voxel
+ * @param {number[][] | null} affine
+ * @param {number[]} spacingMm
+ */
+export function millimetres(voxel, affine, spacingMm) {
+  if (!affine) return `${voxel.map((index, axis) => (index * spacingMm[axis]).toFixed(1)).join(", ")} mm`;
+  const world = affine.slice(0, 3).map((row) => row[3] + row[0] * voxel[0] + row[1] * voxel[1] + row[2] * voxel[2]);
+  return `${world.map((mm, axis) => `${"RAS LPI"[axis + (mm < 0 ? 4 : 0)]} ${Math.abs(mm).toFixed(1)}`).join("  ")} mm`;
+}
+
+/**
+ * The known values (D, L) of some labels on every slice.
+ *
+ * @param {{data: Values, shape: number[]}} values
+ * @param {number[]} labels
+ */
+export function known({ data, shape: [D, L] }, labels) {
+  return Array.from({ length: D }, (_, d) => labels.map((label) => data[d * L + label]).filter((value) => !Number.isNaN(value)));
 }

@@ -1,5 +1,9 @@
-import { element, viewer } from "./viewer.js";
+import { element, pen, viewer } from "./viewer.js";
 import { edges, greys, strokeEdges } from "./slices.js";
+
+/** @import { Held } from "./viewer.js" */
+/** @typedef {{name: string, colour: string, values: (number | null)[]}} Line null where there is no value */
+/** @typedef {{title: string, top: number, epochs: number[], lines: Line[]}} Panel */
 
 const CHART_HEIGHT = 170;
 
@@ -19,15 +23,16 @@ export default viewer((view) => {
     text.textContent = words;
     text.dataset.state = state;
     bar.style.width = `${state === "finished" ? 100 : share}%`;
-    track.setAttribute("aria-valuenow", share);
+    track.setAttribute("aria-valuenow", String(share));
   }
 
   function showCharts() {
+    /** @type {Panel[]} */
     const panels = model.get("panels");
     charts.replaceChildren(
       ...panels.map((panel) => {
         const canvas = element("canvas", { role: "img" });
-        const last = (line) => line.values.at(-1)?.toPrecision(3) ?? "–";
+        const last = (/** @type {Line} */ line) => line.values.at(-1)?.toPrecision(3) ?? "–";
         canvas.setAttribute("aria-label", `${panel.title}: ${panel.lines.map((line) => `${line.name} ${last(line)}`).join(", ")}`);
         const legend = panel.lines.map((line) =>
           element("span", { className: "l2g-key" }, element("span", { className: "l2g-swatch", style: { background: line.colour } }), `${line.name} ${last(line)}`),
@@ -35,21 +40,26 @@ export default viewer((view) => {
         return element("figure", { className: "l2g-chart" }, element("figcaption", {}, panel.title), canvas, element("div", { className: "l2g-row" }, ...legend));
       }),
     );
-    panels.forEach((panel, i) => drawChart(charts.children[i].querySelector("canvas"), panel));
+    charts.querySelectorAll("canvas").forEach((canvas, i) => drawChart(canvas, panels[i]));
   }
 
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {Panel} panel
+   */
   function drawChart(canvas, { epochs, top, lines }) {
     const ratio = devicePixelRatio;
-    const [width, height] = [canvas.parentElement.clientWidth, CHART_HEIGHT];
+    const [width, height] = [canvas.parentElement?.clientWidth ?? 0, CHART_HEIGHT];
     canvas.width = width * ratio;
     canvas.height = height * ratio;
     Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
-    const context = canvas.getContext("2d");
+    const context = pen(canvas);
     context.scale(ratio, ratio);
     const [left, right, above, below] = [40, width - 8, 8, height - 20];
-    const [first, last] = [epochs[0], Math.max(epochs.at(-1), epochs[0] + 1)];
-    const x = (epoch) => left + ((epoch - first) / (last - first)) * (right - left);
-    const y = (value) => below - (value / top) * (below - above);
+    const [first, newest] = [epochs[0], epochs[epochs.length - 1]];
+    const last = Math.max(newest, first + 1);
+    const x = (/** @type {number} */ epoch) => left + ((epoch - first) / (last - first)) * (right - left);
+    const y = (/** @type {number} */ value) => below - (value / top) * (below - above);
     context.font = `11px ${getComputedStyle(view.body).fontFamily}`;
     context.fillStyle = view.colour("--l2g-quiet");
     context.strokeStyle = view.colour("--l2g-line");
@@ -61,13 +71,13 @@ export default viewer((view) => {
       context.moveTo(left, at);
       context.lineTo(right, at);
       context.stroke();
-      context.fillText(top > 20 ? Math.round(share * top) : (share * top).toFixed(2), left - 6, at);
+      context.fillText((share * top).toFixed(top > 20 ? 0 : 2), left - 6, at);
     }
     context.textBaseline = "top";
     context.textAlign = "left";
     context.fillText(`epoch ${first}`, left, below + 5);
     context.textAlign = "right";
-    context.fillText(String(epochs.at(-1)), right, below + 5);
+    context.fillText(String(newest), right, below + 5);
     context.lineWidth = 1.8;
     context.lineJoin = "round";
     for (const { colour, values } of lines) {
@@ -75,16 +85,18 @@ export default viewer((view) => {
       context.fillStyle = colour;
       context.beginPath();
       let down = false;
+      let [endX, endY] = [NaN, NaN];
       values.forEach((value, i) => {
-        if (value === null) down = false;
-        else if (down) context.lineTo(x(epochs[i]), y(value));
-        else context.moveTo(x(epochs[i]), y(value));
-        if (value !== null) down = true;
+        if (value !== null) {
+          [endX, endY] = [x(epochs[i]), y(value)];
+          if (down) context.lineTo(endX, endY);
+          else context.moveTo(endX, endY);
+        }
+        down = value !== null;
       });
       context.stroke();
-      const end = values.findLastIndex((value) => value !== null);
       context.beginPath();
-      context.arc(x(epochs[end]), y(values[end]), 3, 0, 2 * Math.PI);
+      context.arc(endX, endY, 3, 0, 2 * Math.PI);
       context.fill();
     }
   }
@@ -96,18 +108,20 @@ export default viewer((view) => {
     const [count, rows, columns] = image.shape;
     const { table } = greys(image.data, [1, 0], [0, 255]);
     const scale = Math.max(1, Math.floor((Math.min(200, view.body.clientWidth / count - 8) * devicePixelRatio) / columns));
-    const colours = [null, ...Array.from({ length: 255 }, (_, i) => model.get("colours")[i % model.get("colours").length])];
+    /** @type {string[]} */
+    const palette = model.get("colours");
+    const colours = [null, ...Array.from({ length: 255 }, (_, i) => palette[i % palette.length])];
     samples.replaceChildren(
       ...Array.from({ length: count }, (_, i) => {
         const small = element("canvas", { width: columns, height: rows });
-        const context = small.getContext("2d");
+        const context = pen(small);
         const pixels = context.createImageData(columns, rows);
         new Uint32Array(pixels.data.buffer).set(Array.from(part(image, i), (value) => table[value]));
         context.putImageData(pixels, 0, 0);
         const canvas = element("canvas", { width: columns * scale, height: rows * scale, role: "img" });
         canvas.setAttribute("aria-label", `validation slice ${i + 1}`);
         canvas.style.width = `${(columns * scale) / devicePixelRatio}px`;
-        const large = canvas.getContext("2d");
+        const large = pen(canvas);
         large.drawImage(small, 0, 0, canvas.width, canvas.height);
         const width = Math.max(1, Math.round(1.5 * devicePixelRatio));
         strokeEdges(large, edges(part(truth, i), rows, columns), scale, scale, colours, width, []);
@@ -117,6 +131,7 @@ export default viewer((view) => {
     );
   }
 
+  /** @type {(array: Held, i: number) => ArrayLike<number>} */
   const part = ({ data, shape: [, rows, columns] }, i) => data.subarray(i * rows * columns, (i + 1) * rows * columns);
 
   view.watch(["progress"], showProgress);

@@ -1,7 +1,54 @@
 // The transport of one image. Python solves and gathers (widgets/transport_explorer.py); this only shows and asks.
 
 import { element, viewer } from "./viewer.js";
-import { HEAT_COLOURS, PLAN_COLOURS, brief, choice, drawCells, drawImage, labelColour, outline, panel, position, sharp, typed } from "./drawing.js";
+import { HEAT_COLOURS, PLAN_COLOURS, WAYS, brief, cellAt, cellOf, choice, drawCells, drawImage, fitted } from "./drawing.js";
+import { itself, labelColour, neighbour, outline, panel, position, sharp, typed } from "./drawing.js";
+
+/** @import { Box } from "./drawing.js" */
+/**
+ * The slice and its codes; without bottleneck pixels `rows` is null.
+ *
+ * @typedef {object} Problem
+ * @property {number[]} images
+ * @property {number} index
+ * @property {number[]} cells
+ * @property {number} aspect
+ * @property {Int32Array | null} rows the row of each bottleneck pixel in the plan
+ * @property {Float32Array} source
+ * @property {number[]} names of the codes
+ * @property {number[] | null} labels of the codes
+ * @property {string[]} classes
+ * @property {boolean} tokens
+ */
+/**
+ * Its plan, and how the solver came there.
+ *
+ * @typedef {object} Solved
+ * @property {Float32Array} plan
+ * @property {number} references
+ * @property {number[]} rows in the order in which they are shown
+ * @property {number[]} columns
+ * @property {[iteration: number, error: number][]} curve
+ * @property {number} cost
+ * @property {number} marginal_error
+ * @property {number} iterations
+ * @property {boolean} converged
+ * @property {number} tolerance
+ */
+/**
+ * What is selected: -1 and null stand for nothing.
+ *
+ * @typedef {object} Lit
+ * @property {number} row
+ * @property {number} column
+ * @property {number[] | null} cell
+ * @property {Float32Array | null} heat
+ * @property {Float32Array | null} attention
+ * @property {number} top
+ * @property {string} unit
+ * @property {string} title
+ * @property {string} text
+ */
 
 const SLOWEST = -3; // log10 of the smallest epsilon on the slider, and of the largest
 const FASTEST = 0.5;
@@ -9,18 +56,39 @@ const SIDE = 58; // room for the marginals, in pixels: at the left of the plan
 const ROOF = 44; // and above it
 const GAP = 4;
 
+/**
+ * The plan in the order in which it is shown, with the sums and the largest of its cells.
+ *
+ * @param {Pick<Solved, "plan" | "rows" | "columns" | "references">} solved
+ */
+export function arranged({ plan, rows, columns, references: R }) {
+  const values = new Float32Array(rows.length * R);
+  const [sent, received] = [new Float32Array(rows.length), new Float32Array(R)];
+  let top = 0;
+  rows.forEach((row, i) => {
+    columns.forEach((column, j) => {
+      const value = plan[row * R + column];
+      values[i * R + j] = value;
+      sent[i] += value;
+      received[j] += value;
+      top = Math.max(top, value);
+    });
+  });
+  return { values, sent, received, top };
+}
+
 export default viewer((view) => {
   const { model, body } = view;
-  const get = (name) => model.get(name);
+  const get = (/** @type {string} */ name) => model.get(name);
   body.classList.add("l2g-transport");
 
   // Controls
   const slider = element("input", { type: "range", min: SLOWEST, max: FASTEST, step: 0.01, "aria-label": "epsilon, on a log scale" });
   const epsilonText = element("output", { className: "l2g-number" });
-  view.on(slider, "input", () => view.set({ epsilon: Number((10 ** slider.value).toPrecision(3)), exact: false }));
-  const kind = choice(view, "plan", [[false, "entropic"], [true, "exact"]], (value) => view.set({ exact: value }));
-  const orders = [["usage", "usage"], ["label", "label"], ["clustering", "clustering"]];
-  const order = choice(view, "order of rows and columns", orders, (value) => view.set({ order: value }));
+  view.on(slider, "input", () => view.set({ epsilon: Number((10 ** Number(slider.value)).toPrecision(3)), exact: false }));
+  const kind = choice(view, "plan", [[false, "entropic"], [true, "exact"]], (exact) => view.set({ exact }));
+  const orders = ["usage", "label", "clustering"].map(itself);
+  const order = choice(view, "order of rows and columns", orders, (order) => view.set({ order }));
   const slices = element("input", { type: "range", min: 0, step: 1, "aria-label": "slice" });
   const sliceText = element("output", { className: "l2g-number" });
   const sliceRow = element("label", {}, "slice", slices, sliceText);
@@ -29,9 +97,9 @@ export default viewer((view) => {
   view.on(save, "click", () => view.send("export"));
 
   // Pictures
-  const relation = panel("", "the image, and where the selection lights up", { bar: HEAT_COLOURS });
-  const attention = panel("", "the same for softmax attention", { bar: HEAT_COLOURS });
-  const plan = panel("transport plan", "transport plan: codes down, references across; arrow keys move", { bar: PLAN_COLOURS });
+  const relation = panel("", "the image, and where the selection lights up", HEAT_COLOURS);
+  const attention = panel("", "the same for softmax attention", HEAT_COLOURS);
+  const plan = panel("transport plan", "transport plan: codes down, references across; arrow keys move", PLAN_COLOURS);
   const curve = panel("convergence", "marginal error by iteration");
   plan.figure.classList.add("l2g-plan");
   curve.figure.classList.add("l2g-curve");
@@ -46,39 +114,45 @@ export default viewer((view) => {
   );
 
   // What Python sent last, as typed arrays.
-  let problem = {};
-  let solved = {};
-  let lit = {};
   const take = () => {
-    const [p, s, l] = [get("problem"), get("solved"), get("lit")];
-    problem = { ...p, rows: typed(Int32Array, p.rows), source: typed(Float32Array, p.source) };
-    solved = { ...s, plan: typed(Float32Array, s.plan) };
-    lit = { ...l, heat: typed(Float32Array, l.heat), attention: typed(Float32Array, l.attention) };
+    const [problem, solved, lit] = [get("problem"), get("solved"), get("lit")];
+    const [rows, source] = [typed(Int32Array, problem.rows), typed(Float32Array, problem.source)];
+    const [heat, attention] = [typed(Float32Array, lit.heat), typed(Float32Array, lit.attention)];
+    return {
+      problem: /** @type {Problem} */ ({ ...problem, rows, source }),
+      solved: /** @type {Solved} */ ({ ...solved, plan: typed(Float32Array, solved.plan) }),
+      lit: /** @type {Lit} */ ({ ...lit, heat, attention }),
+    };
   };
+  let { problem, solved, lit } = take();
 
   const showControls = () => {
-    slider.value = Math.log10(get("epsilon"));
+    slider.value = String(Math.log10(get("epsilon")));
     epsilonText.textContent = brief(get("epsilon"));
     kind.show(get("exact"));
     order.show(get("order"));
-    order.group.querySelector("[value=label]").disabled = !problem.labels;
+    order.buttons[1].disabled = !problem.labels;
     const [D] = problem.images;
     sliceRow.hidden = D < 2;
-    slices.max = D - 1;
-    slices.value = problem.index;
+    slices.max = String(D - 1);
+    slices.value = String(problem.index);
     sliceText.textContent = `${problem.index + 1} / ${D}`;
     const classes = problem.labels ? problem.classes : [];
-    const swatch = (name, i) => element("span", {}, element("i", { style: { background: labelColour(i) } }), name);
+    const swatch = (/** @type {string} */ name, /** @type {number} */ i) =>
+      element("span", {}, element("i", { style: { background: labelColour(i) } }), name);
     legend.replaceChildren(...(classes.length ? ["colour of a code: the label most above its share", ...classes.map(swatch)] : []));
   };
 
   // The image with its bottleneck pixels
-  const imageBox = (width, height) => {
+  const imageBox = (/** @type {number} */ width, /** @type {number} */ height) => {
     const [, H, W] = problem.images;
-    const tall = (H / W) * problem.aspect;
-    const wide = Math.min(width, height / tall);
-    return [(width - wide) / 2, (height - wide * tall) / 2, wide, wide * tall];
+    return fitted(width, height, (H / W) * problem.aspect);
   };
+  /**
+   * @param {ReturnType<typeof panel>} panel
+   * @param {Float32Array | null} heat
+   * @param {string} title
+   */
   const drawHeat = ({ canvas, figure, caption, scale, top }, heat, title) => {
     const withImage = problem.rows !== null;
     figure.hidden = !withImage;
@@ -108,29 +182,25 @@ export default viewer((view) => {
   };
 
   // The plan with its marginals
+  /** @type {(width: number, height: number) => Box} */
   const planBox = (width, height) => [SIDE, ROOF, Math.max(1, width - SIDE), Math.max(1, height - ROOF)];
   const drawPlan = () => {
     const { context, width, height } = sharp(plan.canvas);
     const [x, y, w, h] = planBox(width, height);
-    const { plan: values, rows, columns, references: R } = solved;
+    const { rows, columns, references: R } = solved;
     const K = rows.length;
     const [high, wide] = [h / K, w / R];
-    const ordered = new Float32Array(K * R);
-    const sums = { row: new Float32Array(K), column: new Float32Array(R) };
-    let top = 0;
-    for (let i = 0; i < K; i += 1) {
-      for (let j = 0; j < R; j += 1) {
-        const value = values[rows[i] * R + columns[j]];
-        ordered[i * R + j] = value;
-        sums.row[i] += value;
-        sums.column[j] += value;
-        top = Math.max(top, value);
-      }
-    }
-    drawCells(context, ordered, R, K, top, PLAN_COLOURS, [x, y, w, h]);
+    const { values, sent, received, top } = arranged(solved);
+    drawCells(context, values, R, K, top, PLAN_COLOURS, [x, y, w, h]);
     plan.top.textContent = `${brief(1000 * top)} ‰ of the image`;
     const quiet = view.colour("--l2g-quiet");
-    const bars = (shares, largest, colour, across) => {
+    /**
+     * @param {Float32Array} shares
+     * @param {(i: number) => string} colour
+     * @param {boolean} across
+     */
+    const bars = (shares, colour, across) => {
+      const largest = Math.max(...shares, 1e-30);
       const room = (across ? ROOF : SIDE) - GAP - 2;
       shares.forEach((share, i) => {
         const length = (room * share) / largest;
@@ -139,23 +209,19 @@ export default viewer((view) => {
         else context.fillRect(x - GAP - length, y + i * high, length, Math.max(0.6, high - 0.6));
       });
     };
-    const largestOf = (shares) => Math.max(...shares, 1e-30);
     const [atRow, atColumn] = [rows.indexOf(lit.row), columns.indexOf(lit.column)];
-    const faded = (colour) => `color-mix(in srgb, ${colour} 35%, transparent)`;
+    const faded = (/** @type {string} */ colour) => `color-mix(in srgb, ${colour} 35%, transparent)`;
     // Beside the marginals, what the selected code sends where, and what the selected reference receives from whom.
-    const rowColour = (i) => (problem.labels ? labelColour(problem.labels[rows[i]]) : quiet);
-    const share = (i, j) => ordered[i * R + j];
+    const rowColour = (/** @type {number} */ i) => (problem.labels ? labelColour(problem.labels[rows[i]]) : quiet);
     if (atColumn >= 0) {
-      bars(sums.row, largestOf(sums.row), (i) => faded(rowColour(i)), false);
-      const received = Array.from(rows, (_, i) => share(i, atColumn));
-      bars(received, largestOf(received), rowColour, false);
-    } else bars(sums.row, largestOf(sums.row), rowColour, false);
+      bars(sent, (i) => faded(rowColour(i)), false);
+      bars(Float32Array.from(rows, (_, i) => values[i * R + atColumn]), rowColour, false);
+    } else bars(sent, rowColour, false);
     if (atRow >= 0) {
-      bars(sums.column, largestOf(sums.column), () => faded(quiet), true);
-      const sent = Array.from(columns, (_, j) => share(atRow, j));
-      bars(sent, largestOf(sent), () => view.colour("--l2g-accent"), true);
+      bars(received, () => faded(quiet), true);
+      bars(values.subarray(atRow * R, (atRow + 1) * R), () => view.colour("--l2g-accent"), true);
       outline(context, x, y + atRow * high, w, Math.max(2, high));
-    } else bars(sums.column, largestOf(sums.column), () => quiet, true);
+    } else bars(received, () => quiet, true);
     if (atColumn >= 0) outline(context, x + atColumn * wide, y, Math.max(2, wide), h);
     plan.caption.textContent = `${get("exact") ? "exact" : "entropic"} plan: ${K} codes to ${R} references, cost ${solved.cost.toFixed(4)}`;
   };
@@ -171,9 +237,10 @@ export default viewer((view) => {
     const { context, width, height } = sharp(curve.canvas);
     const [left, right, roof, floor] = [44, 10, 8, 26];
     const [low, high] = [Math.floor(Math.log10(tolerance)) - 1, 0];
-    const last = Math.max(1, points.at(-1)[0]);
-    const X = (n) => left + (n / last) * (width - left - right);
-    const Y = (e) => roof + ((high - Math.min(high, Math.max(low, Math.log10(e || 1e-30)))) / (high - low)) * (height - roof - floor);
+    const end = points[points.length - 1];
+    const last = Math.max(1, end[0]);
+    const X = (/** @type {number} */ n) => left + (n / last) * (width - left - right);
+    const Y = (/** @type {number} */ e) => roof + ((high - Math.min(high, Math.max(low, Math.log10(e || 1e-30)))) / (high - low)) * (height - roof - floor);
     const [text, line] = [view.colour("--l2g-quiet"), view.colour("--l2g-line")];
     context.font = `11px ${getComputedStyle(body).fontFamily}`;
     context.fillStyle = text;
@@ -212,13 +279,13 @@ export default viewer((view) => {
     for (const [n, e] of points) context.lineTo(X(n), Y(e));
     context.stroke();
     context.beginPath();
-    context.arc(X(points.at(-1)[0]), Y(points.at(-1)[1]), 3.5, 0, 2 * Math.PI);
+    context.arc(X(end[0]), Y(end[1]), 3.5, 0, 2 * Math.PI);
     context.fill();
     context.globalAlpha = 1;
   };
 
   const draw = () => {
-    take();
+    ({ problem, solved, lit } = take());
     showControls();
     drawPlan();
     drawCurve();
@@ -227,43 +294,37 @@ export default viewer((view) => {
   };
 
   // Clicks and keys: a pixel, a code, a reference, or a cell of the plan
-  const cellAt = (event) => {
-    const [px, py] = position(event);
-    const { clientWidth, clientHeight } = event.currentTarget;
-    const [x, y, w, h] = imageBox(clientWidth, clientHeight);
-    const [, H, W] = problem.images;
-    const inside = px >= x && py >= y && px < x + w && py < y + h;
-    return inside ? [Math.floor(((py - y) / h) * H), Math.floor(((px - x) / w) * W)] : null;
-  };
-  const selectPixel = ([row, column]) => {
-    const [, H, W] = problem.images;
-    const [h, w] = problem.cells;
-    const code = problem.names[problem.rows[Math.floor((row * h) / H) * w + Math.floor((column * w) / W)]];
+  const selectPixel = (/** @type {number[]} */ [row, column]) => {
+    if (!problem.rows) return;
+    const [r, c] = cellOf([row, column], problem.images.slice(1), problem.cells);
+    const code = problem.names[problem.rows[r * problem.cells[1] + c]];
     view.select({ voxel: [problem.index, row, column], code, reference: null, by: "voxel" });
   };
   for (const { canvas } of [relation, attention]) {
     view.on(canvas, "click", (event) => {
-      const pixel = cellAt(event);
-      if (pixel) selectPixel(pixel);
+      const [, H, W] = problem.images;
+      const [row, column] = cellAt(position(event), imageBox(canvas.clientWidth, canvas.clientHeight), H, W);
+      if (row >= 0 && row < H && column >= 0 && column < W) selectPixel([row, column]);
     });
     view.on(canvas, "keydown", (event) => {
-      const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+      const step = WAYS[event.key];
       if (!step) return;
       event.preventDefault();
       const [[, H, W], [h, w]] = [problem.images, problem.cells];
       const [row, column] = lit.cell ?? [h >> 1, w >> 1];
+      /** @type {(value: number, size: number) => number} */
       const clamp = (value, size) => Math.max(0, Math.min(size - 1, value));
       const [r, c] = [clamp(row + step[0], h), clamp(column + step[1], w)];
       selectPixel([Math.floor(((r + 0.5) * H) / h), Math.floor(((c + 0.5) * W) / w)]);
     });
   }
+  /** @type {(event: MouseEvent) => {row?: number, column?: number}} */
   const planAt = (event) => {
-    const [px, py] = position(event);
-    const [x, y, w, h] = planBox(plan.canvas.clientWidth, plan.canvas.clientHeight);
-    const [i, j] = [Math.floor(((py - y) / h) * solved.rows.length), Math.floor(((px - x) / w) * solved.references)];
-    return { row: py >= y ? solved.rows[i] : undefined, column: px >= x ? solved.columns[j] : undefined };
+    const box = planBox(plan.canvas.clientWidth, plan.canvas.clientHeight);
+    const [i, j] = cellAt(position(event), box, solved.rows.length, solved.references);
+    return { row: solved.rows[i], column: solved.columns[j] }; // undefined over the marginals
   };
-  const selectPlan = (row, column) => {
+  const selectPlan = (/** @type {number | undefined} */ row, /** @type {number | undefined} */ column) => {
     const by = column === undefined ? "code" : "reference";
     view.select({ code: row === undefined ? null : problem.names[row], reference: column ?? null, by });
   };
@@ -276,20 +337,21 @@ export default viewer((view) => {
     const parts = [];
     if (row !== undefined) parts.push(`code ${problem.names[row]}: ${(100 * problem.source[row]).toFixed(1)} % of the image`);
     if (column !== undefined) parts.push(`reference ${column}`);
-    if (parts.length === 2) parts.push(`${brief(1000 * solved.plan[row * solved.references + column])} ‰ of the image go from one to the other`);
+    if (row !== undefined && column !== undefined) parts.push(`${brief(1000 * solved.plan[row * solved.references + column])} ‰ of the image go from one to the other`);
     if (parts.length) view.status(parts.join(" · "));
   });
   view.on(plan.canvas, "mouseleave", () => view.status(lit.text ?? ""));
   view.on(plan.canvas, "keydown", (event) => {
-    const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [];
-    if (down === undefined) return;
+    const way = WAYS[event.key];
+    if (!way) return;
     event.preventDefault();
-    const moved = (order, current, step) => order[(order.indexOf(current) + step + order.length) % order.length];
-    if (down) selectPlan(moved(solved.rows, lit.row, down), undefined);
-    else selectPlan(undefined, moved(solved.columns, lit.column, right));
+    const [down, right] = way;
+    if (down) selectPlan(neighbour(solved.rows, lit.row, down), undefined);
+    else selectPlan(undefined, neighbour(solved.columns, lit.column, right));
   });
 
   // Files come as bytes, so that they reach people who have no access to the kernel's disk.
+  /** @type {(content: {files?: string[]}, buffers: DataView<ArrayBuffer>[]) => void} */
   const download = view.guard((content, buffers) => {
     if (!content.files) return;
     content.files.forEach((name, i) => {

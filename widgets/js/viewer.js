@@ -6,9 +6,33 @@
 //
 // and builds its elements in `view.body`. `view.model` holds the synced traits; `view.arrays` the published arrays.
 
-/** Make an element: element("button", { title: "Close", onclick }, "×"). Keys with a dash are attributes. */
+/**
+ * The traits of the Python viewer, as anywidget hands them over.
+ *
+ * @typedef {object} Model
+ * @property {(trait: string) => any} get
+ * @property {(trait: string, value: unknown) => void} set
+ * @property {() => void} save_changes
+ * @property {(content: object) => void} send
+ * @property {(events: string, handler: (...values: any[]) => void) => void} on
+ * @property {(events: string, handler: (...values: any[]) => void) => void} off
+ */
+/** @typedef {Uint8Array | Int16Array | Uint16Array | Int32Array | Float32Array} Values */
+/** @typedef {{version: number, dtype: keyof typeof TYPED, shape: number[]}} Offer a published array before it is fetched */
+/** @typedef {{version: number, shape: number[], rows: number, known: Uint8Array, data: Values}} Held and after */
+/** @typedef {{array: string, version: number, start: number, stop: number}} Request for a part of one */
+
+/**
+ * Make an element: element("button", { title: "Close", onclick }, "×"). Keys with a dash are attributes.
+ *
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, any>} properties
+ * @param {(Node | string)[]} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
 export function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
+  const made = /** @type {any} */ (document.createElement(tag));
   for (const [name, value] of Object.entries(properties)) {
     if (name.includes("-") || name === "role") made.setAttribute(name, value);
     else if (name === "style") Object.assign(made.style, value);
@@ -18,16 +42,25 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+/** @param {HTMLCanvasElement} canvas */
+export function pen(canvas) {
+  return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+}
+
 const HIDDEN_MS = 100; // until a hidden view is looked at again
 
+/** @param {(view: View) => void} build */
 export function viewer(build) {
   return () => {
+    /** @type {Arrays} */
     let arrays; // one set a model, shared by its views
     return {
+      /** @param {{model: Model}} host */
       initialize({ model }) {
         arrays = new Arrays(model);
         return () => arrays.release();
       },
+      /** @param {{model: Model, el: HTMLElement}} host */
       render({ model, el }) {
         const view = new View(model, el, arrays);
         view.guard(build)(view);
@@ -39,7 +72,12 @@ export function viewer(build) {
 }
 
 /** What a viewer is built with: a body, a status line, and listeners that show their errors and end with the view. */
-class View {
+export class View {
+  /**
+   * @param {Model} model
+   * @param {HTMLElement} el
+   * @param {Arrays} arrays
+   */
   constructor(model, el, arrays) {
     this.model = model;
     this.arrays = arrays;
@@ -62,24 +100,44 @@ class View {
     });
   }
 
-  /** The same function, its errors shown below the picture. */
+  /**
+   * The same function, its errors shown below the picture.
+   *
+   * @template {unknown[]} Given
+   * @template Result
+   * @param {(...values: Given) => Result} callback
+   * @returns {(...values: Given) => Result | undefined}
+   */
   guard(callback) {
     return (...values) => {
       try {
         return callback(...values);
       } catch (error) {
-        this.showError(`${error.name}: ${error.message}`);
+        this.showError(error instanceof Error ? `${error.name}: ${error.message}` : String(error));
         return undefined;
       }
     };
   }
 
-  /** Listen to an element. */
+  /**
+   * Listen to an element.
+   *
+   * @template {keyof HTMLElementEventMap} Type
+   * @param {HTMLElement} target
+   * @param {Type} type
+   * @param {(event: HTMLElementEventMap[Type]) => void} handler
+   * @param {AddEventListenerOptions} options
+   */
   on(target, type, handler, options = {}) {
     target.addEventListener(type, this.guard(handler), { signal: this.signal, ...options });
   }
 
-  /** Listen to traits. */
+  /**
+   * Listen to traits.
+   *
+   * @param {string[]} names
+   * @param {() => void} handler
+   */
   watch(names, handler) {
     const guarded = this.guard(() => handler());
     const events = names.map((name) => `change:${name}`).join(" ");
@@ -87,14 +145,23 @@ class View {
     this.signal.addEventListener("abort", () => this.model.off(events, guarded));
   }
 
-  /** Listen to parts of published arrays as they arrive: handler(name, start, stop). */
+  /**
+   * Listen to parts of published arrays as they arrive.
+   *
+   * @param {(name: string, start: number, stop: number) => void} handler
+   */
   onArray(handler) {
     const guarded = this.guard(handler);
     this.arrays.listeners.add(guarded);
     this.signal.addEventListener("abort", () => this.arrays.listeners.delete(guarded));
   }
 
-  /** Redraw what was drawn in colours of the theme, or to the element's size, when either changes. */
+  /**
+   * Redraw what was drawn in colours of the theme, or to the element's size, when either changes.
+   *
+   * @param {HTMLElement} target
+   * @param {() => void} redraw
+   */
   onLook(target, redraw) {
     const guarded = this.guard(() => redraw());
     const size = new ResizeObserver(guarded);
@@ -104,7 +171,11 @@ class View {
     this.signal.addEventListener("abort", () => (size.disconnect(), theme.disconnect()));
   }
 
-  /** A function that calls `draw` at the next frame at which the view is shown, however often it is called until then. */
+  /**
+   * A function that calls `draw` at the next frame at which the view is shown, however often it is called until then.
+   *
+   * @param {() => void} draw
+   */
   eachFrame(draw) {
     const guarded = this.guard(draw);
     let waiting = false;
@@ -125,33 +196,52 @@ class View {
     };
   }
 
-  /** Set traits; while the kernel is busy only the last values wait for it. */
+  /**
+   * Set traits; while the kernel is busy only the last values wait for it.
+   *
+   * @param {Record<string, unknown>} values
+   */
   set(values) {
     for (const [name, value] of Object.entries(values)) this.model.set(name, value);
     this.model.save_changes();
   }
 
-  /** Change keys of the selection, and keep the others; a value of null removes its key. */
+  /**
+   * Change keys of the selection, and keep the others; a value of null removes its key.
+   *
+   * @param {Record<string, unknown>} keys
+   */
   select(keys) {
     const entries = Object.entries({ ...this.model.get("selection"), ...keys });
     this.set({ selection: Object.fromEntries(entries.filter(([, value]) => value !== null)) });
   }
 
-  /** Call the method _on_NAME of the Python viewer. */
+  /**
+   * Call the method _on_NAME of the Python viewer.
+   *
+   * @param {string} event
+   * @param {object} details
+   */
   send(event, details = {}) {
     this.model.send({ event, ...details });
   }
 
+  /** @param {string} text */
   status(text) {
     this.statusLine.textContent = text;
   }
 
+  /** @param {string} text */
   showError(text) {
     this.errorText.textContent = text;
     this.errorLine.hidden = !text;
   }
 
-  /** A colour of the style sheet, for canvases: view.colour("--l2g-text"). */
+  /**
+   * A colour of the style sheet, for canvases: view.colour("--l2g-text").
+   *
+   * @param {string} name
+   */
   colour(name) {
     return getComputedStyle(this.body).getPropertyValue(name).trim();
   }
@@ -161,14 +251,19 @@ const PART_BYTES = 4 << 20;
 const TYPED = { uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array };
 
 /** The published arrays, fetched in parts along the first axis: one part at a time, the nearest to the selected slice first. */
-class Arrays {
+export class Arrays {
+  /** @param {Model} model */
   constructor(model) {
     this.model = model;
+    /** @type {Map<string, Held>} */
     this.held = new Map();
+    /** @type {Set<(name: string, start: number, stop: number) => void>} */
     this.listeners = new Set();
+    /** @type {Request | null} */
     this.fetching = null;
     this.shown = false;
     this.onOffer = () => this.shown && this.fetch();
+    /** @type {(content: Request, buffers: DataView[]) => void} */
     this.onPart = (content, buffers) => content.array && this.receive(content, buffers[0]);
     model.on("change:arrays", this.onOffer);
     model.on("msg:custom", this.onPart);
@@ -180,17 +275,25 @@ class Arrays {
     this.fetch();
   }
 
-  /** The array {data, shape, known, rows} as far as it is here: known[i] is 1 for each of its `rows` rows. */
+  /**
+   * The array as far as it is here: known[i] is 1 for each of its `rows` rows.
+   *
+   * @param {string} name
+   */
   get(name) {
     return this.held.get(name);
   }
 
   /** The share of all rows that is here, 0 to 1. */
   progress() {
-    const offers = Object.entries(this.model.get("arrays"));
+    const offers = Object.entries(this.offers());
     const rows = offers.map(([name]) => this.held.get(name)?.rows ?? 0);
-    const sum = (numbers) => numbers.reduce((total, n) => total + n, 0);
     return sum(rows) / Math.max(1, sum(offers.map(([, { shape }]) => shape[0])));
+  }
+
+  /** @returns {Record<string, Offer>} */
+  offers() {
+    return this.model.get("arrays");
   }
 
   release() {
@@ -201,16 +304,21 @@ class Arrays {
   }
 
   fetch() {
-    const offers = this.model.get("arrays");
+    const offers = this.offers();
     // A part of an array that was replaced never comes, so it is not waited for.
     if (this.fetching && this.fetching.version === offers[this.fetching.array].version) return;
     const parts = Object.entries(offers).map(([name, offer]) => this.missing(name, offer));
-    const [part] = parts.filter(Boolean).sort((a, b) => a.away - b.away);
+    const [part] = parts.filter((each) => each !== null).sort((a, b) => a.away - b.away);
     this.fetching = part?.request ?? null;
     if (part) this.model.send({ event: "fetch", ...part.request });
   }
 
-  /** The part to fetch next: rows that lie together, around the missing row nearest to the selected slice. */
+  /**
+   * The part to fetch next: rows that lie together, around the missing row nearest to the selected slice.
+   *
+   * @param {string} name
+   * @param {Offer} offer
+   */
   missing(name, { version, dtype, shape }) {
     const [D] = shape;
     const held = this.held.get(name);
@@ -228,9 +336,13 @@ class Arrays {
     return { away, request: { array: name, version, start, stop } };
   }
 
+  /**
+   * @param {Pick<Request, "array" | "version" | "start">} request
+   * @param {DataView} part
+   */
   receive({ array: name, version, start }, part) {
     this.fetching = null;
-    const { version: newest, dtype, shape } = this.model.get("arrays")[name];
+    const { version: newest, dtype, shape } = this.offers()[name];
     if (version === newest) {
       let held = this.held.get(name);
       if (held?.version !== version) {
@@ -249,6 +361,14 @@ class Arrays {
   }
 }
 
+/** @param {number[]} shape */
 function size(shape) {
   return shape.reduce((product, n) => product * n, 1);
+}
+
+/** @param {ArrayLike<number>} numbers */
+export function sum(numbers) {
+  let total = 0;
+  for (let i = 0; i < numbers.length; i += 1) total += numbers[i];
+  return total;
 }

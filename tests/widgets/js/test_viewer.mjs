@@ -1,0 +1,116 @@
+// Published arrays as they come to a browser, from a model that only records what it is asked for.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { Arrays, sum } from "../../../widgets/js/viewer.js";
+
+const MB = 1 << 20;
+
+function published(shape, { voxel, dtype = "uint8" } = {}) {
+  const traits = { arrays: { volume: { version: 1, dtype, shape } }, selection: voxel ? { voxel } : {} };
+  const handlers = {};
+  const model = {
+    asked: [],
+    traits,
+    handlers,
+    get: (name) => traits[name],
+    send: ({ event, ...request }) => model.asked.push(request),
+    on: (event, handler) => (handlers[event] = handler),
+    off: (event) => delete handlers[event],
+    /** Python's answer to the last request: every byte is the number of its row, from 1. */
+    answer: (request = model.asked.at(-1)) => {
+      const rowBytes = shape.slice(1).reduce((product, n) => product * n, 1);
+      const bytes = new Uint8Array((request.stop - request.start) * rowBytes).map((_, i) => request.start + 1 + Math.floor(i / rowBytes));
+      handlers["msg:custom"](request, [new DataView(bytes.buffer)]);
+    },
+    offer: () => handlers["change:arrays"](),
+  };
+  return model;
+}
+
+const ranges = (model) => model.asked.map(({ start, stop }) => [start, stop]);
+
+test("nothing is fetched before a view is shown", () => {
+  const model = published([4, 2]);
+  const arrays = new Arrays(model);
+  model.offer();
+  assert.deepEqual(model.asked, []);
+  arrays.show();
+  assert.deepEqual(model.asked, [{ array: "volume", version: 1, start: 0, stop: 4 }]);
+});
+
+test("parts of at most 4 MB arrive one by one, the nearest to the selected slice first", () => {
+  const model = published([5, 2 * MB], { voxel: [3, 0, 0] });
+  const arrays = new Arrays(model);
+  const heard = [];
+  arrays.listeners.add((...values) => heard.push(values));
+  arrays.show();
+  assert.deepEqual(ranges(model), [[3, 5]]);
+  assert.equal(arrays.progress(), 0);
+  model.answer();
+  assert.deepEqual(heard, [["volume", 3, 5]]);
+  assert.equal(arrays.progress(), 0.4);
+  assert.deepEqual([...arrays.get("volume").known], [0, 0, 0, 1, 1]);
+  model.traits.selection = { voxel: [0, 0, 0] };
+  model.answer(); // rows 1 and 2, that were asked for before the selection moved
+  model.answer();
+  assert.deepEqual(ranges(model), [[3, 5], [1, 3], [0, 1]]);
+  const { data, rows } = arrays.get("volume");
+  assert.equal(rows, 5);
+  assert.deepEqual([0, 1, 2, 3, 4].map((row) => data[row * 2 * MB]), [1, 2, 3, 4, 5]);
+  assert.equal(data.at(-1), 5);
+});
+
+test("of two arrays the one that lacks the selected slice comes first", () => {
+  const model = published([5, 3 * MB], { voxel: [1, 0, 0] });
+  new Arrays(model).show();
+  model.traits.arrays = { ...model.traits.arrays, labels: { version: 1, dtype: "uint8", shape: [5, 3 * MB] } };
+  model.answer();
+  model.answer();
+  assert.deepEqual(model.asked.map(({ array, start }) => [array, start]), [["volume", 1], ["labels", 1], ["volume", 2]]);
+});
+
+test("a row that is larger than a part is fetched all the same", () => {
+  const model = published([2, 5 * MB]);
+  new Arrays(model).show();
+  model.answer();
+  assert.deepEqual(ranges(model), [[0, 1], [1, 2]]);
+});
+
+test("an array that was replaced is fetched anew, and parts of the old one are dropped", () => {
+  const model = published([4, 2 * MB]);
+  const arrays = new Arrays(model);
+  arrays.show();
+  const [old] = model.asked;
+  model.traits.arrays = { volume: { ...model.traits.arrays.volume, version: 2 } };
+  model.offer();
+  assert.deepEqual(model.asked.at(-1), { array: "volume", version: 2, start: 0, stop: 2 });
+  model.answer(old);
+  assert.equal(arrays.get("volume"), undefined);
+  model.answer(model.asked[1]);
+  assert.equal(arrays.get("volume").version, 2);
+});
+
+test("an array without rows, and a selection outside, are no trouble", () => {
+  const empty = published([0, 3]);
+  new Arrays(empty).show();
+  assert.deepEqual(empty.asked, []);
+  const outside = published([3, 3 * MB], { voxel: [9, 0, 0] });
+  new Arrays(outside).show();
+  assert.deepEqual(ranges(outside), [[2, 3]]);
+});
+
+test("what is released hears nothing more", () => {
+  const model = published([2, 1]);
+  const arrays = new Arrays(model);
+  arrays.show();
+  model.answer();
+  arrays.release();
+  assert.deepEqual(model.handlers, {});
+  assert.equal(arrays.get("volume"), undefined);
+});
+
+test("numbers are added up", () => {
+  assert.equal(sum(Float32Array.of(1, 2, 0.5)), 3.5);
+  assert.equal(sum([]), 0);
+});
