@@ -3,13 +3,16 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
+import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
 
 from l2gnet.data.folders.acdc import GROUPS
 from l2gnet.data.folders.scan import Scan, split_patients
-from l2gnet.errors import ConfigError
+from l2gnet.errors import ConfigError, VolumeError
 
 
 def scans_of(groups):
@@ -57,3 +60,40 @@ def test_a_split_depends_on_the_seed_and_not_on_the_order():
 def test_counts_out_of_range_are_refused(counts):
     with pytest.raises(ConfigError, match=rf"number of patients, 100; found {re.escape(str(counts))}"):
         split_patients(scans_of(ACDC_GROUPS), counts)
+
+
+def formless(path, array):
+    """An image whose header says nothing of where it lies, only how large its voxels are."""
+    image = nib.Nifti1Image(array, None)
+    image.header["pixdim"][1:4] = 3, 2, 10
+    image.header["qform_code"] = image.header["sform_code"] = 0
+    image.to_filename(path)
+
+
+@pytest.mark.parametrize("saver", ["nibabel", "SimpleITK", "without a form, too"])
+def test_an_image_that_says_not_where_it_lies_pairs_with_a_mask_that_its_reader_saved(tmp_path, saver):
+    array = np.random.default_rng(0).integers(0, 300, (24, 20, 6)).astype(np.int16)
+    mask = (array > 150).astype(np.uint8)
+    formless(tmp_path / "image.nii.gz", array)
+    if saver == "nibabel":
+        nib.Nifti1Image(mask, nib.load(tmp_path / "image.nii.gz").affine).to_filename(tmp_path / "mask.nii.gz")
+    elif saver == "SimpleITK":
+        read = SimpleITK.ReadImage(str(tmp_path / "image.nii.gz"))
+        SimpleITK.WriteImage(SimpleITK.Cast(read > 150, SimpleITK.sitkUInt8), str(tmp_path / "mask.nii.gz"))
+    else:
+        formless(tmp_path / "mask.nii.gz", mask)
+    scan = Scan("a", "a", tmp_path / "image.nii.gz", tmp_path / "mask.nii.gz", ("background", "a"))
+    image, labels = scan.read()
+    assert np.array_equal(labels.array, image.array > 150)
+    assert image.spacing_mm == pytest.approx((10, 2, 3))
+    np.testing.assert_allclose(image.affine @ np.linalg.inv(labels.affine), np.eye(4), atol=1e-4)
+    assert image.remarks == ("its header does not say how it lies: are left and right as shown?",)
+
+
+def test_an_image_that_says_not_where_it_lies_pairs_with_no_other_mask(tmp_path):
+    array = np.random.default_rng(0).integers(0, 300, (24, 20, 6)).astype(np.int16)
+    formless(tmp_path / "image.nii.gz", array)
+    for affine in (np.diag([3.0, 2, 10, 1]), np.diag([-3.0, -2, 8, 1])):
+        nib.Nifti1Image((array > 150).astype(np.uint8), affine).to_filename(tmp_path / "mask.nii.gz")
+        with pytest.raises(VolumeError, match=r"mask\.nii\.gz: the grid must be that of .*image\.nii\.gz"):
+            Scan("a", "a", tmp_path / "image.nii.gz", tmp_path / "mask.nii.gz", ("background", "a")).read()
