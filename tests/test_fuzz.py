@@ -145,7 +145,7 @@ def archive(name: str) -> Callable[[bytes], bytes]:
 
 def with_card(data: bytes) -> bytes:
     card = data.decode("utf-8", "replace")
-    return save(WEIGHTS, {"format": "l2gnet-1", "card": card})
+    return save(WEIGHTS, {"format": "l2gnet-2", "card": card})
 
 
 def resumable() -> bytes:

@@ -1,19 +1,21 @@
 """The discrete latent space: a vector quantiser, and how much of its codebook is in use.
 
-Vector quantisation with an exponential moving average codebook (van den Oord et al. 2017, arXiv 1711.00937),
-k-means start and revival of dead codes, by the library vector-quantize-pytorch.
+The codes follow the mean of their tokens by moving averages (van den Oord et al. 2017, arXiv 1711.00937, appendix A.1),
+start by k-means on the first batch, and are revived when they die. The tests hold all that to vector-quantize-pytorch.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, distributed, nn
-from vector_quantize_pytorch import VectorQuantize
-from vector_quantize_pytorch.vector_quantize_pytorch import batched_sample_vectors
 
-from l2gnet.shapes import Float, Int64
+from l2gnet.shapes import Bool, Float, Int64, Num
 from l2gnet.whole_batch import gathered
+
+_KMEANS_STEPS = 10
+_SMOOTHING = 1e-5  # of a token for each code, so that none is divided by zero
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Quantised:
 class Codebook(nn.Module):
     """A codebook of `codes` vectors (K, d) and the nearest-code quantiser over it.
 
+    Until k-means has seen a training batch the codes are random, so that an untrained model runs too.
+
     Args:
         codes: K, the number of codes.
         dim: d, their dimension.
@@ -44,65 +48,111 @@ class Codebook(nn.Module):
             replaced by a token of the batch.
     """
 
+    vectors: Float[Tensor, "K d"]
+    uses: Float[Tensor, " K"]  # tokens of a batch that take each code, a moving average
+    sums: Float[Tensor, "K d"]  # of those tokens, a moving average too
+    started: Bool[Tensor, ""]
+
     def __init__(self, codes: int, dim: int, *, commitment: float = 0.0, decay: float = 0.9, revive_below: float = 0.1):
         super().__init__()
-        self.quantiser = VectorQuantize(
-            dim=dim,
-            codebook_size=codes,
-            decay=decay,
-            commitment_weight=commitment,
-            kmeans_init=True,
-            threshold_ema_dead_code=revive_below,
-            rotation_trick=False,
-        )
-        # Until k-means has seen a training batch the codes are random, so that an untrained model runs too.
-        self.quantiser.codebook = torch.randn(codes, dim)
-
-    @property
-    def vectors(self) -> Float[Tensor, "K d"]:
-        """The codes."""
-        return self.quantiser.codebook
+        self.commitment, self.decay, self.revive_below = commitment, decay, revive_below
+        self.whole_batches = False
+        self.register_buffer("vectors", torch.randn(codes, dim))
+        self.register_buffer("uses", torch.ones(codes))
+        self.register_buffer("sums", torch.zeros(codes, dim))
+        self.register_buffer("started", torch.tensor(False))
 
     def learn_from_whole_batches(self) -> None:
-        """Learn from the tokens of all processes of a training, as one process would from all of them.
-
-        The library can do so only if processes exist when it is made, and then draws other tokens than one process.
-        """
-        book = self.quantiser._codebook
-        draw, replace = batched_sample_vectors, book.replace
-        book.all_reduce_fn = book.kmeans_all_reduce_fn = distributed.all_reduce
-        book.sample_fn = lambda tokens, count: draw(gathered(tokens[0])[None], count)
-        book.replace = lambda tokens, **masks: replace(gathered(tokens[0])[None], **masks)
+        """Learn from the tokens of all processes of a training, as one process would from all of them."""
+        self.whole_batches = True
 
     def learn_from_parts(self, parts: int) -> None:
         """Learn from parts of a batch, one after the other, at the pace at which it would from the whole.
 
         Else codes that are used in every few batches would count as dead.
         """
-        book = self.quantiser._codebook
-        book.decay **= 1 / parts
-        book.threshold_ema_dead_code /= parts
-        book.reset_cluster_size /= parts
+        self.decay **= 1 / parts
+        self.revive_below /= parts
 
     def forward(self, tokens: Float[Tensor, "B N d"]) -> Quantised:
         """Quantise in float32; while training, the codes move towards their tokens."""
         with torch.autocast(tokens.device.type, enabled=False):
             tokens = tokens.float()
+            seen = tokens.detach().flatten(0, 1)
+            if self.training and not self.started:
+                self._start(seen)
+            nearest = nearest_codes(seen, self.vectors)
+            codes = self.vectors.index_select(0, nearest).view_as(tokens)
+            loss, revived = tokens.new_zeros(()), nearest.new_zeros(())
             if self.training:
-                quantised, indices, loss = self.quantiser(tokens)
-                book = self.quantiser._codebook
-                revived = (book.cluster_size == book.reset_cluster_size).sum()  # only revived codes have just that
-                return Quantised(quantised, indices, loss.squeeze(), revived, _distances(tokens, quantised))
-            # The library would run its k-means start on evaluation data, hence this plain look-up.
-            indices = torch.cdist(tokens, self.vectors).argmin(dim=2)
-            quantised = tokens + (self.vectors[indices] - tokens).detach()
-            distances = _distances(tokens, quantised)
-            return Quantised(quantised, indices, tokens.new_zeros(()), indices.new_zeros(()), distances)
+                revived = self._learn(seen, nearest)
+                if self.commitment:
+                    loss = self.commitment * F.mse_loss(tokens, codes)
+            straight_through = codes + (tokens - tokens.detach())  # the codes, with the gradient of the tokens
+            distances = (tokens.detach() - codes).norm(dim=2) / tokens.detach().norm(dim=2).clamp_min(1e-12)
+            return Quantised(straight_through, nearest.view(tokens.shape[:2]), loss, revived, distances)
+
+    @torch.no_grad()
+    def _start(self, tokens: Float[Tensor, "N d"]) -> None:
+        """Let k-means find the codes, from tokens drawn at random."""
+        means = _drawn(self._of_all(tokens), len(self.vectors))
+        for _ in range(_KMEANS_STEPS):
+            uses, sums = self._totals(tokens, nearest_codes(tokens, means))
+            means = torch.where(uses[:, None] > 0, sums / uses[:, None].clamp_min(1), means)
+        self.uses.copy_(uses)
+        self.sums.copy_(uses[:, None] * means)
+        self._follow()
+        self.started.fill_(True)
+
+    @torch.no_grad()
+    def _learn(self, tokens: Float[Tensor, "N d"], nearest: Int64[Tensor, " N"]) -> Int64[Tensor, ""]:
+        """Move the averages and the codes with them, revive the dead; returns how many those were."""
+        uses, sums = self._totals(tokens, nearest)
+        self.uses.lerp_(uses, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
+        self._follow()
+        dead = (self.uses < self.revive_below).nonzero().flatten()
+        if len(dead):
+            tokens = self._of_all(tokens)
+            if len(dead) > len(tokens):  # no token twice: the other codes wait for later batches
+                dead = _drawn(dead, len(tokens)).sort().values
+            self.vectors[dead] = alive = _drawn(tokens, len(dead))
+            self.uses[dead] = self.revive_below
+            self.sums[dead] = self.revive_below * alive
+        return nearest.new_tensor(len(dead))
+
+    def _follow(self) -> None:
+        """Put each code at the mean of its tokens; Laplace's smoothing draws those of hardly any to the origin."""
+        total = self.uses.sum()
+        smoothed = (self.uses + _SMOOTHING) / (total + len(self.uses) * _SMOOTHING) * total
+        self.vectors.copy_(self.sums / smoothed[:, None])
+
+    def _totals(
+        self, tokens: Float[Tensor, "N d"], nearest: Int64[Tensor, " N"]
+    ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K d"]]:
+        """The number and the sum of the tokens that take each code."""
+        sums = torch.zeros_like(self.sums).index_add_(0, nearest, tokens)
+        uses = nearest.bincount(minlength=len(sums)).to(sums.dtype)
+        if self.whole_batches:
+            distributed.all_reduce(uses)
+            distributed.all_reduce(sums)
+        return uses, sums
+
+    def _of_all(self, tokens: Float[Tensor, "N d"]) -> Float[Tensor, "_ d"]:
+        return gathered(tokens) if self.whole_batches else tokens
 
 
-def _distances(tokens: Float[Tensor, "B N d"], codes: Float[Tensor, "B N d"]) -> Float[Tensor, "B N"]:
-    tokens, codes = tokens.detach(), codes.detach()
-    return (tokens - codes).norm(dim=2) / tokens.norm(dim=2).clamp_min(1e-12)
+def nearest_codes(tokens: Float[Tensor, "N d"], codes: Float[Tensor, "K d"]) -> Int64[Tensor, " N"]:
+    """The code at the least distance from each token; the first of equals."""
+    # |t - c|² less |t|², which is the same for all codes
+    return torch.addmm(codes.square().sum(1), tokens, codes.T, alpha=-2).min(1).indices
+
+
+def _drawn(rows: Num[Tensor, "_ ..."], count: int) -> Num[Tensor, "{count} ..."]:
+    """So many rows at random, each once if there are enough."""
+    if len(rows) >= count:
+        return rows[torch.randperm(len(rows), device=rows.device)[:count]]
+    return rows[torch.randint(len(rows), (count,), device=rows.device)]
 
 
 @dataclass(frozen=True)

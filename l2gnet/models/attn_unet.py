@@ -4,14 +4,14 @@ Oktay et al. 2018, arXiv 1804.03999. The gate is that of MONAI and of the well-k
 compares the skip with the upsampled coarser features, at the skip's own resolution.
 """
 
-from monai.networks.nets.attentionunet import AttentionBlock
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from l2gnet.models.backbone import Identity, SegmentationUNet, upsampled_convolution
 from l2gnet.shapes import Float
 
 
-class AttentionGate(AttentionBlock):
+class AttentionGate(nn.Module):
     """Additive attention: sigmoid(psi(relu(W_g g + W_x x))), equation 1 of the paper.
 
     Args:
@@ -19,11 +19,15 @@ class AttentionGate(AttentionBlock):
     """
 
     def __init__(self, channels: int):
-        super().__init__(2, f_int=max(channels // 2, 1), f_g=channels, f_l=channels)
+        super().__init__()
+        inner = max(channels // 2, 1)
+        self.W_g = nn.Sequential(nn.Conv2d(channels, inner, kernel_size=1), nn.BatchNorm2d(inner))
+        self.W_x = nn.Sequential(nn.Conv2d(channels, inner, kernel_size=1), nn.BatchNorm2d(inner))
+        self.psi = nn.Sequential(nn.Conv2d(inner, 1, kernel_size=1), nn.BatchNorm2d(1), nn.Sigmoid())
 
     def forward(self, g: Float[Tensor, "B C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
         """How much of each pixel of the skip `x` the signal `g` lets through, 0 to 1."""
-        return self.psi(self.relu(self.W_g(g) + self.W_x(x)))
+        return self.psi(F.relu(self.W_g(g) + self.W_x(x)))
 
 
 def build(

@@ -1,4 +1,4 @@
-"""What every model is, and the one backbone of all: a U-Net built from MONAI's blocks, with a place for a bottleneck.
+"""What every model is, and the one backbone of all: a U-Net with a place for a bottleneck.
 
 Ronneberger et al. 2015, arXiv 1505.04597.
 """
@@ -6,23 +6,17 @@ Ronneberger et al. 2015, arXiv 1505.04597.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from monai.networks.blocks import Convolution, UpSample
-from monai.networks.nets.basic_unet import Down, TwoConv
 from torch import Tensor, nn
 
 from l2gnet.checks import require
 from l2gnet.method.codebook import Codebook
 from l2gnet.method.mapper import L2GMapper
+from l2gnet.models.blocks.convolution import Convolution, Down, TwoConvolutions
 from l2gnet.models.blocks.latent import Latent
 from l2gnet.shapes import Float
-
-NORM = "batch"
-ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
-_BLOCK: dict[str, Any] = {"act": ACTIVATION, "norm": NORM, "bias": False}
 
 
 @dataclass(frozen=True)
@@ -99,12 +93,12 @@ class SegmentationModel(nn.Module):
 
 def deconvolution(coarse: int, fine: int) -> nn.Module:
     """Double the resolution by a transposed convolution of two by two pixels."""
-    return UpSample(2, coarse, fine, 2, mode="deconv")
+    return nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2)
 
 
 def upsampled_convolution(coarse: int, fine: int) -> nn.Module:
     """Double the resolution by repeating pixels, then convolve three by three of them."""
-    return nn.Sequential(nn.Upsample(scale_factor=2), Convolution(2, coarse, fine, **_BLOCK))
+    return nn.Sequential(nn.Upsample(scale_factor=2), Convolution(coarse, fine))
 
 
 class Up(nn.Module):
@@ -120,7 +114,7 @@ class Up(nn.Module):
     def __init__(self, coarse: int, fine: int, *, upsample: nn.Module, gate: nn.Module | None):
         super().__init__()
         self.upsample = upsample
-        self.convs = TwoConv(2, 2 * fine, fine, **_BLOCK)
+        self.convs = TwoConvolutions(2 * fine, fine)
         self.gate = gate
 
     def forward(
@@ -170,8 +164,8 @@ class SegmentationUNet(SegmentationModel):
         super().__init__(channels, smallest_px=2**depth)
         self.level = depth if level is None else level
         sizes = [width * 2**level for level in range(depth + 1)]
-        self.stem = TwoConv(2, channels, width, **_BLOCK)
-        self.encoder = nn.ModuleList(Down(2, sizes[i], sizes[i + 1], **_BLOCK) for i in range(depth))
+        self.stem = TwoConvolutions(channels, width)
+        self.encoder = nn.ModuleList(Down(*pair) for pair in pairwise(sizes))
         self.bottleneck = bottleneck
         self.decoder = nn.ModuleList(
             Up(coarse, fine, upsample=upsample(coarse, fine), gate=gate(fine) if gate else None)

@@ -16,7 +16,8 @@ from l2gnet.data.grid import Grid, Plane
 from l2gnet.errors import CheckpointError
 from l2gnet.models import MODELS, Variant
 
-FORMAT = "l2gnet-1"
+FORMAT = "l2gnet-2"
+FORMATS = (FORMAT, "l2gnet-1")  # that can be read; models.older knows the names of the latter
 NOT_CLINICAL = "For research and teaching. Not for clinical use: no one has tested that it is safe or effective."
 _LARGEST_PX = 8192  # of a model's grid
 _BUFFER = re.compile(r"\.codebook\.|\.(running_mean|running_var|num_batches_tracked)$")
@@ -85,7 +86,7 @@ def read_card(path: str | Path) -> ModelCard:
         raise CheckpointError(
             f"{path}: a checkpoint must be a safetensors file, got: {error}; train it again"
         ) from error
-    if header.get("format") != FORMAT:
+    if header.get("format") not in FORMATS:
         raise CheckpointError(
             f"{path}: a checkpoint of this project has the format {FORMAT}, got {header.get('format')}; "
             "use a model.safetensors from a run folder"

@@ -15,6 +15,7 @@ from l2gnet.files import atomic_path
 from l2gnet.models import Variant, build_model, model_types
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import FORMAT, ModelCard, checkpoint_file, read_card
+from l2gnet.models.older import weights_today
 
 
 def save_checkpoint(path: str | Path, model: SegmentationModel, card: ModelCard) -> None:
@@ -43,10 +44,12 @@ def load_checkpoint(path: str | Path, *, expect: str | None = None) -> tuple[Seg
         with torch.device("meta"):  # shapes without memory: a small file may ask for a huge model
             planned = build_model(card.model, **card.settings)
         with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no dict)
-            require_shapes(planned, shapes)
-            model = build_model(card.model, **card.settings)
-            model.load_state_dict({name: file.get_tensor(name) for name in shapes})
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+            if file.metadata()["format"] != FORMAT:
+                weights = weights_today(weights)
+        require_shapes(planned, {name: tuple(tensor.shape) for name, tensor in weights.items()})
+        model = build_model(card.model, **card.settings)
+        model.load_state_dict(weights)
     except (RuntimeError, TypeError, ValueError, OverflowError, ZeroDivisionError, SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path}: the weights do not fit the model of the card: {str(error)[:500]}; train it again"

@@ -80,10 +80,10 @@ def _names(layers: int) -> Iterator[tuple[str, str, str]]:
             block = f"{timm}.stages.{stage}.blocks.{unit}"
             for i in (1, 2, 3):
                 yield convolution(f"{own}.conv{i}", f"{flax}/conv{i}", f"{block}.conv{i}")
-                yield from affine(f"{own}.bn{i}.", f"{flax}/gn{i}", f"{block}.norm{i}", "scale")
+                yield from affine(f"{own}.norm{i}.", f"{flax}/gn{i}", f"{block}.norm{i}", "scale")
             if unit == 0:
-                yield convolution(f"{own}.downsample.0", f"{flax}/conv_proj", f"{block}.downsample.conv")
-                yield from affine(f"{own}.downsample.1.", f"{flax}/gn_proj", f"{block}.downsample.norm", "scale")
+                yield convolution(f"{own}.shortcut.0", f"{flax}/conv_proj", f"{block}.downsample.conv")
+                yield from affine(f"{own}.shortcut.1.", f"{flax}/gn_proj", f"{block}.downsample.norm", "scale")
     yield from affine("embedding.", "embedding", "patch_embed.proj")
     for i in range(layers):
         own, flax, block = f"bottleneck.layers.{i}", f"Transformer/encoderblock_{i}", f"blocks.{i}"

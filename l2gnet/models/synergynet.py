@@ -6,12 +6,12 @@ sizes of the layers are our reading.
 
 import torch
 from einops import rearrange
-from monai.networks.blocks import UnetResBlock
 from torch import Tensor, nn
 
 from l2gnet.method.codebook import Codebook
-from l2gnet.models.backbone import ACTIVATION, NORM, SegmentationUNet
+from l2gnet.models.backbone import SegmentationUNet
 from l2gnet.models.blocks.attention import CrossAttention, heads_for
+from l2gnet.models.blocks.convolution import ResidualBlock
 from l2gnet.models.blocks.discrete import DiscreteBottleneck, discrete_latent
 from l2gnet.models.blocks.latent import Latent
 from l2gnet.shapes import Float
@@ -32,7 +32,7 @@ class SynergyBottleneck(DiscreteBottleneck):
         self.discrete_to_continuous = CrossAttention(dim, heads_for(dim))
         self.refine = nn.Sequential(
             nn.Conv2d(2 * dim, features, kernel_size=1),
-            UnetResBlock(2, features, features, kernel_size=3, stride=1, norm_name=NORM, act_name=ACTIVATION),
+            ResidualBlock(features),
         )
 
     def forward(self, features: Float[Tensor, "B C h w"]) -> Latent:

@@ -4,12 +4,11 @@ from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
-from monai.networks.blocks import Convolution
-from monai.networks.nets.basic_unet import TwoConv
 from torch import Tensor, nn
 
 from l2gnet.models.backbone import SegmentationModel, SegmentationUNet, Trace
 from l2gnet.models.blocks.attention import heads_for
+from l2gnet.models.blocks.convolution import Convolution, TwoConvolutions
 from l2gnet.models.blocks.resnet import ResNetEncoder
 from l2gnet.models.blocks.transformer import TransformerBottleneck
 from l2gnet.shapes import Float
@@ -60,9 +59,9 @@ class TransUNet(SegmentationModel):
         self.encoder = ResNetEncoder(3 if channels == 1 else channels)
         self.embedding = nn.Conv2d(1024, 768, kernel_size=1)
         self.bottleneck = TransformerBottleneck(768, heads=12, layers=12, side=-(-size_px // _STRIDE))
-        self.neck = Convolution(2, 768, 512, act="relu", norm="batch", bias=False)
+        self.neck = Convolution(768, 512, nn.ReLU)
         sizes = [(512 + 512, 256), (256 + 256, 128), (128 + 64, 64), (64, 16)]  # with the skip, and after
-        self.decoder = nn.ModuleList(TwoConv(2, *size, act="relu", norm="batch", bias=False) for size in sizes)
+        self.decoder = nn.ModuleList(TwoConvolutions(*size, nn.ReLU) for size in sizes)
         self.head = nn.Conv2d(16, classes, kernel_size=3, padding=1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

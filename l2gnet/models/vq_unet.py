@@ -4,11 +4,11 @@ Santhirasekaram et al., MICCAI 2022, arXiv 2207.01919.
 """
 
 from einops import rearrange
-from monai.networks.blocks import UnetResBlock
 from torch import Tensor, nn
 
 from l2gnet.method.codebook import Codebook
-from l2gnet.models.backbone import ACTIVATION, NORM, SegmentationUNet
+from l2gnet.models.backbone import SegmentationUNet
+from l2gnet.models.blocks.convolution import ResidualBlock
 from l2gnet.models.blocks.discrete import DiscreteBottleneck, discrete_latent
 from l2gnet.models.blocks.latent import Latent
 from l2gnet.shapes import Float
@@ -26,7 +26,7 @@ class VQBottleneck(DiscreteBottleneck):
         super().__init__(features, codebook)
         self.from_tokens = nn.Sequential(
             nn.Conv2d(codebook.vectors.shape[1], features, kernel_size=1),
-            UnetResBlock(2, features, features, kernel_size=3, stride=1, norm_name=NORM, act_name=ACTIVATION),
+            ResidualBlock(features),
         )
 
     def forward(self, features: Float[Tensor, "B C h w"]) -> Latent:

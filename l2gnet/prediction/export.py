@@ -116,8 +116,6 @@ class _Graph(nn.Module):
     def __init__(self, model: SegmentationModel):
         super().__init__()
         self.model = copy.deepcopy(model).requires_grad_(False)
-        for buffer in self.model.buffers():  # the quantiser has one with a gradient, of which torch would warn
-            buffer.requires_grad_(False)
         if self.model.mapper is not None:
             self.model.bottleneck.mapper = GraphMapper(self.model.mapper)
 

@@ -92,7 +92,7 @@ def test_info_refuses_what_is_no_checkpoint(checkpoint, tmp_path):
     checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
     refused(command("info", checkpoint), "model.safetensors: a checkpoint must be a safetensors file")
     save_file({"w": torch.zeros(1)}, tmp_path / "other.safetensors")
-    refused(command("info", tmp_path / "other.safetensors"), "has the format l2gnet-1, got None")
+    refused(command("info", tmp_path / "other.safetensors"), "has the format l2gnet-2, got None")
 
 
 def save(path, array):

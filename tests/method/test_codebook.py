@@ -1,6 +1,9 @@
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from vector_quantize_pytorch import VectorQuantize
 
-from l2gnet.method.codebook import Codebook, codebook_usage
+from l2gnet.method.codebook import Codebook, codebook_usage, nearest_codes
 
 
 def clusters(seed=0, centres=8, points=64, d=4):
@@ -72,3 +75,75 @@ def test_usage_of_a_data_set():
 def test_usage_of_nothing():
     usage = codebook_usage([], codes=4)
     assert (usage.used, usage.codes_per_image) == (0, 0)
+
+
+def test_a_code_is_the_nearest_and_the_first_of_equals():
+    tokens, codes = torch.randn(50, 3), torch.randn(20, 3)
+    assert torch.equal(nearest_codes(tokens, codes), (tokens[:, None] - codes).norm(dim=2).argmin(1))
+    assert nearest_codes(torch.zeros(2, 3), torch.ones(4, 3)).tolist() == [0, 0]
+
+
+def oracle(codebook, commitment):
+    """The same codebook by vector-quantize-pytorch, with views of its state under our names."""
+    codes, dim = codebook.vectors.shape
+    theirs = VectorQuantize(
+        dim=dim,
+        codebook_size=codes,
+        decay=codebook.decay,
+        commitment_weight=commitment,
+        kmeans_init=True,
+        threshold_ema_dead_code=codebook.revive_below,
+        rotation_trick=False,
+    )
+    book = theirs._codebook
+    state = {"vectors": book.embed[0], "uses": book.cluster_size[0], "sums": book.embed_avg[0], "started": book.initted}
+    return theirs, state
+
+
+def drifting(seed, step, B, N, d):
+    """Tokens around six middles that move, so that codes are left behind."""
+    random = torch.Generator().manual_seed(1000 * seed + step)
+    middles = torch.randn(6, d, generator=torch.Generator().manual_seed(seed)) * 3 + 2.0 * (step > 2)
+    return middles[torch.randint(6, (B, N), generator=random)] + torch.randn(B, N, d, generator=random)
+
+
+def is_plain(tokens, codes):
+    """No token lies so midway between two codes that rounding decides."""
+    two = torch.cdist(tokens.double(), codes.double()).topk(min(2, len(codes)), largest=False).values
+    return bool(((two[..., -1] - two[..., 0]) > 1e-5 * two[..., 0]).all()) or len(codes) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(2, 100), st.integers(2, 12)),
+    codes=st.integers(1, 30),
+    seed=st.integers(0, 999),
+    commitment=st.sampled_from([0.0, 0.25]),
+    decay=st.floats(0.3, 0.99),
+    revive_below=st.sampled_from([0.0123, 0.1234, 0.8765]),  # which no average is by chance
+    parts=st.integers(1, 3),
+)
+def test_agrees_with_the_library(shape, codes, seed, commitment, decay, revive_below, parts):
+    ours = Codebook(codes, shape[2], commitment=commitment, decay=decay, revive_below=revive_below).train()
+    ours.learn_from_parts(parts)
+    theirs, state = oracle(ours, commitment)
+    for step in range(6):
+        tokens, weights = drifting(seed, step, *shape), drifting(seed, 50 + step, *shape)
+        assume(step == 0 or is_plain(tokens, ours.vectors))
+        results = []
+        for quantiser in (ours, theirs):
+            torch.manual_seed(seed + step)  # for the draws of k-means and of revival
+            seen = tokens.clone().requires_grad_()
+            result = quantiser(seen)
+            if quantiser is ours:
+                quantised, indices, loss, revived = result.tokens, result.indices, result.loss, result.revived
+            else:
+                quantised, indices, loss = result
+                revived = (state["uses"] == theirs._codebook.reset_cluster_size).sum()  # only revived codes have that
+            ((quantised * weights).sum() + loss.sum()).backward()
+            results.append((indices, quantised, loss.reshape(()), revived, seen.grad))
+        for mine, other in zip(*results, strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-6)
+        for name, expected in state.items():
+            torch.testing.assert_close(getattr(ours, name), expected, rtol=1e-6, atol=1e-6)
+            getattr(ours, name).copy_(expected)  # so that roundings do not add up

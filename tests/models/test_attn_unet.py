@@ -1,8 +1,6 @@
 import torch
-from monai.networks.nets.attentionunet import AttentionBlock
 
 from l2gnet.models import build_model
-from l2gnet.models.attn_unet import AttentionGate
 
 SMALL = {"width": 4, "depth": 3}
 
@@ -30,15 +28,6 @@ def test_a_closed_gate_lets_nothing_through():
     assert not torch.equal(closed, opened)
     torch.testing.assert_close(closed, up(features, torch.zeros_like(skip))[0])
     assert torch.isfinite(model(image)).all()
-
-
-def test_the_gate_is_monais():
-    torch.manual_seed(0)
-    monais = AttentionBlock(2, f_int=4, f_g=8, f_l=8).eval()
-    ours = AttentionGate(8).eval()
-    ours.load_state_dict(monais.state_dict())
-    signal, skip = torch.randn(2, 8, 6, 6), torch.randn(2, 8, 6, 6)
-    torch.testing.assert_close(ours(signal, skip) * skip, monais(signal, skip))
 
 
 def test_models_without_gates_trace_none():

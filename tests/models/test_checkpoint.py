@@ -97,16 +97,16 @@ def test_a_checkpoint_of_another_model_is_refused(saved):
         (lambda path: path.write_bytes(path.read_bytes()[:-100]), "must be a safetensors file"),
         (lambda path: path.write_bytes(b""), "must be a safetensors file"),
         (lambda path: path.unlink(), "must be a safetensors file"),
-        (lambda path: save_file({"w": torch.zeros(1)}, path), "has the format l2gnet-1, got None"),
+        (lambda path: save_file({"w": torch.zeros(1)}, path), "has the format l2gnet-2, got None"),
         (
-            lambda path: save_file({"w": torch.zeros(1)}, path, {"format": "l2gnet-1", "card": "{}"}),
+            lambda path: save_file({"w": torch.zeros(1)}, path, {"format": "l2gnet-2", "card": "{}"}),
             "the model card is damaged",
         ),
         (
             lambda path: save_file(
                 {"w": torch.zeros(1)},
                 path,
-                {"format": "l2gnet-1", "card": json.dumps({**CARD.__dict__, "grid": CARD.grid.__dict__})},
+                {"format": "l2gnet-2", "card": json.dumps({**CARD.__dict__, "grid": CARD.grid.__dict__})},
             ),
             "weights do not fit the model",
         ),
@@ -124,7 +124,7 @@ def forged(path, weights=None, **changes):
     """A checkpoint file with some of the card's JSON changed."""
     card = json.loads(json.dumps({**CARD.__dict__, "grid": CARD.grid.__dict__})) | changes
     weights = {name: tensor.contiguous() for name, tensor in (weights or {"w": torch.zeros(1)}).items()}
-    save_file(weights, path, {"format": "l2gnet-1", "card": json.dumps(card)})
+    save_file(weights, path, {"format": "l2gnet-2", "card": json.dumps(card)})
     return path
 
 
@@ -159,7 +159,7 @@ def test_a_card_from_before_channels_had_names_is_of_one(tmp_path):
     path = tmp_path / "model.safetensors"
     card = CARD.__dict__ | {"grid": {"spacing_mm": 1.0, "size_px": 32, "window": [0, 1]}}
     del card["channels"]
-    save_file({"w": torch.zeros(1)}, path, {"format": "l2gnet-1", "card": json.dumps(card)})
+    save_file({"w": torch.zeros(1)}, path, {"format": "l2gnet-2", "card": json.dumps(card)})
     assert (read_card(path).channels, read_card(path).grid) == (("image",), Grid(1.0, 32, (0.0, 1.0)))
 
 

@@ -71,7 +71,7 @@ def test_an_image_too_small_for_the_published_model_is_refused(published):
 
 def test_weights_are_standardised():
     encoder = ResNetEncoder(3)
-    for conv in (encoder.conv, encoder.stages[1][0].conv2, encoder.stages[2][0].downsample[0]):
+    for conv in (encoder.conv, encoder.stages[1][0].conv2, encoder.stages[2][0].shortcut[0]):
         stored = conv.parametrizations.weight.original
         stored.data.mul_(10).add_(3)
         variance, mean = torch.var_mean(conv.weight, dim=(1, 2, 3), unbiased=False)

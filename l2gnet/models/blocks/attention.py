@@ -1,14 +1,14 @@
 """Multi-head attention between tokens, and its matrices for whoever wants to look at them.
 
 Vaswani et al. 2017, arXiv 1706.03762; the block is that of the vision transformer, Dosovitskiy et al. 2021,
-arXiv 2010.11929. MONAI's `TransformerBlock` holds a normalisation that it never uses, hence the few lines here.
+arXiv 2010.11929.
 """
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
-from monai.networks.blocks import MLPBlock
 from torch import Tensor, nn
 
 from l2gnet.shapes import Float
@@ -63,7 +63,15 @@ class TransformerBlock(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dim, eps=1e-6), nn.LayerNorm(dim, eps=1e-6)
         self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
-        self.mlp = MLPBlock(dim, 4 * dim, dropout)
+        self.mlp = nn.Sequential(
+            OrderedDict(
+                linear1=nn.Linear(dim, 4 * dim),
+                activation=nn.GELU(),
+                dropout1=nn.Dropout(dropout),
+                linear2=nn.Linear(4 * dim, dim),
+                dropout2=nn.Dropout(dropout),
+            )
+        )
 
     def forward(self, tokens: Float[Tensor, "B N d"]) -> tuple[Float[Tensor, "B N d"], AttentionMap]:
         """Tokens that have seen each other, and where they looked."""

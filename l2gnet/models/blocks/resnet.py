@@ -6,14 +6,12 @@ arXiv 1912.11370; sizes and padding as in TransUNet, Chen et al. 2021, arXiv 210
 
 import torch
 import torch.nn.functional as F
-from monai.networks.nets.resnet import ResNetBottleneck
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from l2gnet.shapes import Float
 
 UNITS = (3, 4, 9)  # residual units of each stage
-_NORM = ("group", {"num_groups": 32, "eps": 1e-6})
 
 
 class WeightStandardisation(nn.Module):
@@ -23,6 +21,33 @@ class WeightStandardisation(nn.Module):
         """Standardise."""
         variance, mean = torch.var_mean(weight, dim=(1, 2, 3), keepdim=True, unbiased=False)
         return (weight - mean) / torch.sqrt(variance + 1e-5)
+
+
+class ResidualUnit(nn.Module):
+    """Three convolutions, the middle one of fewer channels, around which a shortcut leads.
+
+    Args:
+        channels: of the features.
+        planes: channels of the middle; the result has four times as many.
+        stride: of the middle, by which the resolution falls.
+        shortcut: maps the features to the shape of the result; none where they have it.
+    """
+
+    def __init__(self, channels: int, planes: int, stride: int = 1, shortcut: nn.Module | None = None):
+        super().__init__()
+        wide = 4 * planes
+        self.conv1, self.norm1 = nn.Conv2d(channels, planes, 1, bias=False), nn.GroupNorm(32, planes, eps=1e-6)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.GroupNorm(32, planes, eps=1e-6)
+        self.conv3, self.norm3 = nn.Conv2d(planes, wide, 1, bias=False), nn.GroupNorm(32, wide, eps=1e-6)
+        self.shortcut = shortcut
+
+    def forward(self, features: Float[Tensor, "B _ _ _"]) -> Float[Tensor, "B _ _ _"]:
+        """Refine the features."""
+        refined = F.relu(self.norm1(self.conv1(features)), inplace=True)
+        refined = F.relu(self.norm2(self.conv2(refined)), inplace=True)
+        around = features if self.shortcut is None else self.shortcut(features)
+        return F.relu(self.norm3(self.conv3(refined)) + around, inplace=True)
 
 
 class ResNetEncoder(nn.Module):
@@ -57,5 +82,5 @@ def _stage(channels: int, planes: int, stride: int, units: int) -> nn.Sequential
     wide = 4 * planes
     # A group for each channel in the shortcut is what TransUNet does; elsewhere the groups are 32.
     shortcut = nn.Sequential(nn.Conv2d(channels, wide, 1, stride=stride, bias=False), nn.GroupNorm(wide, wide))
-    first = ResNetBottleneck(channels, planes, 2, stride, downsample=shortcut, norm=_NORM)
-    return nn.Sequential(first, *(ResNetBottleneck(wide, planes, 2, norm=_NORM) for _ in range(units - 1)))
+    first = ResidualUnit(channels, planes, stride, shortcut)
+    return nn.Sequential(first, *(ResidualUnit(wide, planes) for _ in range(units - 1)))
