@@ -44,7 +44,7 @@ coverage: .venv/installed-test
 
 # A hundred times as many damaged files as `make test` has, others each time; minutes to an hour.
 fuzz: .venv/installed-test
-	L2GNET_FUZZ=100 L2GNET_FUZZ_SEED=$$(date +%s) $(BIN)/pytest --numprocesses 2 tests/test_fuzz.py
+	L2GNET_FUZZ=100 L2GNET_FUZZ_SEED=$$(date +%s) $(BIN)/pytest --numprocesses 2 tests/test_fuzz.py tests/data/formats/test_series_fuzz.py
 
 lab: .venv/installed-lab
 	$(BIN)/l2gnet lab

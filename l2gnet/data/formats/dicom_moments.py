@@ -55,9 +55,7 @@ def in_time(path: Path, number: int, places: Sequence[Sequence[Image]]) -> tuple
     if not clocks:
         rule = f"something in series {number} must say which of {counts[0]} images at one position is the earlier"
         value = "no TriggerTime, acquisition or content time that differs, and no InstanceNumber either"
-        raise volume_error(
-            path, rule, value, "export it again with its times, or convert it to NIfTI in the right order"
-        )
+        raise volume_error(path, rule, value, "export it again with its times, or convert it to NIfTI")
     name, times = next(iter(clocks.items()))
     order = times.argsort(axis=1)
     moments = [[place[row[t]] for place, row in zip(places, order, strict=True)] for t in range(counts[0])]
@@ -159,13 +157,15 @@ def _said_of_steps(name: str, times: Float[np.ndarray, "D T"]) -> list[str]:
     places = np.unique(times, return_counts=True)[1]
     apart = np.ptp(times, axis=0).max() > usual / 10  # else all slices of a moment are of one time
     uneven = apart and ((steps > _UNEVEN * of_moment) | (steps < of_moment / _UNEVEN)).any()
-    if name in _IN_THE_BEAT:  # even from the first on, at every position
+    if name in _COUNTS:  # one after the other
+        uneven = (steps != 1).any()
+    elif name in _IN_THE_BEAT:  # even from the first on, at every position
         uneven = uneven or (steps > _UNEVEN * of_place).any() or np.ptp(times[:, 0]) > usual / 2
     elif name.endswith("time"):  # by the clock on the wall: shared by all slices, or by none
         uneven = uneven or bool((places > 1).any() and (places < len(times)).any())
-    if name in _COUNTS or not uneven:
+    if not uneven:
         return []
-    return [f"its {times.shape[1]} frames may be mixed: by {name}, a moment is missing at some of its slices"]
+    return [f"its {times.shape[1]} frames may be mixed: by {name}, a moment is missing at some of its slices or at all"]
 
 
 def _said_of_declared(moment: Sequence[Image], count: int) -> list[str]:

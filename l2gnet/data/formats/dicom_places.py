@@ -145,7 +145,6 @@ def _numbers(image: Image, name: str, count: int) -> Float[np.ndarray, " N"]:
     values = np.array([float(value) for value in image.header.get(name) or ()])
     if len(values) != count or not np.isfinite(values).all():
         found = " ".join(map(str, values.tolist())) or "none"
-        raise volume_error(
-            image.path, f"{image.name} must say {name}, {count} finite numbers", found, "export it again"
-        )
+        rule = f"{image.name} must say {name}, {count} finite numbers"
+        raise volume_error(image.path, rule, found, "export it again")
     return values

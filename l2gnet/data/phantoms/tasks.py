@@ -22,7 +22,7 @@ MATCH_CLASSES = ("background", "twin", "single")
 SIDE_PX, PIXEL_MM = 96, 2.0  # the grid that models see by default
 SHAPE, SPACING_MM = (16, SIDE_PX, SIDE_PX), (10.0, PIXEL_MM, PIXEL_MM)
 REACH_PX = 23  # how far a U-Net of depth 2 sees, along each axis
-RADIUS_PX = 4  # of a disc; its soft edge takes half a pixel more
+RADIUS_PX = 5  # of a disc; its soft edge takes half a pixel more
 FAR_PX = REACH_PX + 2 * RADIUS_PX  # from a disc to what decides its class, between the middles, along one axis
 APART_PX = 3 * RADIUS_PX  # between discs that do not decide of each other
 MARGIN_PX = 12  # so that shifts and zooms in training seldom push the evidence out of the picture
@@ -179,12 +179,12 @@ def sign_depth(
 ) -> Float[np.ndarray, "D H W"]:
     """Depth in a sign, in pixels, at places counted from its middle."""
     off = np.hypot(down, right)
-    upright = np.minimum(0.8 - np.abs(right), 3.2 - np.abs(down))
-    flat = np.minimum(0.8 - np.abs(down), 3.2 - np.abs(right))
+    upright = np.minimum(1 - np.abs(right), 4 - np.abs(down))
+    flat = np.minimum(1 - np.abs(down), 4 - np.abs(right))
     return {
         "plain": -1 - off,
-        "dot": 1.8 - off,
-        "ring": 0.8 - np.abs(off - 2.4),
+        "dot": 2.2 - off,
+        "ring": 1 - np.abs(off - 3),
         "cross": np.maximum(upright, flat),
         "upright": upright,
         "flat": flat,

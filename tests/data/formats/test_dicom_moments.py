@@ -113,6 +113,11 @@ def test_a_count_of_moments_that_are_not_here_is_said(tmp_path):
     assert remarks(folder) == ["its headers speak of 25 moments, of which 3 are here"]
 
 
+def test_a_moment_that_no_slice_has_is_missed(tmp_path):
+    folder = cine(tmp_path / "cine", lambda k, t: {"TemporalPositionIdentifier": (1, 2, 4)[t]})
+    assert "a moment is missing at some of its slices or at all" in remarks(folder)[0]
+
+
 def test_images_of_one_position_that_differ_in_kind_are_no_moments(tmp_path):
     say = {"InversionTime": (100.0, 300.0, 500.0), "FlipAngle": (5.0, 15.0, 30.0), "KVP": (80.0, 100.0, 140.0)}
     for name, values in say.items():

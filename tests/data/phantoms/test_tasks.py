@@ -199,16 +199,16 @@ def test_kidneys_look_alike(seed):
 
 @functools.cache
 def without_noise(sign):
-    """A disc with its sign, 9 pixels to each side."""
+    """A disc with its sign, 11 by 11 pixels."""
     blank = empty_canvas()
     blank.image[...] = tasks.GREY["ground"]
     tasks.paint_discs(one_slice(blank, 0), [Disc((40, 50), sign)])
-    return blank.image[0, 36:45, 46:55]
+    return blank.image[0, 35:46, 45:56]
 
 
 def nearest_sign(picture, row, column):
     """Which sign a disc bears: the one whose picture without noise is most like it."""
-    around = picture[row - 4 : row + 5, column - 4 : column + 5]
+    around = picture[row - 5 : row + 6, column - 5 : column + 6]
     return min(("plain", *SIGNS), key=lambda sign: ((without_noise(sign) - around) ** 2).sum())
 
 
@@ -269,10 +269,10 @@ def test_the_evidence_lies_beyond_reach(name):
 def test_the_distance_is_counted_to_the_disc_that_decides():
     canvas = empty_canvas()
     far = tasks.paint_discs(one_slice(canvas, 2), [Disc((30, 20), "plain", 1, asks=(1,)), Disc((40, 70), "ring")])
-    # Discs reach 3 pixels to each side of their middles.
-    assert (far[30, 20], far[30, 23], far[30, 17]) == (47, 44, 50)
+    # Discs reach 4 pixels to each side of their middles.
+    assert (far[30, 20], far[30, 24], far[30, 16]) == (46, 42, 50)
     assert np.array_equal(np.isnan(far), canvas.label[2] == 0)
-    assert (canvas.label[2] > 0).sum() == 45
+    assert (canvas.label[2] > 0).sum() == 69
     assert not canvas.label[[1, 3]].any()
 
 
@@ -282,7 +282,7 @@ def test_a_twin_asks_its_twin_and_a_single_one_the_farthest():
     assert [(disc.label, disc.asks) for disc in discs] == [(1, (2,)), (2, (0, 2, 3)), (1, (0,)), (2, (0, 1, 2))]
     canvas = empty_canvas()
     far = tasks.paint_discs(one_slice(canvas, 0), discs)
-    assert [far[place] for place in places] == [57, 57, 57, 53]
+    assert [far[place] for place in places] == [56, 56, 56, 52]
 
 
 @pytest.mark.parametrize("seed", range(2))
