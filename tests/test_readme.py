@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import folders
 import nibabel as nib
@@ -15,8 +16,12 @@ import pytest
 import yaml
 
 from l2gnet.data.folders.synapse import CLASSES
-from l2gnet.data.phantoms import make_heart
-from l2gnet.models import MODELS
+from l2gnet.data.grid import Grid
+from l2gnet.data.phantoms import HEART_CLASSES, make_heart
+from l2gnet.inspection.audit import Verdict
+from l2gnet.models import MODELS, build_model
+from l2gnet.models.card import ModelCard
+from l2gnet.models.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -31,7 +36,12 @@ def desk(tmp_path_factory):
     """A folder with the notebooks and three phantom patients as ACDC stores them."""
     desk = tmp_path_factory.mktemp("desk")
     shutil.copytree(ROOT / "notebooks", desk / "notebooks", ignore=shutil.ignore_patterns("runs", "cache"))
-    for number in (1, 2, 3):
+    write_acdc(desk, 3)
+    return desk
+
+
+def write_acdc(desk, patients):
+    for number in range(1, patients + 1):
         folder = desk / f"path/to/acdc/training/patient{number:03d}"
         folder.mkdir(parents=True)
         (folder / "Info.cfg").write_text("ED: 1\nES: 7\nGroup: NOR\n")
@@ -41,7 +51,6 @@ def desk(tmp_path_factory):
             stem = folder / f"{folder.name}_frame{frame:02d}"
             nib.Nifti1Image(heart.image.T.astype(np.int16), affine).to_filename(f"{stem}.nii.gz")
             nib.Nifti1Image(heart.label.T, affine).to_filename(f"{stem}_gt.nii.gz")
-    return desk
 
 
 def run(desk, line, *more):
@@ -183,6 +192,17 @@ def test_train_info_export_predict_and_evaluate(desk):
     assert (desk / "path/to/labels/patient001_frame07_labels.nii.gz").exists()
     assert "6 volumes; 0 of patients that it was trained on left out" in run(desk, command("l2gnet evaluate"))
     assert json.loads((desk / "path/to/scores/metrics.json").read_text())["all"]["cases"] == 6
+
+
+def test_an_audit_of_a_model_with_a_relation(tmp_path):
+    write_acdc(tmp_path, 5)
+    settings = {"classes": 4, "width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
+    card = ModelCard("l2gnet", settings, HEART_CLASSES, Grid(4.0, 32))
+    save_checkpoint(tmp_path / "path/to/model.safetensors", build_model("l2gnet", **settings), card)
+    out = run(tmp_path, command("l2gnet audit"))
+    assert "bottleneck.mapper: idle: without it the model does as well" in out
+    verdicts = re.findall(r"\*(\w+)\*", README[README.index("l2gnet audit") :].split("## Compare")[0])
+    assert verdicts == list(get_args(Verdict))
 
 
 @pytest.mark.slow
