@@ -27,6 +27,8 @@ ENHANCED = {  # and those with one file for all, which may have been converted f
     for kind in kinds
 }
 SCANS = {*_CLASSIC, *ENHANCED}
+_DICOM = "1.2.840.10008"  # whose own identifiers all begin so
+_PIXELS = 0x7FE00008  # the first tag that may hold pixels
 _DEFLATED = "1.2.840.10008.1.2.1.99"  # a transfer syntax
 
 
@@ -68,12 +70,13 @@ def is_dicom(path: Path) -> bool:
 def read_header(path: Path, names: list[str]) -> Dataset:
     """What a file says of itself before its pixels: SOPClassUID, and of these attributes those that it has.
 
-    Raises VolumeError where it cannot be read, as where it is a scan that pydicom would inflate to whatever size.
+    Raises VolumeError where it cannot be read: where it is a scan that was cut before its pixels, or one that pydicom
+    would inflate to whatever size.
     """
-    from pydicom import dcmread
+    from pydicom.datadict import tag_for_keyword
     from pydicom.dataset import FileMetaDataset
     from pydicom.errors import InvalidDicomError
-    from pydicom.filereader import read_file_meta_info
+    from pydicom.filereader import read_file_meta_info, read_partial
 
     if not is_dicom(path):
         rule = "a file that has its place among those of a series must be a DICOM image"
@@ -91,11 +94,31 @@ def read_header(path: Path, names: list[str]) -> Dataset:
                 raise volume_error(path, rule, "a deflated transfer syntax", "convert it, as with dcmconv +te")
             about.SOPClassUID = kind
             return about  # what is no scan is not inflated
-        header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=["SOPClassUID", *names])
-        header.SOPClassUID = header.get("SOPClassUID", kind)
-        if not header.SOPClassUID:
-            raise ValueError("no SOP class: it does not say what it holds")
+        pixels = []
+
+        def at_pixels(tag: int, vr: str | None, length: int) -> bool:
+            pixels.extend([tag] if tag >= _PIXELS else [])
+            return bool(pixels)
+
+        wanted = [tag_for_keyword(name) for name in ("SOPClassUID", *names)]
+        with path.open("rb") as file:
+            header = read_partial(file, at_pixels, force=True, specific_tags=wanted)
+        header.SOPClassUID = _kind(header.get("SOPClassUID"), kind)
+        if header.SOPClassUID in SCANS and not pixels:
+            raise ValueError("no pixels in it")
         return header
+
+
+def _kind(said: str | None, said_before: str | None) -> str:
+    """The SOP class of a file, by its data set and by what stands before that; where it was cut, they are not one."""
+    from pydicom.uid import UID
+
+    kind = UID(said or said_before or "")
+    if said and said_before and said != said_before and {said, said_before} & SCANS:
+        raise ValueError(f"two SOP classes, {said_before} and {said}")
+    if kind.name == kind and (kind.startswith(_DICOM) or _DICOM.startswith(kind)):  # of DICOM, and of no kind
+        raise ValueError(f"the SOP class {kind or 'of nothing'}: it does not say what it holds")
+    return kind
 
 
 def read_images(path: Path) -> list[Image]:
@@ -105,8 +128,6 @@ def read_images(path: Path) -> list[Image]:
     with told(path):
         kind = read_header(path, []).SOPClassUID
         whole = dcmread(path, force=True)
-        if "PixelData" not in whole:
-            raise ValueError("no pixels in it")
         _require_transfer_syntax(whole)
         if kind in ENHANCED:
             return _unfolded(path, whole)

@@ -48,6 +48,8 @@ NAMES = (
     "{n}.IMA",
 )
 
+OPERATIONS = ("copy", "renew", "drop", "drop many", "rename", "move", "cut", "empty", "perturb", "junk")
+
 
 def single():
     return folders.dicom_slices(PHASES[:1], AFFINE)
@@ -141,7 +143,7 @@ def renewed(random, data: bytes) -> bytes:
 
 
 def files_of(seed: int, number: int):
-    """The kind of case `number`, its files by name, and what was done to them."""
+    """The kind of case `number`, its files by name, those of them that are no longer whole, and what was done."""
     random = Random(f"{seed} {number}")
     kind = random.choice(list(KINDS))
     contents = list(pristine(kind)[0])
@@ -150,40 +152,39 @@ def files_of(seed: int, number: int):
         pattern = random.choice(NAMES[:4])
         names = [pattern.format(n=n) for n in random.sample(range(100), len(contents))]
     files = dict(zip(names, contents, strict=True))
+    broken: set[str] = set()
+    junk: set[str] = set()
     done = []
     for _ in range(random.choice((0, 1, 1, 1, 2, 2, 3, 5))):
-        what = random.choice(
-            ("copy", "renew", "drop", "drop many", "rename", "move", "cut", "empty", "perturb", "junk")
-        )
+        what = random.choice(OPERATIONS)
         done.append(what)
         if not files:
             break
         name = random.choice(list(files))
+        new = _new_name(random, files)
         match what:
-            case "copy":
-                files[_new_name(random, files)] = files[name]
-            case "renew":
-                if not {"cut", "empty", "junk"} & {*done}:
-                    files[_new_name(random, files)] = renewed(random, files[name])
+            case "copy" | "rename" | "move":
+                new = f"below/{name.rpartition('/')[2]}" if what == "move" else new
+                content = files[name] if what == "copy" else files.pop(name)
+                files[new] = content
+                broken |= {new} if name in broken else set()
+                junk |= {new} if name in junk else set()
+            case "renew" if not broken | junk:
+                files[new] = renewed(random, files[name])
             case "drop":
                 del files[name]
             case "drop many":
                 for gone in random.sample(list(files), random.randrange(len(files) + 1)):
                     del files[gone]
-            case "rename":
-                files[_new_name(random, files)] = files.pop(name)
-            case "move":
-                files[f"below/{name.rpartition('/')[2]}"] = files.pop(name)
-            case "cut":
-                files[name] = files[name][: random.randrange(len(files[name]) + 1)]
-            case "empty":
-                files[name] = b""
-            case "perturb":
-                if not {"cut", "empty", "junk"} & {*done} and kind is not enhanced:
-                    files = {each: perturbed(random, data) for each, data in files.items()}
+            case "cut" | "empty":
+                files[name] = files[name][: random.randrange(len(files[name]) + 1) if what == "cut" else 0]
+                broken.add(name)
+            case "perturb" if not broken | junk and kind is not enhanced:
+                files = {each: perturbed(random, data) for each, data in files.items()}
             case "junk":
-                files[_new_name(random, files)] = random.choice((b"a note", bytes(200), b"\x89PNG\r\n", b"<html>"))
-    return kind, files, done
+                files[new] = random.choice((b"a note", bytes(200), b"\x89PNG\r\n", b"<html>"))
+                junk.add(new)
+    return kind, files, (broken - junk) & {*files}, done
 
 
 def _new_name(random, files) -> str:
@@ -202,20 +203,19 @@ def known(frames, expected) -> bool:
 
 def untold(kind, frames, expected) -> bool:
     """Whether frames are part of the known volumes in one of the ways that nothing in the files can tell."""
-    depth = len(frames[0].array)
-    starts = range(SLICES - depth + 1)
     whole = np.stack([volume.array for volume in expected])
     part = np.stack([frame.array for frame in frames])
     moments = [list(range(len(part)))]  # the last ones are missing
     if kind is by_the_clock:  # whose numbers start anew: so may any be
         moments = [[t for t in range(MOMENTS) if mask & 1 << t] for mask in range(1, 1 << MOMENTS)]
-    for start in starts:
-        for chosen in moments:
-            if len(chosen) == len(part) and np.array_equal(part, whole[chosen, start : start + depth]):
-                return True
+    depth = len(part[0])  # the last slices are missing, which have the highest numbers
+    if depth < SLICES and kind in (cine, enhanced):
+        return False
+    if any(len(t) == len(part) and np.array_equal(part, whole[t, :depth]) for t in moments):
+        return True
     # One image a position, of whatever moments: slices that were taken one after the other look just so.
-    mixed = [[(part[0, d] == whole[:, start + d]).all((1, 2)).any() for d in range(depth)] for start in starts]
-    return kind is by_the_clock and len(part) == 1 and any(map(all, mixed))
+    mixed = [(part[0, d] == whole[:, d]).all((1, 2)).any() for d in range(depth)]
+    return kind is by_the_clock and len(part) == 1 and all(mixed)
 
 
 def write(folder: Path, files) -> None:
@@ -227,7 +227,7 @@ def write(folder: Path, files) -> None:
 
 def outcome(folder, seed, number) -> str:
     """How a case ended; raises AssertionError where another volume was read without a word."""
-    kind, files, done = files_of(seed, number)
+    kind, files, broken, done = files_of(seed, number)
     write(folder / "series", files)
     expected = pristine(kind)[1]
     ends = set()
@@ -246,6 +246,8 @@ def outcome(folder, seed, number) -> str:
         elif frames[0].remarks:
             ends.add("doubted")
         else:
+            beside = {(folder / "series" / name).parent for name in broken}  # what is broken there was never left out
+            assert scan.path not in beside, f"a file was left out in silence, after {done}"
             assert untold(kind, frames, expected), f"another volume in silence, after {done}"
             ends.add("untold")
     return " ".join(sorted(ends))
