@@ -1,5 +1,7 @@
 """Shape and type checks are on for the whole library during tests; what takes long starts first."""
 
+import functools
+import gc
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in long)
 
 
+def pytest_collection_finish() -> None:
+    """Spare every training, which collects garbage, the million objects of the libraries it is made with."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give all tests of a file to one worker, and so all that need the browser: they share JupyterLab and a kernel."""
@@ -32,6 +40,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "tests/browser" if nodeid.startswith("tests/browser/") else super()._split_scope(nodeid)
 
     return Files(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def phantoms_once() -> Iterator[None]:
+    """Most trainings of tests see the same patients, and painting those is half of their work: do it once."""
+    from l2gnet.data import phantoms
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("make_heart", "make_abdomen"):
+            patch.setattr(phantoms, name, functools.lru_cache(64)(getattr(phantoms, name)))
+        yield
 
 
 @pytest.fixture
