@@ -200,6 +200,7 @@ def level_of(tokens_at: int, depth: int) -> int:
     Raises:
         ConfigError: the network has no such level.
     """
-    levels = {2**level: level for level in range(1, depth + 1)} | {0: depth}
-    require(tokens_at in levels, "tokens_at", f"0, or a power of two up to 2^depth = {2**depth}", tokens_at)
-    return levels[tokens_at]
+    level = tokens_at.bit_length() - 1 if tokens_at else depth
+    there = tokens_at in (0, 1 << max(level, 0)) and 1 <= level <= depth
+    require(there, "tokens_at", f"0, or a power of two, at most 2^{depth} at this depth", tokens_at)
+    return level

@@ -68,8 +68,9 @@ def test_tokens_lie_at_the_level_that_is_asked_for(tokens_at, side):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tokens_at": 16}, r"tokens_at must be 0, or a power of two up to 2\^depth = 8, got 16"),
+        ({"tokens_at": 16}, r"tokens_at must be 0, or a power of two, at most 2\^3 at this depth, got 16"),
         ({"tokens_at": 3}, "tokens_at must be 0, or a power of two"),
+        ({"tokens_at": 1}, "tokens_at must be 0, or a power of two"),
         (
             {"relation": "none", "positions": "relative"},
             "positions must be none or absolute for relation 'none'",
