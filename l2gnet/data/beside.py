@@ -80,8 +80,10 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _kind_of_dicom(path: Path) -> str:
-    from pydicom.uid import UID
-
+    try:
+        from pydicom.uid import UID
+    except ImportError:
+        return "DICOM, which needs the extra `dicom`"
     try:
         kind = str(read_header(path, []).SOPClassUID)
     except VolumeError:

@@ -1,9 +1,12 @@
 import gzip
 import json
+import shutil
+from pathlib import Path
 
 import folders
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 from l2gnet.data.beside import passed_over, what_it_is
@@ -64,6 +67,11 @@ def test_dicom_is_what_its_class_says_whatever_its_name(tmp_path):
         image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = kind
         folders.save_dicom(tmp_path / "file.dcm", image)
         assert what_it_is(tmp_path / "file.dcm") == what
+
+
+def test_a_deflated_file_that_is_no_scan_is_passed_over(tmp_path):
+    shutil.copy(Path(pydicom.__file__).parent / "data" / "test_files" / "image_dfl.dcm", tmp_path)
+    assert what_it_is(tmp_path / "image_dfl.dcm") == "DICOM, but no scan: Secondary Capture Image Storage"
 
 
 def test_files_of_one_kind_are_one_line(tmp_path):

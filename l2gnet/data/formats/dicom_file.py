@@ -73,10 +73,11 @@ def read_header(path: Path, names: list[str]) -> Dataset:
     Raises VolumeError where it cannot be read: where it is a scan that was cut before its pixels, or one that pydicom
     would inflate to whatever size.
     """
-    from pydicom.datadict import tag_for_keyword
+    from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
     from pydicom.errors import InvalidDicomError
     from pydicom.filereader import read_file_meta_info, read_partial
+    from pydicom.tag import Tag
 
     if not is_dicom(path):
         rule = "a file that has its place among those of a series must be a DICOM image"
@@ -92,15 +93,16 @@ def read_header(path: Path, names: list[str]) -> Dataset:
             if kind in SCANS or kind is None:
                 rule = "the images of a DICOM file may be compressed, not the file as a whole"
                 raise volume_error(path, rule, "a deflated transfer syntax", "convert it, as with dcmconv +te")
-            about.SOPClassUID = kind
-            return about  # what is no scan is not inflated
+            header = Dataset()  # what is no scan is not inflated
+            header.SOPClassUID = kind
+            return header
         pixels = []
 
         def at_pixels(tag: int, vr: str | None, length: int) -> bool:
             pixels.extend([tag] if tag >= _PIXELS else [])
             return bool(pixels)
 
-        wanted = [tag_for_keyword(name) for name in ("SOPClassUID", *names)]
+        wanted: list[Any] = [Tag(name) for name in ("SOPClassUID", *names)]
         with path.open("rb") as file:
             header = read_partial(file, at_pixels, force=True, specific_tags=wanted)
         header.SOPClassUID = _kind(header.get("SOPClassUID"), kind)

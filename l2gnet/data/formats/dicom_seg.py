@@ -68,6 +68,8 @@ def _segmentation(
         raise volume_error(path, "labels must be those of a series", "others", "predict this series")
     array: UInt8[np.ndarray, "D H W"] = np.ascontiguousarray(in_stored_order(labels.array, labels.stored).T)
     images = [image.header for image in stack.images]
+    for image in images:  # which may be off by thousandths, and highdicom wants them the same
+        image.ImageOrientationPatient, image.PixelSpacing = images[0].ImageOrientationPatient, images[0].PixelSpacing
     frame_of_reference = images[0].get("FrameOfReferenceUID")
     return Segmentation(
         source_images=[_whole(series.path, images)] if series.files == (series.path,) else images,

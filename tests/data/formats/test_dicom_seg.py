@@ -102,6 +102,22 @@ def test_a_seg_of_an_enhanced_file_refers_to_the_frames_of_its_phase(tmp_path, m
     assert len(seen) == 6  # three slices with labels in two phases
 
 
+def test_a_series_with_noise_in_its_headers_gets_a_seg(tmp_path):
+    draw = np.random.default_rng(0)
+    for k, image in enumerate(folders.dicom_slices([heart()], placed(), order=shuffled(5))):
+        for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+            values = np.array(image[name].value, float)
+            setattr(image, name, [f"{value:.9f}"[:16] for value in values + draw.uniform(-1e-3, 1e-3, len(values))])
+        folders.save_dicom(tmp_path / "series" / str(k), image)
+    scan = one_input(tmp_path / "series")
+    (frame,) = scan.read()
+    write_segs(scan.series, [tmp_path / "out.dcm"], [labels_of(frame)], CLASSES, model="l2gnet")
+    voxels = voxels_in_the_world(dcmread(tmp_path / "out.dcm"))
+    for label in (1, 3):
+        expected = nib.affines.apply_affine(frame.affine, np.argwhere(labels_of(frame).array == label))
+        np.testing.assert_allclose(in_order(voxels[label]), in_order(expected), atol=0.1)
+
+
 def test_a_scan_that_does_not_say_of_whom_it_is_gets_no_seg(tmp_path):
     image = folders.enhanced([heart()], placed())
     del image.PatientID
