@@ -19,8 +19,8 @@ KEY_CLASSES = ("background", "under a ring", "under a cross")
 SIDE_CLASSES = ("background", "left of the cross", "right of the cross")
 MATCH_CLASSES = ("background", "twin", "single")
 
-SIDE_PX, PIXEL_MM = 96, 2.0  # the grid that models see by default
-SHAPE, SPACING_MM = (16, SIDE_PX, SIDE_PX), (10.0, PIXEL_MM, PIXEL_MM)
+SIZE_PX, PIXEL_MM = 96, 2.0  # the grid that models see by default
+SHAPE, SPACING_MM = (16, SIZE_PX, SIZE_PX), (10.0, PIXEL_MM, PIXEL_MM)
 REACH_PX = 23  # how far a U-Net of depth 2 sees, along each axis
 RADIUS_PX = 5  # of a disc; its soft edge takes half a pixel more
 FAR_PX = REACH_PX + 2 * RADIUS_PX  # from a disc to what decides its class, between the middles, along one axis
@@ -118,7 +118,7 @@ def _places(
     """
     inner = np.array([MARGIN_PX, MARGIN_PX + inset])
     while True:
-        places = rng.integers(inner, SIDE_PX - inner, (count, 2))
+        places = rng.integers(inner, SIZE_PX - inner, (count, 2))
         if fit(np.abs(places[:, None] - places).max(-1)):
             return _pairs(places)
 
@@ -133,7 +133,7 @@ def _none_touch(gaps: Int64[np.ndarray, "n n"], apart_px: int = APART_PX) -> boo
 
 def _room_beside(blobs: Sequence[Place]) -> tuple[list[Place], list[Place]]:
     """Where the cross may stand so that all discs are to the left of it, and to the right."""
-    places = np.argwhere(np.ones((SIDE_PX - 2 * MARGIN_PX,) * 2)) + MARGIN_PX
+    places = np.argwhere(np.ones((SIZE_PX - 2 * MARGIN_PX,) * 2)) + MARGIN_PX
     down, right = np.moveaxis(places[:, None] - np.array(blobs), -1, 0)
     fit = (np.maximum(np.abs(down), np.abs(right)) >= FAR_PX) & (np.abs(down) <= STEEPEST * np.abs(right))
     return _pairs(places[(fit & (right > 0)).all(1)]), _pairs(places[(fit & (right < 0)).all(1)])
@@ -154,7 +154,7 @@ def paint_discs(picture: Canvas, discs: Sequence[Disc]) -> Float32[np.ndarray, "
     grounds = []
     for disc in discs:
         down, right = (
-            axis / PIXEL_MM + (SIDE_PX - 1) / 2 - middle
+            axis / PIXEL_MM + (SIZE_PX - 1) / 2 - middle
             for axis, middle in zip((picture.y, picture.x), disc.place, strict=True)
         )
         depth = RADIUS_PX - np.hypot(down, right)
