@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from l2gnet.errors import ConfigError, VolumeError
 from l2gnet.shapes import Bool, Float, Integer
@@ -155,6 +153,8 @@ def _statistics(values: Sequence[float]) -> dict[str, float | int | None]:
 
 def _boxes(labels: Integer[np.ndarray, "D H W"], class_count: int) -> list[Box]:
     """The bounding box of each structure, an empty one where it is absent."""
+    from scipy import ndimage  # here and below, as SciPy takes long to import
+
     nowhere = (slice(0, 0),) * 3
     return [box or nowhere for box in ndimage.find_objects(labels, max_label=class_count - 1)]
 
@@ -163,6 +163,8 @@ def _surface_points(
     mask: Bool[np.ndarray, "d h w"], box: Box, step: tuple[float, float, float]
 ) -> Float[np.ndarray, "surface 3"]:
     """Coordinates of the surface voxels of a structure cut out of its volume at `box`."""
+    from scipy import ndimage
+
     surface = mask & ~ndimage.binary_erosion(mask)  # 6-connected; beyond the crop is outside the structure anyway
     return (np.argwhere(surface) + [side.start for side in box]) * step
 
@@ -174,6 +176,8 @@ def _surface_scores(
     convention: Convention,
 ) -> tuple[float, float, float]:
     """HD95, ASSD and NSD of two surfaces, in the unit of their coordinates."""
+    from scipy.spatial import cKDTree
+
     to_truth = cKDTree(true_surface).query(predicted_surface)[0]
     to_prediction = cKDTree(predicted_surface).query(true_surface)[0]
     both = np.concatenate([to_truth, to_prediction])

@@ -5,8 +5,10 @@ a trainable reference", "without an additional weight matrix"). Cost, the two pl
 reading.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -37,6 +39,18 @@ class Mapped:
     receiving: TransportPlan
     codes: Int64[Tensor, "B U"]
     slots: Float[Tensor, "h B R _"]
+
+
+def _not_compiled(forward: Callable[..., Mapped]) -> Callable[..., Mapped]:
+    """As `torch.compiler.disable`, which imports the compiler: here only where one is at work."""
+
+    @functools.wraps(forward)
+    def call(*args: Any, **kwargs: Any) -> Mapped:
+        if torch.compiler.is_compiling():
+            return torch.compiler.disable(forward)(*args, **kwargs)
+        return forward(*args, **kwargs)
+
+    return call
 
 
 class L2GMapper(nn.Module):
@@ -108,7 +122,7 @@ class L2GMapper(nn.Module):
         """How many numbers each token is given."""
         return self.heads * (int(self.references.shape[-1]) + self.positions * waves_size())
 
-    @torch.compiler.disable
+    @_not_compiled
     def forward(
         self,
         tokens: Float[Tensor, "B N d"],

@@ -1,8 +1,10 @@
 """Test-time augmentation: ways to look at a slice that training showed too, each with its way back."""
 
+import math
 from dataclasses import dataclass
 
-import kornia.geometry.transform as G
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from l2gnet.errors import CheckpointError
@@ -43,4 +45,12 @@ def trained_views(card: ModelCard) -> tuple[View, ...]:
 
 
 def _turned(images: Float[Tensor, "B C H W"], degrees: float) -> Float[Tensor, "B C H W"]:
-    return G.rotate(images, images.new_full((len(images),), degrees)) if degrees else images
+    """Counter-clockwise about the middle; a pixel that comes from between others is interpolated."""
+    if not degrees:
+        return images
+    middle_y, middle_x = ((side - 1) / 2 for side in images.shape[2:])
+    y, x = (torch.arange(side, dtype=images.dtype, device=images.device) for side in images.shape[2:])
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    y, x = y[:, None] - middle_y, x - middle_x
+    places = torch.stack([(cosine * x - sine * y) / middle_x, (sine * x + cosine * y) / middle_y], dim=2)
+    return F.grid_sample(images, places.expand(len(images), -1, -1, -1), align_corners=True)

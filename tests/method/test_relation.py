@@ -182,12 +182,19 @@ def test_half_precision_tokens_are_solved_in_single(dtype):
     torch.testing.assert_close(mapped.tokens, mapper(half.float(), indices).tokens)
 
 
-def test_a_compiled_model_gives_the_same():
+def test_a_compiled_model_leaves_the_layer_as_it_is():
+    graphs = []
+
+    def keep(graph, _):
+        graphs.append([node.name for node in graph.graph.nodes if node.op == "call_function"])
+        return graph.forward
+
     tokens, indices = quantised(dtype=torch.float32)
     tokens = tokens.detach()
     mapper = mapper_of(dtype=torch.float32).requires_grad_(False)
-    compiled = torch.compile(lambda x, i: 2 * mapper(x + 0, i).tokens, backend="eager")
+    compiled = torch.compile(lambda x, i: 2 * mapper(x + 0, i).tokens, backend=keep)
     torch.testing.assert_close(compiled(tokens, indices), 2 * mapper(tokens, indices).tokens)
+    assert graphs == [["add"], ["mul"]]  # before it, and after it
 
 
 def test_vmap_says_that_it_is_not_supported():

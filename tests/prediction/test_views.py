@@ -1,3 +1,4 @@
+import kornia.geometry.transform as G
 import pytest
 import torch
 
@@ -28,6 +29,16 @@ def test_a_turn_leads_back_to_the_place_it_came_from():
     assert (view.see(spot) - spot).abs().max() > 0.3
     torch.testing.assert_close(view.back(view.see(spot)), spot, atol=0.05, rtol=0)
     assert view.back(torch.ones_like(spot))[0, 0, 0, 0] == 0  # a corner that the view does not reach
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (1, 1, 17, 40)])
+@pytest.mark.parametrize("degrees", [10.0, -10.0, 33.0])
+def test_a_turn_is_kornias(shape, degrees):
+    images = torch.rand(shape)
+    kornias = G.rotate(images, torch.full((shape[0],), degrees))
+    torch.testing.assert_close(View(degrees=degrees).see(images), kornias, rtol=0, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):  # places are not rounded
+        torch.testing.assert_close(View(degrees=degrees).see(images), kornias, rtol=0, atol=1e-5)
 
 
 def test_only_what_training_showed_is_looked_at():

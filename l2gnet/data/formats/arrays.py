@@ -4,7 +4,6 @@ import math
 import zipfile
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from l2gnet.data.volume import DEFLATE_RATIO, MAX_BYTES
@@ -37,6 +36,8 @@ def read_h5(path: Path, name: str, dimensions: int) -> Num[np.ndarray, "..."]:
 
     Raises VolumeError where the file is damaged or has no such array of numbers with so many dimensions.
     """
+    import h5py  # here, as few folders need it and a start should not wait for it
+
     try:
         with h5py.File(path, "r") as file:
             if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from l2gnet.data.folders.synapse import CLASSES as ABDOMEN_CLASSES
 from l2gnet.data.phantoms.canvas import (
@@ -333,6 +332,8 @@ def paint_vessels(patient: Patient, rng: np.random.Generator) -> None:
 
 def scan(image: Float[np.ndarray, "D H W"], rng: np.random.Generator) -> Float32[np.ndarray, "D H W"]:
     """The picture as a scanner gives it: point spread and noise with a grain, in whole HU."""
+    from scipy.ndimage import gaussian_filter  # here, as SciPy takes long to import
+
     sharp = gaussian_filter(image, (0.3, 0.6, 0.6))
     grain = gaussian_filter(rng.standard_normal(image.shape), (0, 0.6, 0.6))  # of deviation 0.5
     return np.round(sharp + rng.uniform(9, 16) * 2.0 * grain).clip(-1024, 1500).astype(np.float32)

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
-from scipy.ndimage import distance_transform_cdt
 
 from l2gnet.errors import ConfigError
 from l2gnet.shapes import Bool, Float, Float32, UInt8
@@ -99,6 +97,8 @@ def one_slice(canvas: Canvas, number: int) -> Canvas:
 
 def chessboard_px(there: Bool[np.ndarray, "H W"]) -> Float32[np.ndarray, "H W"]:
     """Pixels from each pixel to the nearest of those marked, along the axis where they are more."""
+    from scipy.ndimage import distance_transform_cdt  # here, as SciPy takes long to import
+
     return distance_transform_cdt(~there, "chessboard").astype(np.float32)
 
 
@@ -133,6 +133,8 @@ def ellipsoid(canvas: Canvas, centre_mm: Triple, semi_mm: Triple) -> Float[np.nd
 
 def tube(canvas: Canvas, knots_mm: Knots, along: int) -> Float[np.ndarray, "D H W"]:
     """Depth in a tube with round ends through knots, which rise along the axis `along` (0 z, 1 y, 2 x)."""
+    from scipy.interpolate import PchipInterpolator  # here, as SciPy takes long to import
+
     knots = np.array(knots_mm)
     others = [axis for axis in range(3) if axis != along]
     course = PchipInterpolator(knots[:, along], knots[:, [*others, 3]])

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from l2gnet.data.phantoms.canvas import (
     ENDLESS_MM,
@@ -244,6 +243,8 @@ def scan(
     canvas: Canvas, texture_rng: np.random.Generator, noise_rng: np.random.Generator
 ) -> Float32[np.ndarray, "D H W"]:
     """The picture as a scanner gives it: point spread, coil shading, gain and Rician noise, in whole numbers."""
+    from scipy.ndimage import gaussian_filter  # here, as SciPy takes long to import
+
     sharp = gaussian_filter(canvas.image, (0.35, 0.5, 0.5))
     fading = texture_rng.uniform(0.001, 0.004) * (canvas.x + canvas.y)  # the coil lies on the chest
     shading = np.exp(0.15 * smooth_noise(texture_rng, canvas.axes_mm, 60.0) - fading)
