@@ -72,7 +72,7 @@ class Built(NamedTuple):
 def built(tmp_path_factory) -> Built:
     """An sdist of this checkout, and the wheel that is built from it."""
     work = tmp_path_factory.mktemp("build")
-    left = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "runs", "cache", "__pycache__")
+    left = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "runs", "cache", "__pycache__", "node_modules")
     shutil.copytree(ROOT, work / "checkout", ignore=left)
     told = ran(sys.executable, "-m", "build", "--no-isolation", "--outdir", work / "dist", work / "checkout")
     assert not re.search("absent from|no files found|deprecat", told, re.IGNORECASE)
@@ -97,7 +97,8 @@ def test_the_wheel_holds_library_viewers_and_notebooks_under_one_name(built):
 @pytest.mark.slow
 def test_the_sdist_holds_what_the_wheel_is_built_from_and_no_tests(built):
     inside = built.in_sdist()
-    whole = {file.relative_to(ROOT).as_posix() for file in [*brought(), *(ROOT / "widgets").rglob("*.[jc]s*"), *PAGES]}
+    scripts = (ROOT / "widgets/js").glob("*.[jc]s*")
+    whole = {file.relative_to(ROOT).as_posix() for file in [*brought(), *scripts, *PAGES]}
     whole |= {"LICENSE", "CITATION.cff", "Makefile", "constraints.txt", "environment.yml", "notebooks/workbench.jpg"}
     assert whole <= set(inside)
     assert [name for name in inside if name.startswith(("tests/", "benchmarks/"))] == []
