@@ -22,7 +22,11 @@ _NUMBERS = (*_COUNTS, "TemporalPositionTimeOffset", *_IN_THE_BEAT, "FrameReferen
 _STEP = {"TemporalPositionTimeOffset": 1e-3, "acquisition time": 1e-3, "content time": 1e-3}  # s; what is less is noise
 _LEAST_STEP = 0.1  # of the others: ms, percent or a count
 _ACQUISITION = ("FrameAcquisitionDateTime", "AcquisitionDateTime", "FrameReferenceDateTime")
-_DECLARED = ("NumberOfTemporalPositions", "CardiacNumberOfImages")
+_DECLARED = {  # how many there were, by headers
+    "moments": ("NumberOfTemporalPositions", "CardiacNumberOfImages"),
+    "slices": ("NumberOfSlices",),
+    "images": ("ImagesInAcquisition",),
+}
 _UNEVEN = 1.7  # times the usual step: then a moment may be missing
 _ONE_MOMENT_MS = 100.0  # of the beat, that the slices of a volume may be apart without a word
 
@@ -50,7 +54,7 @@ def in_time(path: Path, number: int, places: Sequence[Sequence[Image]]) -> tuple
         require_alike_at_a_place(path, number, place)
     if counts == [1]:
         moment = [image for (image,) in places]
-        return [moment], [*_said_of_declared(moment, 1), *_said_of_one_moment(moment)]
+        return [moment], _said_of_one_moment(moment)
     clocks = {name: times for name in _clock_names() if (times := _clock(name, places)) is not None}
     if not clocks:
         rule = f"something in series {number} must say which of {counts[0]} images at one position is the earlier"
@@ -62,8 +66,7 @@ def in_time(path: Path, number: int, places: Sequence[Sequence[Image]]) -> tuple
     if name in _COUNTS and any(len(_counts(moment, name)) > 1 for moment in moments):
         rule = f"the images of one moment of series {number} must have one {name}"
         raise volume_error(path, rule, "several", "copy the missing files")
-    remarks = [*_said_of_clocks(name, clocks), *_said_of_steps(name, np.sort(times, axis=1))]
-    return moments, [*remarks, *_said_of_declared(moments[0], len(moments))]
+    return moments, [*_said_of_clocks(name, clocks), *_said_of_steps(name, np.sort(times, axis=1))]
 
 
 def without_repeats(moments: Sequence[list[Image]]) -> tuple[list[list[Image]], list[str]]:
@@ -73,6 +76,17 @@ def without_repeats(moments: Sequence[list[Image]]) -> tuple[list[list[Image]], 
     kept = [moment for moment, is_first in zip(moments, once, strict=True) if is_first]
     again = [image for moment, is_first in zip(moments, once, strict=True) if not is_first for image in moment]
     return kept, [said_of_copies(again)] if again else []
+
+
+def said_of_counts(moments: Sequence[list[Image]]) -> list[str]:
+    """The remarks about images of which headers speak, and which are not here."""
+    remarks = []
+    here = {"moments": len(moments), "slices": len(moments[0]), "images": len(moments) * len(moments[0])}
+    for what, names in _DECLARED.items():
+        said = [int(float(image.header.get(name) or 0)) for moment in moments for image in moment for name in names]
+        if max(said) > here[what]:
+            remarks.append(f"its headers speak of {max(said)} {what}, of which {here[what]} are here")
+    return remarks
 
 
 def said_of_numbers(images: Sequence[Image]) -> list[str]:
@@ -166,11 +180,6 @@ def _said_of_steps(name: str, times: Float[np.ndarray, "D T"]) -> list[str]:
     if not uneven:
         return []
     return [f"its {times.shape[1]} frames may be mixed: by {name}, a moment is missing at some of its slices or at all"]
-
-
-def _said_of_declared(moment: Sequence[Image], count: int) -> list[str]:
-    said = max((int(float(image.header.get(name) or 0)) for image in moment for name in _DECLARED), default=0)
-    return [f"its headers speak of {said} moments, of which {count} are here"] if said > count else []
 
 
 def _said_of_one_moment(moment: Sequence[Image]) -> list[str]:

@@ -9,7 +9,13 @@ import numpy as np
 
 from l2gnet.data.formats.dicom_alike import require_alike, without_second_files
 from l2gnet.data.formats.dicom_file import Dataset, Image, read_images, told
-from l2gnet.data.formats.dicom_moments import in_time, said_of_numbers, without_copies, without_repeats
+from l2gnet.data.formats.dicom_moments import (
+    in_time,
+    said_of_counts,
+    said_of_numbers,
+    without_copies,
+    without_repeats,
+)
 from l2gnet.data.formats.dicom_places import at_each_place, grid, said_of_spacing, shared_plane
 from l2gnet.data.volume import MAX_BYTES, Volume, displayed
 from l2gnet.errors import volume_error
@@ -58,8 +64,8 @@ class Series:
             _require_room(self.path, moments[0])
             affines = [grid(self.path, self.number, plane, moment) for moment in moments]
             spaced = said_of_spacing(moments[0], float(np.linalg.norm(affines[0][:3, 0])))
-            remarks = (*self.remarks, *copied, *same, *ordered, *repeated, *said_of_numbers(images), *spaced)
-            remarks += tuple(_said_of_units(images))
+            missing = (*said_of_numbers(images), *said_of_counts(moments), *spaced)
+            remarks = (*self.remarks, *copied, *same, *ordered, *repeated, *missing, *_said_of_units(images))
             return [Stack(tuple(moment), affine, remarks) for moment, affine in zip(moments, affines, strict=True)]
 
     def phases(self) -> list[list[Dataset]]:

@@ -159,6 +159,14 @@ def test_every_other_slice_missing_is_doubted(tmp_path):
     ]
 
 
+def test_a_last_slice_missing_is_doubted_where_a_header_counts(tmp_path):
+    for name, what in (("ImagesInAcquisition", "images"), ("NumberOfSlices", "slices")):
+        folder = write(tmp_path / name, **{name: 5})
+        assert remarks(folder) == []
+        (folder / "IM0005").unlink()
+        assert remarks(folder) == [f"its headers speak of 5 {what}, of which 4 are here"]
+
+
 def test_the_first_slices_missing_are_doubted(tmp_path):
     folder = write(tmp_path / "series")
     (folder / "IM0001").unlink()
