@@ -5,6 +5,7 @@ for each life: how long it was, and how it ended.
 """
 
 import functools
+import gc
 import os
 import random
 import signal
@@ -55,6 +56,7 @@ def main() -> None:
     started = time.monotonic()
     train(TrainSettings(**SETTINGS), folder / "whole")
     duration_s = time.monotonic() - started
+    gc.freeze()  # no life collects the garbage of what was imported
     training, killed = 0, 0
     while killed < kills or ended == "killed":
         life_s = moments.uniform(0, duration_s) if killed < kills else 600
