@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from l2gnet.checks import require_path
+from l2gnet.checks import exists, require_path
 from l2gnet.errors import ConfigError, VolumeError, unforeseen
 from l2gnet.models.settings import Precision
 
@@ -37,7 +37,8 @@ def predict(
     from l2gnet.models.card import read_card
 
     card, *_ = map(read_card, (model, *ensemble))
-    require_path(*scans)
+    if not any(map(exists, scans)):  # one that is not there beside others is told in its turn
+        require_path(*scans)
     from l2gnet.data.inputs import find_inputs, read_inputs
 
     found = find_inputs(scans, card.channels)

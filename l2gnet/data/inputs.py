@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from l2gnet.ahead import one_ahead
+from l2gnet.checks import exists, nearest_path
 from l2gnet.data.beside import aside, is_nifti, listed, passed_over, what_it_is
 from l2gnet.data.formats.dicom import find_series
 from l2gnet.data.formats.dicom_file import is_dicom
@@ -79,6 +80,8 @@ def read_inputs(scans: Sequence[Input]) -> Iterator[tuple[Input, list[Volume] | 
 
 
 def _scans_at(path: Path, say: Callable[[str], object]) -> list[Input]:
+    if not exists(path):
+        raise volume_error(path, "a scan must be a file or a folder", "none", f"check the path{nearest_path(path)}")
     if path.is_file() and is_dicom(path):
         found = find_series([path])
         if [one.path for one in found] != [path]:

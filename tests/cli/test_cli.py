@@ -134,7 +134,7 @@ def test_predict_ends_no_batch_for_one_scan(checkpoint, tmp_path):
     refused(result, r"a_colour/IM0001: a scan must have one grey value a pixel; found 3 samples a pixel, RGB")
     for said in (
         "b_gap: the slices of series 2 must lie at equal distances; found gaps of 8 to 16 mm",
-        "nowhere: the name must end in",
+        "nowhere: a scan must be a file or a folder; found none; check the path",
         "3 of 5 scans were not segmented: ",
     ):
         assert said in result.stderr
