@@ -15,7 +15,6 @@ from l2gnet.cli.train import train
 from l2gnet.errors import CheckpointError, ConfigError, VolumeError
 from l2gnet.extras import explained
 
-# A verb imports within itself what takes long, after what it can check without: --help and mistakes answer at once.
 VERBS = Group(
     "Discrete codes related by optimal transport, for medical segmentation.",
     {

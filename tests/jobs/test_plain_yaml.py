@@ -40,6 +40,8 @@ def test_anything_else_is_refused(tmp_path, text, message):
 
 def test_what_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\xff")
-    for path in (tmp_path / "a.yaml", tmp_path / "missing.yaml", tmp_path):
+    for path in (tmp_path / "a.yaml", tmp_path):
         with pytest.raises(ConfigError, match="must be YAML of plain values"):
             read_yaml(path, "a file")
+    with pytest.raises(ConfigError, match=r"b\.yaml: there is no such file or folder; did you mean '.*a\.yaml'\?"):
+        read_yaml(tmp_path / "b.yaml", "a file")
