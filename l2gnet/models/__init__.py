@@ -58,5 +58,5 @@ def _builder(name: str, variant: str) -> Callable[..., "SegmentationModel"]:
         raise ConfigError(f"unknown model {name!r}{nearest(name, MODELS)}")
     if variant not in get_args(Variant):
         raise ConfigError(f"unknown variant {variant!r}{nearest(variant, get_args(Variant))}")
-    module = importlib.import_module(f"l2gnet.models.{name}")  # on demand: MONAI takes seconds to import
+    module = importlib.import_module(f"l2gnet.models.{name}")  # on demand: torch takes seconds to import
     return module.build if variant == "matched" else module.build_published

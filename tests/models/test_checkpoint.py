@@ -18,6 +18,7 @@ from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.training.resume import require_resumable
 
 SETTINGS = {"classes": 4, "width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
+SETTINGS |= {"relation": "symmetric", "heads": 1}  # which older cards do not say
 CARD = ModelCard("l2gnet", SETTINGS, ("background", "a", "b", "c"), Grid(1.5, 32, (-125.0, 275.0)), {"epochs": 1})
 
 
