@@ -131,7 +131,7 @@ def test_a_wrong_sweep_is_refused_before_anything_starts(tmp_path, content, mess
 
 def test_the_example_sweeps_are_sound(tmp_path):
     for path in (ROOT / "notebooks" / "jobs").glob("*.yaml"):
-        sweep = read_sweep(path, parameters={"data": "phantom"}, runs_dir=tmp_path)
+        sweep = read_sweep(path, parameters={"data_dir": str(tmp_path)}, runs_dir=tmp_path / "runs")
         assert "l2gnet" in {run.job.values["model"] for run in sweep.runs}
 
 
@@ -280,7 +280,7 @@ def test_a_table_that_does_not_fit_shows_what_runs_and_what_failed(plan, monkeyp
     sweep.runs[3].state, sweep.runs[7].state = "running", "failed"
     sweep.runs[7].error = "AssertionError: as asked"
     monkeypatch.setattr(sys, "stdout", screen)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: (80, 10))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((80, 10)))
     LiveTable()._draw("10 runs", run_table(sweep.runs))
     assert [line.split()[:2] for line in screen.getvalue().splitlines()[2:]] == [["3", "running"], ["7", "failed"]]
 
