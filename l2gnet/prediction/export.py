@@ -51,7 +51,10 @@ class GraphMapper(nn.Module):
             raise ConfigError(f"{rule}, got {smallest}; train one with more entropy")
 
     def forward(
-        self, tokens: Float[Tensor, "B N d"], indices: Int64[Tensor, "B N"] | None, shape: tuple[int, int]
+        self,
+        tokens: Float[Tensor, "B N d"],
+        indices: Int64[Tensor, "B N"] | None = None,
+        shape: tuple[int, int] | None = None,
     ) -> Mapped:
         """Relate tokens, as the mapper does; a plan has a row for each token, also for those that share a code."""
         split = rearrange(tokens, "B N (h d) -> h B N d", h=self.heads)
@@ -60,7 +63,7 @@ class GraphMapper(nn.Module):
         plans = [self._solve(split, each, epsilon) for each, epsilon in pairs]
         (sent, transport), (received, receiving) = plans[0], plans[-1]
         N, R = tokens.shape[1], self.references.shape[-2]
-        places = waves(*shape, like=split) if self.positions else split.new_empty(N, 0)
+        places = waves(*shape, like=split) if self.positions and shape is not None else split.new_empty(N, 0)
         values = torch.cat([split, places.expand(*split.shape[:2], *places.shape)], dim=-1)
         aligned = (R / N) * (sent.transpose(-1, -2) @ values)
         related = aligned if self.setting.readout == "grid" else received @ aligned
