@@ -210,7 +210,7 @@ def untold(kind, frames, expected) -> bool:
     if kind is by_the_clock:  # whose numbers start anew: so may any be
         moments = [[t for t in range(MOMENTS) if mask & 1 << t] for mask in range(1, 1 << MOMENTS)]
     depth = len(part[0])  # the last slices are missing, which have the highest numbers
-    if depth < SLICES and kind in (cine, enhanced):
+    if depth < SLICES and (kind is enhanced or (kind is cine and len(part) > 1)):  # which would have left gaps
         return False
     if any(len(t) == len(part) and np.array_equal(part, whole[t, :depth]) for t in moments):
         return True
