@@ -182,9 +182,10 @@ def placed_like(labels: Volume, image: Volume) -> Volume:
     array = in_stored_order(labels.array, labels.stored)
     affine = world_affine(Path(), labels.stored)
     of_itk = np.diag([*(image.stored["pixdim"][1:4] * (-1, -1, 1)), 1.0])
-    if array.shape != image.stored.get_data_shape() or not np.allclose(affine, of_itk, atol=1e-3):
+    shape = in_stored_order(image.array, image.stored).shape
+    if array.shape != shape or not np.allclose(affine, of_itk, atol=1e-3):
         return labels
-    return displayed(array, world_affine(Path(), image.stored), image.stored)
+    return displayed(array, world_affine(Path(), image.stored, shape), image.stored)
 
 
 def displayed(
@@ -245,8 +246,7 @@ def _load(
                 rule = f"a volume may take {MAX_BYTES // 2**30} GiB as float32"
                 raise volume_error(path, rule, f"{shape} voxels of {dtype.name}", "crop or resample it first")
             geometry = geometry_of(header)
-            geometry.set_data_shape(shape[:3])  # without any form, the middle of the image is the origin
-            affine = world_affine(path, geometry)
+            affine = world_affine(path, geometry, shape[:3])
             stream.seek(offset)
             data = stream.read(count * dtype.itemsize)
             while stream.tell() < MAX_BYTES and stream.read(2**20):

@@ -76,8 +76,12 @@ def geometry_of(header: nib.Nifti1Header) -> nib.Nifti1Header:
     return geometry
 
 
-def world_affine(path: Path, geometry: nib.Nifti1Header) -> Float[np.ndarray, "4 4"]:
+def world_affine(
+    path: Path, geometry: nib.Nifti1Header, shape: tuple[int, ...] | None = None
+) -> Float[np.ndarray, "4 4"]:
     """Return the affine from stored voxel index to world RAS in mm, after checks.
+
+    Where a header has no form, the middle of an image of this shape is the origin, as for nibabel.
 
     The header states the voxel size twice. Where the two differ, the one left at 1 mm gives way: the affine of every
     ACDC file, for example, has unit columns, and only pixdim knows the spacing.
@@ -86,7 +90,10 @@ def world_affine(path: Path, geometry: nib.Nifti1Header) -> Float[np.ndarray, "4
     if not ((pixdim_mm >= 1e-6) & (pixdim_mm <= 1e6)).all():
         raise volume_error(path, "voxel sizes must lie in 1e-6..1e6 mm", pixdim_mm.tolist(), "repair pixdim")
     try:
-        affine = np.asarray(geometry.get_best_affine(), np.float64)
+        shaped = geometry.copy()
+        if shape is not None:  # not by nibabel, which would take the time between frames out of pixdim
+            shaped["dim"][:4] = len(shape), *shape
+        affine = np.asarray(shaped.get_best_affine(), np.float64)
     except (HeaderDataError, ValueError) as error:
         raise volume_error(path, "qform or sform must give an affine", error, "repair the header") from error
     if not (np.isfinite(affine).all() and np.abs(affine).max() <= 1e6):

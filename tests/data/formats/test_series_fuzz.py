@@ -48,6 +48,7 @@ NAMES = (
     "{n}.IMA",
 )
 
+ENDS = ("known", "refused", "doubted", "untold")
 OPERATIONS = ("copy", "renew", "drop", "drop many", "rename", "move", "cut", "empty", "perturb", "junk")
 
 
@@ -209,7 +210,7 @@ def untold(kind, frames, expected) -> bool:
     if kind is by_the_clock:  # whose numbers start anew: so may any be
         moments = [[t for t in range(MOMENTS) if mask & 1 << t] for mask in range(1, 1 << MOMENTS)]
     depth = len(part[0])  # the last slices are missing, which have the highest numbers
-    if depth < SLICES and kind in (cine, enhanced):
+    if depth < SLICES and (kind is enhanced or (kind is cine and len(part) > 1)):  # which would have left gaps
         return False
     if any(len(t) == len(part) and np.array_equal(part, whole[t, :depth]) for t in moments):
         return True
@@ -265,10 +266,11 @@ def test_a_series_is_the_known_volume_or_refused_or_doubted(tmp_path):
             raise
         ends[end] = ends.get(end, 0) + 1
     print(ends)
-    assert ends["known"] > 0.2 * CASES
-    assert ends["refused"] > 0.1 * CASES
-    assert ends["doubted"] >= 0.05 * CASES
-    assert ends.get("untold", 0) < 0.1 * CASES
+    share = {word: sum(count for end, count in ends.items() if word in end) / CASES for word in ENDS}
+    assert share["known"] > 0.2
+    assert share["refused"] > 0.2
+    assert share["doubted"] > 0.05
+    assert share["untold"] < 0.05
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
