@@ -85,6 +85,7 @@ def test_every_command_shown_is_tested():
         "export",
         "predict",
         "evaluate",
+        "audit",
         "sweep",
         "run notebooks/05_compare_models.ipynb",
         "seeds",

@@ -62,7 +62,7 @@ def test_a_path_without_scans_comes_in_its_turn_as_an_error(tmp_path):
     read = {scan.name: frames for scan, frames in read_inputs(found)}
     assert [frame.shape for frame in read["a"]] == [(3, 5, 4)]
     assert "a folder must hold scans" in str(read["empty"])
-    assert "must be an existing file" in str(read["nowhere"])
+    assert "must be a file or a folder" in str(read["nowhere"])
 
 
 def test_any_exception_is_of_its_scan_alone(tmp_path):
