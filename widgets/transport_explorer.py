@@ -1,11 +1,11 @@
-"""The transport plan of an image, to explore: which code goes to which reference, and whom a pixel is related to."""
+"""The transport plans of an image, to explore: which code goes to which reference, and whom a pixel is related to."""
 
 import io
 import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import traitlets
@@ -24,13 +24,14 @@ from l2gnet.shapes import Float, UInt8
 
 _TOLERANCE = 1e-4
 _MOST_ITERATIONS = 1000
+Side = Literal["sends", "receives"]
 
 
 class TransportExplorer(Explorer):
     """Explore how the codes of an image are transported to references.
 
     Click a code (a bar at the left of the plan, or one of its pixels), a reference (a bar above it) or a pixel; move
-    epsilon.
+    epsilon. Where codes send by one plan and receive by another, `side` says which is shown; each has an epsilon.
 
     Args:
         transport: the problem of an image, or a function that gives that of a slice of `images`.
@@ -41,6 +42,7 @@ class TransportExplorer(Explorer):
         spacing_mm: height and width of a pixel.
         index: the slice to begin with, by default the middle one.
         epsilon: weight of the entropy to begin with.
+        epsilon_receive: the same for the plan that receives, where that is another one.
 
     Raises:
         ValueError: the arrays do not belong together.
@@ -51,6 +53,7 @@ class TransportExplorer(Explorer):
 
     epsilon = traitlets.Float(0.1).tag(sync=True)
     exact = traitlets.Bool().tag(sync=True)
+    side = traitlets.Enum(get_args(Side), "sends").tag(sync=True)
     order = traitlets.Enum(get_args(Order), "clustering").tag(sync=True)
     # What the browser shows of the slice, of its plan, and of the selection: each is replaced as a whole.
     problem = traitlets.Dict().tag(sync=True)
@@ -67,6 +70,7 @@ class TransportExplorer(Explorer):
         spacing_mm: tuple[float, float] = (1.0, 1.0),
         index: int | None = None,
         epsilon: float = 0.1,
+        epsilon_receive: float | None = None,
     ):
         self._transport_of = transport if callable(transport) else lambda index: transport
         if images is None:  # one grey pixel for each of the bottleneck's
@@ -75,9 +79,11 @@ class TransportExplorer(Explorer):
         scan, _ = open_scan(as_volume(images), None)
         self._labels = None if labels is None else open_labels("labels", as_volume(labels), scan, images)
         self._classes, self._aspect = list(classes), spacing_mm[0] / spacing_mm[1]
+        self._epsilons = {"sends": epsilon, "receives": epsilon_receive or epsilon}
         super().__init__(scan.array, index, epsilon=epsilon)
         self._take_slice()
         self._when(["epsilon", "exact"], self._solve)
+        self._when("side", self._turn)
         self._when("order", self._arrange)
         self._when("selection", self._look)
 
@@ -97,7 +103,8 @@ class TransportExplorer(Explorer):
         def transport_of(index: int) -> ImageTransport:
             return ImageTransport.of_model(model, network_input(images[index : index + 1]).to(device), head=head)
 
-        return cls(transport_of, images[:, 0], **{"epsilon": mapper.setting.epsilons[0]} | options)
+        epsilons = dict(zip(("epsilon", "epsilon_receive"), mapper.setting.epsilons, strict=False))
+        return cls(transport_of, images[:, 0], **epsilons | options)
 
     @property
     def plan(self) -> Float[np.ndarray, "K R"]:
@@ -106,7 +113,7 @@ class TransportExplorer(Explorer):
 
     @property
     def transport(self) -> ImageTransport:
-        """The problem of the slice that is shown."""
+        """The problem of the slice that is shown; its `receiving` is that of the other plan."""
         return self._transport
 
     def export(self, path: str | Path) -> tuple[Path, Path]:
@@ -131,7 +138,8 @@ class TransportExplorer(Explorer):
             options = {"top": self.lit["top"], "unit": self.lit["unit"], "aspect": self._aspect}
             draw_heat(panel, self._images[self.index], heat, title=title, **options)
         rows, columns = self.solved["rows"], self.solved["columns"]
-        draw_plan(plan, self._plan[rows][:, columns], title=f"plan, ε = {self.epsilon:g}")
+        name = f"plan that {self.side}" if self._has_two else "plan"
+        draw_plan(plan, self._plan[rows][:, columns], title=f"{name}, ε = {self.epsilon:g}")
         draw_convergence(curve, *np.array(self.solved["curve"]).T, tolerance=_TOLERANCE, title=self._verdict())
         return figure
 
@@ -155,16 +163,34 @@ class TransportExplorer(Explorer):
             "names": t.names.tolist(),
             "source": as_float32(t.source),
             "tokens": t.tokens is not None,
+            "two": self._has_two,
             "labels": None if self._row_labels is None else self._row_labels.tolist(),
             "classes": self._classes,
         }
         self._solve()
 
+    @property
+    def _has_two(self) -> bool:
+        return self._transport.receiving is not self._transport
+
+    def _turn(self) -> None:
+        """Show the other plan, at the epsilon that it was left with."""
+        epsilon = self._epsilons[self.side]
+        if epsilon == self.epsilon:
+            self._solve()
+        self.epsilon = epsilon
+
     def _solve(self) -> None:
-        t = self._transport
+        t = self._transport.receiving if self.side == "receives" else self._transport
         solved = t.solve(self.epsilon, tolerance=_TOLERANCE, max_iterations=_MOST_ITERATIONS)
         curve = t.convergence(self.epsilon, tolerance=_TOLERANCE, max_iterations=_MOST_ITERATIONS)
         self._plan = t.exact if self.exact else solved.plan[0].numpy()
+        self._epsilons[self.side] = self.epsilon
+        self._plans = {self.side: self._plan}
+        if self._has_two:
+            side, other = ("receives", t.receiving) if t is self._transport else ("sends", self._transport)
+            found = other.exact if self.exact else other.solve(self._epsilons[side]).plan[0].numpy()
+            self._plans[side] = found
         error = t.marginal_error(self._plan)
         self._measured = {
             "cost": float((self._plan * t.cost).sum()),
@@ -188,7 +214,7 @@ class TransportExplorer(Explorer):
         }
 
     def _light(self) -> None:
-        t, plan = self._transport, self._plan
+        t, plan, receiving = self._transport, self._plan, self.side == "receives"
         lit: dict[str, Any] = {"row": -1, "column": -1, "cell": None, "title": "", "text": "", "unit": "", "top": 0.0}
         heat = attention = None
         code, reference = (self.selection.get(key) for key in ("code", "reference"))
@@ -196,7 +222,8 @@ class TransportExplorer(Explorer):
             if t.rows is not None:
                 cell = self._cell(t.rows.shape)
                 row = lit["row"] = int(t.rows[cell])
-                heat = t.rows.size * t.relation(plan, row)
+                sent, taken = (self._plans.get(side, plan) for side in get_args(Side))
+                heat = t.rows.size * t.relation(sent, row, taken)
                 attention = None if t.tokens is None else t.rows.size * t.attention(row)
                 lit |= {"cell": list(cell), "title": f"pixel {cell} takes from", "unit": "× an even share"}
                 lit["text"] = f"pixel {cell} has code {t.names[row]}; {_names_of(plan[row], 'reference')}"
@@ -207,8 +234,9 @@ class TransportExplorer(Explorer):
                     raise ValueError(f"reference must lie in 0..{plan.shape[1] - 1}, got {reference}")
                 lit["column"] = reference
                 heat = None if t.rows is None else t.rows.size * t.coverage(plan, reference)
-                lit |= {"title": f"reference {reference} receives from", "unit": "× an even share"}
-                lit["text"] = f"reference {reference}: {_names_of(plan[:, reference], 'code', t.names)}"
+                word = "is heard by" if receiving else "receives from"
+                lit |= {"title": f"reference {reference} {word}", "unit": "× an even share"}
+                lit["text"] = f"reference {reference} {word} {_names_of(plan[:, reference], 'code', t.names)}"
             elif row < 0:
                 lit["text"] = f"code {code} does not fire in this slice"
             else:
@@ -235,7 +263,10 @@ class TransportExplorer(Explorer):
     def _contents(self) -> tuple[bytes, str]:
         """What is exported: an npz file with the arrays, and JSON that says what they are."""
         t = self._transport
-        arrays = {"plan": self._plan, "cost": t.cost, "source": t.source, "target": t.target, "codes": t.names}
+        arrays = {"plan": self._plans.get("sends", self._plan), "cost": t.cost}
+        if self._has_two:
+            arrays |= {"receiving_plan": self._plans["receives"], "receiving_cost": t.receiving.cost}
+        arrays |= {"source": t.source, "target": t.target, "codes": t.names}
         arrays |= {"image": self._images[self.index], "convergence": np.array(self._curve)}
         arrays |= {f"{name}_order": np.array(self.solved[name]) for name in ("rows", "columns")}
         if t.rows is not None:
@@ -246,6 +277,7 @@ class TransportExplorer(Explorer):
             "what": "transport plan (codes, references) of one image; plan[k, r] is a share of the image's mass",
             "solver": "exact (POT emd)" if self.exact else "entropic (l2gnet.solve_transport)",
             "epsilon": 0.0 if self.exact else self.epsilon,
+            "side": self.side if self._has_two else "sends and receives",
             "slice": self.index,
             "order": self.order,
             "selection": self.selection,

@@ -22,6 +22,9 @@ from l2gnet.shapes import Float, Float32, Int64
 class ImageTransport:
     """From the codes of one image to references: the problem whose solution is the plan.
 
+    Where tokens send by one plan and receive by another, this is the problem of sending and `receiving` the other one;
+    where one plan serves both, `receiving` is the problem itself.
+
     Args:
         cost: price of moving one unit of mass from a row (a code) to a reference.
         rows: for each bottleneck pixel of the image, its row of the plan; None without an image.
@@ -29,6 +32,7 @@ class ImageTransport:
         target: mass of each reference, adding up to 1; by default 1/R.
         names: of the rows, for example their indices in the codebook; by default 0..K-1.
         tokens: the vector of each row, for softmax attention on the same tokens.
+        receiving_cost: price of receiving a unit of mass from a reference, where that is another one.
 
     Raises:
         ValueError: neither `rows` nor `source` is given, or the arrays do not belong together.
@@ -43,8 +47,11 @@ class ImageTransport:
         target: Float[np.ndarray, " R"] | None = None,
         names: Int64[np.ndarray, " K"] | None = None,
         tokens: Float[np.ndarray, "K d"] | None = None,
+        receiving_cost: Float[np.ndarray, "K R"] | None = None,
     ):
         K, R = cost.shape
+        if receiving_cost is not None and receiving_cost.shape != cost.shape:
+            raise ValueError(f"receiving_cost must have the shape of the cost {(K, R)}, got {receiving_cost.shape}")
         if rows is not None and (rows.min() < 0 or rows.max() >= K):
             raise ValueError(f"rows must lie in 0..{K - 1}, the rows of the cost, got {rows.min()}..{rows.max()}")
         if source is None:
@@ -65,32 +72,39 @@ class ImageTransport:
             raise ValueError("a row that pixels have must have mass, got a source of 0; leave source to be counted")
         self.cost, self.rows, self.tokens = cost.astype(np.float64), rows, tokens
         self.source, self.target, self.names = source.astype(np.float64), target.astype(np.float64), names
+        self.receiving = self
+        if receiving_cost is not None:
+            self.receiving = ImageTransport(
+                receiving_cost, rows, source=source, target=target, names=names, tokens=tokens
+            )
 
     @classmethod
     def of_model(
         cls, model: SegmentationModel, image: Float32[torch.Tensor, "1 C H W"], *, head: int = 0
     ) -> "ImageTransport":
-        """The problem that a model's mapper solves for an image, with a row for each code that the image uses.
+        """The problems that a model's mapper solves for an image, with a row for each code that the image uses.
 
         Raises:
             ValueError: the model has no mapper, or not so many heads.
         """
         codebook, mapper = codebook_and_mapper(model)
-        heads, _, size = mapper.references.shape
-        if not 0 <= head < heads:
-            raise ValueError(f"head must lie in 0..{heads - 1}, the heads of the mapper, got {head}")
+        if not 0 <= head < mapper.heads:
+            raise ValueError(f"head must lie in 0..{mapper.heads - 1}, the heads of the mapper, got {head}")
+        R, size = mapper.references.shape[-2:]
         with torch.inference_mode():
             codes = model.eval().trace(image).latent.codes
             assert codes is not None  # a codebook gives them
             rows = rows_of_codes(codes.flatten(1))
             vectors = codebook.vectors[rows.codes[0]].double()
             part = vectors[None, :, head * size : (head + 1) * size]
-            cost = unit_cost(part, mapper.references[head, None].double(), mapper.setting.cost)
+            sets = mapper.references.double().reshape(-1, mapper.heads, R, size)[:, head, None]
+            costs = [unit_cost(part, references, mapper.setting.cost)[0].cpu().numpy() for references in sets]
         return cls(
-            cost=cost[0].cpu().numpy(),
+            cost=costs[0],
             rows=rows.row[0].view(codes.shape[1:]).cpu().numpy(),
             names=rows.codes[0].cpu().numpy(),
             tokens=part[0].cpu().numpy(),
+            receiving_cost=costs[1] if len(costs) > 1 else None,
         )
 
     def solve(self, epsilon: float, *, tolerance: float = 1e-4, max_iterations: int = 1000) -> TransportPlan:
@@ -130,12 +144,16 @@ class ImageTransport:
         """L1 distance of a plan's column sums from the target, as a share of the mass."""
         return float(np.abs(plan.sum(0) - self.target).sum() / self.target.sum())
 
-    def relation(self, plan: Float[np.ndarray, "K R"], row: int) -> Float[np.ndarray, "h w"]:
-        """What a pixel of `row` takes from each pixel of the image: a row of the doubly stochastic N R T T^T.
+    def relation(
+        self, plan: Float[np.ndarray, "K R"], row: int, receiving: Float[np.ndarray, "K R"] | None = None
+    ) -> Float[np.ndarray, "h w"]:
+        """What a pixel of `row` takes from each pixel of the image: a row of the doubly stochastic N R S T^T.
 
-        More generally, for any masses, (T / a) diag(1 / c) T^T, spread over the pixels of each row: it adds up to 1.
+        T sends and S receives; without a plan of its own for the latter, S = T. More generally, for any masses,
+        (S / a) diag(1 / c) T^T, spread over the pixels of each row: it adds up to 1.
         """
-        return ((plan[row] / self.source[row] / self.target.clip(1e-30)) @ self._by_pixel(plan).T)[self._rows]
+        taken = plan if receiving is None else receiving
+        return ((taken[row] / self.source[row] / self.target.clip(1e-30)) @ self._by_pixel(plan).T)[self._rows]
 
     def attention(self, row: int) -> Float[np.ndarray, "h w"]:
         """What softmax attention gives a pixel of `row` from each pixel, on the same tokens: it adds up to 1.
@@ -150,7 +168,7 @@ class ImageTransport:
         return weights / weights.sum()
 
     def coverage(self, plan: Float[np.ndarray, "K R"], reference: int) -> Float[np.ndarray, "h w"]:
-        """The share of a reference's mass that comes from each pixel."""
+        """The share of a reference's mass that comes from each pixel, or goes to it, by a plan of receiving."""
         return self._by_pixel(plan)[:, reference][self._rows] / max(self.target[reference], 1e-30)
 
     @property

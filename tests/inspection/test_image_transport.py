@@ -6,6 +6,7 @@ import torch
 from scipy.optimize import linprog
 
 from l2gnet.inspection.image_transport import ImageTransport
+from l2gnet.inspection.redundancy import relations
 from l2gnet.method.mapper import L2GMapper
 from l2gnet.models import build_model
 
@@ -31,6 +32,29 @@ def test_it_is_the_plan_of_the_model(cost, heads):
         solved = transport.solve(0.1)
         np.testing.assert_allclose(solved.plan[0], latent.transport.plan[head].detach(), atol=2e-5)
         assert solved.converged.all()
+
+
+@pytest.mark.parametrize("head", [0, 1])
+def test_two_plans_are_those_of_a_model_that_sends_and_receives(head):
+    torch.manual_seed(0)
+    sizes = {"width": 4, "depth": 2, "codes": 12, "code_dim": 8, "references": 5, "heads": 2}
+    model = build_model("l2gnet", **sizes, relation="send-receive", epsilon=0.1, epsilon_receive=0.2)
+    image = torch.rand(1, 1, 24, 24)
+    with torch.no_grad():
+        for _ in range(50):  # codebook and batch norms learn what the image is like: else there is one code
+            model(image)
+    latent = model.eval().trace(image).latent
+    transport = ImageTransport.of_model(model, image, head=head)
+    sent, taken = (
+        problem.solve(epsilon).plan[0].numpy() for problem, epsilon in ((transport, 0.1), (transport.receiving, 0.2))
+    )
+    np.testing.assert_allclose(sent, latent.transport.plan[head].detach(), atol=2e-5)
+    np.testing.assert_allclose(taken, latent.receiving.plan[head].detach(), atol=2e-5)
+    by_hand = relations(model, image)["plan"][head]
+    rows = transport.rows.ravel().tolist()
+    found = np.stack([transport.relation(sent, row, taken).ravel() for row in rows])
+    np.testing.assert_allclose(found, by_hand, atol=1e-3)
+    assert np.abs(found - found.T).max() > 0.01  # whom a pixel listens to need not listen to it
 
 
 def test_only_models_with_a_plan_have_one():
@@ -139,6 +163,8 @@ def test_arrays_that_do_not_belong_together_are_refused(as_a_user):
         ImageTransport(cost, rows, tokens=np.ones((2, 4)))
     with pytest.raises(ValueError, match="a row that pixels have must have mass"):
         ImageTransport(cost, rows, source=np.array([0.5, 0.5, 0.0]))
+    with pytest.raises(ValueError, match=r"receiving_cost must have the shape of the cost \(3, 2\), got \(2, 3\)"):
+        ImageTransport(cost, rows, receiving_cost=np.ones((2, 3)))
     with pytest.raises(ValueError, match="got no tokens"):
         ImageTransport(cost, rows).attention(0)
     without_image = ImageTransport(cost, source=np.full(3, 1 / 3))

@@ -66,6 +66,34 @@ def test_tensors_and_files_are_images_too(front_end, explorer, tmp_path):
         other.close()
 
 
+def test_two_plans_are_shown_in_turn_each_at_its_epsilon(front_end):
+    random = np.random.default_rng(0)
+    t = ImageTransport(random.random((4, 3)), ROWS, receiving_cost=random.random((4, 3)))
+    explorer = TransportExplorer(t, epsilon=0.1, epsilon_receive=0.3)
+    assert explorer.problem["two"]
+    sent, taken = t.solve(0.1).plan[0].numpy(), t.receiving.solve(0.3).plan[0].numpy()
+    np.testing.assert_allclose(explorer.plan, sent)
+    front_end.change(explorer, selection={"voxel": [0, 0, 3]})
+    relation = 16 * t.relation(sent, 1, taken)
+    np.testing.assert_allclose(floats(explorer.lit["heat"], 4, 4), relation, rtol=1e-6)
+    front_end.change(explorer, side="receives")
+    assert explorer.epsilon == 0.3
+    np.testing.assert_allclose(explorer.plan, taken)
+    np.testing.assert_allclose(floats(explorer.lit["heat"], 4, 4), relation, rtol=1e-6)  # it takes both
+    front_end.change(explorer, epsilon=0.5)
+    front_end.change(explorer, selection={"reference": 1})
+    assert explorer.lit["text"].startswith("reference 1 is heard by codes ")
+    coverage = 16 * t.receiving.coverage(t.receiving.solve(0.5).plan[0].numpy(), 1)
+    np.testing.assert_allclose(floats(explorer.lit["heat"], 4, 4), coverage, rtol=1e-6)
+    front_end.change(explorer, side="sends")
+    assert explorer.epsilon == 0.1
+    np.testing.assert_allclose(explorer.plan, sent)
+    front_end.change(explorer, side="receives")
+    assert explorer.epsilon == 0.5  # as it was left
+    assert [axes.get_title() for axes in explorer.draw().axes][1] == "plan that receives, ε = 0.5"
+    explorer.close()
+
+
 def test_the_exact_plan(front_end, explorer):
     front_end.change(explorer, exact=True)
     np.testing.assert_allclose(explorer.plan, transport().exact)
@@ -131,7 +159,7 @@ def test_export(front_end, explorer, tmp_path):
         assert np.array_equal(arrays["codes"], [7, 5, 3, 9])
         assert np.array_equal(arrays["row_of_pixel"], ROWS)
     told = json.loads(words.read_text())
-    assert told["epsilon"] == 0.1
+    assert (told["epsilon"], told["side"]) == (0.1, "sends and receives")
     assert told["marginal_error"] == explorer.solved["marginal_error"]
     assert told["arrays"]["plan"] == [4, 3]
     front_end.event(explorer, "export")

@@ -19,6 +19,7 @@ import { itself, labelColour, neighbour, outline, panel, position, sharp, typed 
  * @property {number[] | null} labels of the codes
  * @property {string[]} classes
  * @property {boolean} tokens
+ * @property {boolean} two whether codes receive by a plan of its own
  */
 /**
  * Its plan, and how the solver came there.
@@ -87,6 +88,8 @@ export default viewer((view) => {
   const epsilonText = element("output", { className: "l2g-number" });
   view.on(slider, "input", () => view.set({ epsilon: Number((10 ** Number(slider.value)).toPrecision(3)), exact: false }));
   const kind = choice(view, "plan", [[false, "entropic"], [true, "exact"]], (exact) => view.set({ exact }));
+  const side = choice(view, "which plan", ["sends", "receives"].map(itself), (side) => view.set({ side }));
+  const sides = element("span", { className: "l2g-named" }, "a code", side.group);
   const orders = ["usage", "label", "clustering"].map(itself);
   const order = choice(view, "order of rows and columns", orders, (order) => view.set({ order }));
   const slices = element("input", { type: "range", min: 0, step: 1, "aria-label": "slice" });
@@ -107,7 +110,7 @@ export default viewer((view) => {
   curve.caption.append(" ", verdict);
   const legend = element("div", { className: "l2g-row l2g-legend" });
   body.append(
-    element("div", { className: "l2g-row" }, element("label", {}, "ε", slider, epsilonText), kind.group,
+    element("div", { className: "l2g-row" }, sides, element("label", {}, "ε", slider, epsilonText), kind.group,
       element("span", { className: "l2g-named" }, "order by", order.group), sliceRow, save),
     element("div", { className: "l2g-grid" }, relation.figure, attention.figure, curve.figure, plan.figure),
     legend,
@@ -130,6 +133,8 @@ export default viewer((view) => {
     slider.value = String(Math.log10(get("epsilon")));
     epsilonText.textContent = brief(get("epsilon"));
     kind.show(get("exact"));
+    sides.hidden = !problem.two;
+    side.show(get("side"));
     order.show(get("order"));
     order.buttons[1].disabled = !problem.labels;
     const [D] = problem.images;
@@ -223,7 +228,8 @@ export default viewer((view) => {
       outline(context, x, y + atRow * high, w, Math.max(2, high));
     } else bars(received, () => quiet, true);
     if (atColumn >= 0) outline(context, x + atColumn * wide, y, Math.max(2, wide), h);
-    plan.caption.textContent = `${get("exact") ? "exact" : "entropic"} plan: ${K} codes to ${R} references, cost ${solved.cost.toFixed(4)}`;
+    const way = get("side") === "receives" ? `${K} codes from ${R} references` : `${K} codes to ${R} references`;
+    plan.caption.textContent = `${get("exact") ? "exact" : "entropic"} plan: ${way}, cost ${solved.cost.toFixed(4)}`;
   };
 
   // The convergence curve: always there, red when the plan cannot be trusted
@@ -365,7 +371,7 @@ export default viewer((view) => {
   view.signal.addEventListener("abort", () => model.off("msg:custom", download));
 
   const redraw = view.eachFrame(draw);
-  view.watch(["problem", "solved", "lit", "order", "exact", "epsilon"], redraw);
+  view.watch(["problem", "solved", "lit", "order", "exact", "epsilon", "side"], redraw);
   view.onArray(redraw);
   view.onLook(body, redraw);
   redraw();
