@@ -18,11 +18,11 @@ from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
 from l2gnet.data.slices import load_slices
 from l2gnet.evaluation.scores import evaluate_cases
+from l2gnet.inspection.audit import audit
 from l2gnet.inspection.code_atlas import CodeAtlas
 from l2gnet.inspection.image_transport import ImageTransport
 from l2gnet.inspection.receptive_field import receptive_field_px
 from l2gnet.inspection.redundancy import redundancy, relations
-from l2gnet.inspection.reliance import reliance
 from l2gnet.method.mapper import L2GMapper
 from l2gnet.models import ModelName
 from l2gnet.models.card import ModelCard
@@ -179,7 +179,7 @@ def look_into(model, slices, dataset, grid, images) -> None:
     """All that is done with a trained model."""
     evaluate_cases(model, dataset.validation, grid, dataset.classes)
     learn_familiar(model, dataset.validation, grid)
-    reliance(model, slices, len(dataset.classes))
+    audit(model, slices, dataset.classes, patients=[f"{n}" for n in range(len(slices.names))], blocks=["encoder.1"])
     for relation in relations(model, images).values():
         redundancy(relation)
     receptive_field_px(model, images)

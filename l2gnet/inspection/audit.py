@@ -159,7 +159,7 @@ def audit(
     """Audit the blocks of a model on slices of its grid.
 
     Any model that maps images (B, C, H, W) to logits (B, L, H, W) can be audited: name its `blocks`, modules that map
-    features to features of one shape. One of this project knows its own. The slice whose answer replaces a patient's
+    features to features. One of this project knows its own. The slice whose answer replaces a patient's
     own is drawn from those of other patients, as `seed` decides.
 
     Args:

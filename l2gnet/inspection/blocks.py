@@ -1,7 +1,8 @@
 """The blocks of a model that can be taken out and replaced: what each answers to its input, read and written by hooks.
 
 The answer of a block is what it adds to what it was given: its output less its input for a block that maps features to
-features of one shape, what each token is given beside itself for a mapper, how much is let through for a gate.
+features of one shape, what each token is given beside itself for a mapper, how much is let through for a gate. A block
+whose features have another shape than its input, as those of an encoder, adds nothing: its answer is all that it says.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -37,11 +38,11 @@ class Block:
     def answer(self, inputs: tuple[Any, ...], output: Any) -> Float[Tensor, "B ..."]:
         """What the block adds to its input."""
         whole = _features(output)
-        return whole if self._beside(output) else whole - inputs[0]
+        return whole if self._whole(inputs, output) else whole - inputs[0]
 
     def with_answer(self, inputs: tuple[Any, ...], output: Any, answer: Float[Tensor, "B ..."]) -> Any:
         """The block's output, had this been its answer."""
-        whole = answer if self._beside(output) else inputs[0] + answer
+        whole = answer if self._whole(inputs, output) else inputs[0] + answer
         whole = whole.to(_features(output).dtype)
         match output:
             case Mapped() | Related():
@@ -62,8 +63,11 @@ class Block:
         channels = last if answer.ndim == 3 or _normalised(self.module) == answer.shape[-1] else 1
         return tuple(axis for axis in range(1, last + 1) if axis != channels)
 
-    def _beside(self, output: Any) -> bool:
-        return self.kind == "local" or isinstance(output, Mapped | Related)
+    def _whole(self, inputs: tuple[Any, ...], output: Any) -> bool:
+        """Whether the answer is all of the output, and not what that adds to the input."""
+        if self.kind == "local" or isinstance(output, Mapped | Related):
+            return True
+        return _features(output).shape != inputs[0].shape
 
 
 def blocks_of(model: nn.Module, names: Sequence[str] = ()) -> list[Block]:

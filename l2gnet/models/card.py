@@ -92,7 +92,7 @@ def read_card(path: str | Path) -> ModelCard:
             "use a model.safetensors from a run folder"
         )
     try:
-        return _parsed_card(json.loads(header["card"]))
+        return _parsed_card(json.loads(header["card"]), older=header["format"] != FORMAT)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path}: the model card is damaged ({str(error)[:200]}); train it again") from error
 
@@ -102,7 +102,7 @@ def patient_fingerprint(patient: str) -> str:
     return hashlib.sha256(patient.encode()).hexdigest()[:12]
 
 
-def _parsed_card(card: Mapping[str, Any]) -> ModelCard:
+def _parsed_card(card: Mapping[str, Any], older: bool) -> ModelCard:
     """The card of a header's JSON; every value is of its type and within its bounds, or ValueError says which."""
     model, settings, classes = card["model"], card["settings"], card["classes"]
     grid, training, plane = card["grid"], card.get("training", {}), card.get("plane", "acquired")
@@ -110,7 +110,7 @@ def _parsed_card(card: Mapping[str, Any]) -> ModelCard:
     _require(model in MODELS, "model", model)
     _require(isinstance(settings, dict), "settings", settings)
     variant = settings.get("variant", "matched")
-    if model == "l2gnet" and "relation" not in settings:  # before cards named it, there was one
+    if model == "l2gnet" and older:  # in version 0.1.0 there was one relation
         settings = {"relation": "symmetric", "references": 64, "heads": 1} | settings
     _require(variant in get_args(Variant), "variant", variant)
     for name, value in settings.items():  # whether the model takes them is looked at when it is built

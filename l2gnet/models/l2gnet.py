@@ -87,10 +87,10 @@ def build(
     codes: int = 256,
     code_dim: int = 64,
     commitment: float = 0.0,
-    relation: Relation = "symmetric",
+    relation: Relation = "send-receive",
     positions: Positions = "none",
-    references: int = 64,
-    heads: int = 1,
+    references: int = 16,
+    heads: int = 4,
     epsilon: float = 0.02,
     epsilon_receive: float = 0.05,
     cost: Cost = "cosine",
@@ -142,9 +142,9 @@ def build_published(
     *,
     channels: int = 1,
     classes: int = 4,
-    relation: Relation = "symmetric",
+    relation: Relation = "send-receive",
     references: int = 64,
-    heads: int = 1,
+    heads: int = 4,
 ) -> SegmentationUNet:
     """Build L2GNet at the sizes of published VQ-UNet; those of its own paper were not available: our reading."""
     return build(

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from l2gnet.method.codebook import Codebook
-from l2gnet.models.backbone import SegmentationUNet
+from l2gnet.models.backbone import SegmentationUNet, level_of
 from l2gnet.models.blocks.convolution import ResidualBlock
 from l2gnet.models.blocks.discrete import DiscreteBottleneck, discrete_latent
 from l2gnet.models.blocks.latent import Latent
@@ -43,14 +43,21 @@ def build(
     width: int = 16,
     depth: int = 4,
     deep_supervision: bool = False,
+    tokens_at: int = 0,
     codes: int = 256,
     code_dim: int = 64,
     commitment: float = 0.0,
 ) -> SegmentationUNet:
     """Build a VQ-UNet: the backbone with a codebook of `codes` x `code_dim` in its bottleneck."""
-    bottleneck = VQBottleneck(width * 2**depth, Codebook(codes, code_dim, commitment=commitment))
+    level = level_of(tokens_at, depth)
     return SegmentationUNet(
-        bottleneck, channels=channels, classes=classes, width=width, depth=depth, deep_supervision=deep_supervision
+        VQBottleneck(width * 2**level, Codebook(codes, code_dim, commitment=commitment)),
+        channels=channels,
+        classes=classes,
+        width=width,
+        depth=depth,
+        deep_supervision=deep_supervision,
+        level=level,
     )
 
 

@@ -84,6 +84,24 @@ def test_what_is_lost_is_what_was_taken():
     assert list(changes) == ["removed", "mean of the image", "another patient's", "tokens exchanged"]
 
 
+@pytest.mark.parametrize("name", ["unet", "l2gnet"])
+def test_whether_a_decoder_hears_its_deepest_features_is_asked_of_the_last_encoder(name):
+    """Features of another shape than their input are replaced as a whole: what is left is what the skips carry."""
+    torch.manual_seed(0)
+    model = build_model(name, **SIZES)
+    images = torch.rand(6, 1, 32, 32)
+    with torch.no_grad():
+        for _ in range(50):  # batch norms learn the scale of what lies deep: else it is not heard
+            model(images)
+        model.head.bias -= model.eval()(images).mean((0, 2, 3))  # so that all classes are found
+    slices = random_slices(model)
+    found = audit(model, slices, CLASSES, blocks=["encoder.2"]).blocks[0]
+    assert found.changes["removed"].dice.mean > 0
+    model.encoder[2].register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
+    deaf = audit(model, slices, CLASSES, blocks=["encoder.2"])
+    assert 1 - deaf.dice == pytest.approx(found.changes["removed"].dice.mean, abs=1e-6)
+
+
 def test_an_interval_is_over_patients_not_over_volumes():
     """The two volumes of a patient are one draw."""
     slices, owners = patients(count=6)

@@ -60,8 +60,8 @@ def test_two_plans_are_those_of_a_model_that_sends_and_receives(head):
 def test_only_models_with_a_plan_have_one():
     with pytest.raises(ValueError, match="this model has no transport plan"):
         ImageTransport.of_model(build_model("unet", width=4, depth=2), torch.rand(1, 1, 24, 24))
-    with pytest.raises(ValueError, match=r"head must lie in 0\.\.0, the heads of the mapper, got 1"):
-        ImageTransport.of_model(build_model("l2gnet", width=4, depth=2), torch.rand(1, 1, 24, 24), head=1)
+    with pytest.raises(ValueError, match=r"head must lie in 0\.\.3, the heads of the mapper, got 4"):
+        ImageTransport.of_model(build_model("l2gnet", width=4, depth=2), torch.rand(1, 1, 24, 24), head=4)
 
 
 def test_the_relation_of_a_pixel_is_a_row_of_a_doubly_stochastic_matrix():

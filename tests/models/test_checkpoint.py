@@ -121,11 +121,11 @@ def test_a_damaged_checkpoint_ends_in_one_error(saved, damage, message):
     assert str(path) in str(error.value)
 
 
-def forged(path, weights=None, **changes):
+def forged(path, weights=None, layout="l2gnet-2", **changes):
     """A checkpoint file with some of the card's JSON changed."""
     card = json.loads(json.dumps({**CARD.__dict__, "grid": CARD.grid.__dict__})) | changes
     weights = {name: tensor.contiguous() for name, tensor in (weights or {"w": torch.zeros(1)}).items()}
-    save_file(weights, path, {"format": "l2gnet-2", "card": json.dumps(card)})
+    save_file(weights, path, {"format": layout, "card": json.dumps(card)})
     return path
 
 
@@ -270,10 +270,14 @@ def test_a_checkpoint_that_would_unfold_is_not_opened(tmp_path):
         require_resumable(path, task_of(build_model("l2gnet", **SETTINGS)))
 
 
-def test_a_card_that_names_no_relation_means_the_symmetric_one(tmp_path):
-    """There was no other before cards named it."""
-    card = read_card(forged(tmp_path / "model.safetensors", model="l2gnet", settings={"classes": 4}))
-    assert card.settings["relation"] == "symmetric"
-    assert read_card(forged(tmp_path / "unet.safetensors", model="unet", settings={"classes": 4})).settings == {
-        "classes": 4
-    }
+def test_a_card_of_version_0_1_means_the_symmetric_relation(tmp_path):
+    """There was no other."""
+    settings = {"classes": 4}
+    for layout, model, told in (
+        ("l2gnet-1", "l2gnet", settings | {"relation": "symmetric", "references": 64, "heads": 1}),
+        ("l2gnet-1", "unet", settings),
+        ("l2gnet-2", "l2gnet", settings),
+    ):
+        assert (
+            read_card(forged(tmp_path / "a.safetensors", None, layout, model=model, settings=settings)).settings == told
+        )

@@ -4,6 +4,7 @@ import torch
 from l2gnet import build_model
 from l2gnet.errors import ConfigError
 from l2gnet.inspection.redundancy import relations
+from l2gnet.models import model_options
 
 SMALL = {"classes": 3, "width": 4, "depth": 3, "code_dim": 8, "references": 6, "heads": 2}
 
@@ -57,10 +58,19 @@ def test_only_what_is_related_tells_one_side_of_an_image_of_the_other():
 
 
 @pytest.mark.parametrize(("tokens_at", "side"), [(0, 4), (8, 4), (4, 8), (2, 16)])
-def test_tokens_lie_at_the_level_that_is_asked_for(tokens_at, side):
-    model = build_model("l2gnet", relation="send-receive", tokens_at=tokens_at, **SMALL)
+@pytest.mark.parametrize("name", ["l2gnet", "vq_unet", "synergynet"])
+def test_tokens_lie_at_the_level_that_is_asked_for(name, tokens_at, side):
+    sizes = {option: size for option, size in SMALL.items() if option in model_options(name)}
+    model = build_model(name, tokens_at=tokens_at, **sizes)
     trace = model.trace(torch.rand(2, 1, 32, 32))
     assert trace.latent.codes.shape == (2, side, side)
+    assert trace.logits.shape == (2, 3, 32, 32)
+
+
+def test_transformer_layers_too_stand_where_they_are_asked_for():
+    model = build_model("transunet", classes=3, width=8, depth=3, tokens_at=4, size_px=32)
+    trace = model.trace(torch.rand(2, 1, 32, 32))
+    assert trace.latent.features.shape == (2, 32, 8, 8)
     assert trace.logits.shape == (2, 3, 32, 32)
 
 

@@ -104,7 +104,7 @@ def test_two_processes_train_as_one(tmp_path, changed):
     (one, two), (_, first, second) = trained(tmp_path, **changed)
     # What rounding does to an early step decides some tokens' codes much later.
     assert column(two, "loss")[0] == pytest.approx(column(one, "loss")[0], rel=1e-5)
-    assert column(two, "loss") == pytest.approx(column(one, "loss"), rel=2e-3)
+    assert column(two, "loss") == pytest.approx(column(one, "loss"), rel=5e-3)
     assert column(two, "val_dice") == pytest.approx(column(one, "val_dice"), abs=0.02)
     assert all(first[name].tobytes() == second[name].tobytes() for name in first)
     if changed["model"] == "l2gnet":
