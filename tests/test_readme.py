@@ -84,7 +84,9 @@ def test_every_command_shown_is_tested():
         "info",
         "export",
         "predict",
+        "codes",
         "evaluate",
+        "audit",
         "sweep",
         "run notebooks/05_compare_models.ipynb",
         "seeds",
@@ -201,6 +203,9 @@ def test_an_audit_of_a_model_with_a_relation(tmp_path):
     save_checkpoint(tmp_path / "path/to/model.safetensors", build_model("l2gnet", **settings), card)
     out = run(tmp_path, command("l2gnet audit"))
     assert "bottleneck.mapper: idle: without it the model does as well" in out
+    (tmp_path / "path/to/scans").symlink_to(tmp_path / "path/to/acdc/training/patient001")
+    assert " of 8 codes in 10 slices" in run(tmp_path, command("l2gnet codes"))
+    assert (tmp_path / "path/to/codes/patient001_frame07_plan.csv").exists()
     verdicts = re.findall(r"\*(\w+)\*", README[README.index("l2gnet audit") :].split("## Compare")[0])
     assert verdicts == list(get_args(Verdict))
 

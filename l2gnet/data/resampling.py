@@ -78,6 +78,18 @@ def cells_on_scan(cells: Integer[np.ndarray, "D h w"], grid: Grid, scan: Volume)
     return on_scan[:, 0].numpy().astype(np.int32)
 
 
+def affine_of_cells(shape: tuple[int, int], grid: Grid, scan: Volume) -> Float[np.ndarray, "4 4"]:
+    """From the index (d, row, column, 1) of a cell in such a map, of `shape` cells a slice, to the world in mm."""
+    to_scan = np.eye(4)
+    for axis, (cells, pixels, voxels) in enumerate(
+        zip(shape, _resampled_size(scan, grid), scan.shape[1:], strict=True), start=1
+    ):
+        cut = int((pixels - grid.size_px) / 2)  # as `_centre` crops and pads
+        to_scan[axis, axis] = grid.size_px / cells * voxels / pixels
+        to_scan[axis, 3] = (grid.size_px / cells / 2 + cut) * voxels / pixels - 0.5
+    return scan.affine @ to_scan
+
+
 def _resampled_size(scan: Volume, grid: Grid) -> tuple[int, int]:
     if grid.spacing_mm == 0:
         return grid.size_px, grid.size_px

@@ -1,7 +1,5 @@
 """Predictions against truth on the original grid: per patient, per structure, ED and ES."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard, patient_fingerprint
 from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.inference import on_best_device, predict_volume
+from l2gnet.tables import csv_text
 
 Scores = Mapping[str, Sequence[StructureScore]]
 
@@ -136,22 +135,14 @@ def write_scores(run_dir: str | Path, scores: Scores, cases: Sequence[Case], hea
     write_json(run_dir / "metrics.json", {**header, **summary})
     if (run_dir / "model.safetensors").exists():
         record_metrics(run_dir / "model.safetensors", summary["all"])
-    write_text(run_dir / "per_structure.csv", _csv(structure_table(scores)))
-    write_text(run_dir / "scores.csv", _csv(rows))
+    write_text(run_dir / "per_structure.csv", csv_text(structure_table(scores)))
+    write_text(run_dir / "scores.csv", csv_text(rows))
 
 
 def record_metrics(path: str | Path, metrics: dict[str, Any]) -> None:
     """Add the scores of an evaluation to the card of a checkpoint, atomically; its weights stay as they are."""
     model, card = load_checkpoint(path)
     save_checkpoint(path, model, replace(card, training=card.training | {"metrics": metrics}))
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _number(value: float | None, digits: int, scale: float = 1.0) -> str:

@@ -16,6 +16,7 @@ from l2gnet.data.inputs import LABELS_END
 from l2gnet.data.volume import Volume, write_arrays, write_labels
 from l2gnet.errors import CheckpointError, VolumeError, unwritable
 from l2gnet.files import write_json
+from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import load_checkpoint
 from l2gnet.models.settings import Precision
 from l2gnet.prediction.cardiac import CardiacFunction, cardiac_function
@@ -117,14 +118,8 @@ class Segmenter:
             VolumeError: the frames differ in shape, have other channels than the model takes, or their voxel size is
                 unknown and the model needs it.
         """
-        shapes = sorted({frame.shape for frame in frames})
-        if len(shapes) != 1:
-            raise VolumeError(f"{name}: the frames of a scan must have one shape; found {shapes}; predict them singly.")
-        found = sorted({len(frame.channels) for frame in frames})
-        if found != [len(self.card.channels)]:
-            rule = f"a scan must have the image channels that the model takes, {', '.join(self.card.channels)}"
-            raise VolumeError(f"{name}: {rule}; found {found[0]}; name the files of all of them and no others.")
-        slices = sum(len(self._in_plane(frame).array) for frame in frames)
+        require_frames(frames, name, self.card)
+        slices = sum(len(in_plane(frame, self.card).array) for frame in frames)
         with tqdm(total=slices, desc=name, unit="slice", leave=False) as bar:
             done = [self._segment(frame, bar) for frame in frames]
         return Prediction(
@@ -140,7 +135,7 @@ class Segmenter:
         )
 
     def _segment(self, scan: Volume, bar: tqdm) -> tuple[Segmented, Strangeness, Volume | None]:
-        turned = self._in_plane(scan)
+        turned = in_plane(scan, self.card)
         shares: list[Float[torch.Tensor, "B L H W"]] = []
         device, dtype = best_device().type, _MIXED.get(self.precision)
         with torch.autocast(device, dtype, enabled=dtype is not None):
@@ -160,8 +155,21 @@ class Segmenter:
         back = replace(turned, array=first, more=tuple(more)).turned(scan.axes)
         return seen, strange, replace(scan, array=back.array, more=back.more)
 
-    def _in_plane(self, scan: Volume) -> Volume:
-        return scan if self.card.plane == "acquired" else scan.turned(PLANES[self.card.plane])
+
+def require_frames(frames: Sequence[Volume], name: str, card: ModelCard) -> None:
+    """Raise VolumeError unless the frames of a scan share a shape and have the channels that a model takes."""
+    shapes = sorted({frame.shape for frame in frames})
+    if len(shapes) != 1:
+        raise VolumeError(f"{name}: the frames of a scan must have one shape; found {shapes}; predict them singly.")
+    found = sorted({len(frame.channels) for frame in frames})
+    if found != [len(card.channels)]:
+        rule = f"a scan must have the image channels that the model takes, {', '.join(card.channels)}"
+        raise VolumeError(f"{name}: {rule}; found {found[0]}; name the files of all of them and no others.")
+
+
+def in_plane(scan: Volume, card: ModelCard) -> Volume:
+    """A scan with its slices in the plane that a model was trained on."""
+    return scan if card.plane == "acquired" else scan.turned(PLANES[card.plane])
 
 
 def structure_volumes_ml(labels: Volume, classes: Sequence[str]) -> dict[str, float]:
