@@ -50,9 +50,16 @@ def on_best_device(model: SegmentationModel) -> Iterator[None]:
         model.to(before)
 
 
-def predict_volume(model: SegmentationModel, scan: Volume, grid: Grid, *, batch_size: int = 16) -> Volume:
-    """Segment a scan slice by slice; the labels (D, H, W) lie on the scan's own grid."""
-    return segment([model], scan, grid, batch_size=batch_size).labels
+def predict_volume(
+    model: SegmentationModel,
+    scan: Volume,
+    grid: Grid,
+    *,
+    batch_size: int = 16,
+    on_scores: Callable[[Float[Tensor, "B L H W"]], object] = lambda scores: None,
+) -> Volume:
+    """Segment a scan slice by slice; the labels (D, H, W) lie on its own grid. `on_scores` is that of `segment`."""
+    return segment([model], scan, grid, batch_size=batch_size, on_scores=on_scores).labels
 
 
 @torch.inference_mode()
