@@ -269,4 +269,9 @@ def test_train_leaves_a_run_folder_and_prints_the_table(tmp_path):
     assert "left ventricle" in result.stdout
     assert "run folder: run" in result.stdout
     names = {file.name for file in (tmp_path / "run").iterdir()}
-    assert {"model.safetensors", "metrics.json", "config.json", "per_structure.csv"} <= names
+    assert {"model.safetensors", "metrics.json", "config.json", "per_structure.csv", "run.json"} <= names
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["status"], record["command"], record["job"]) == ("finished", "l2gnet train", "run")
+    assert record["parameters"].keys() == {"run_dir", *(field.name for field in dataclasses.fields(TrainSettings))}
+    assert record["parameters"]["width"] == 4
+    assert record["peak_memory_mb"] > 100
