@@ -192,8 +192,13 @@ def test_train_info_export_predict_and_evaluate(desk):
     out = run(desk, command("l2gnet predict"))
     assert "patient001: left ventricle " in out
     assert (desk / "path/to/labels/patient001_frame07_labels.nii.gz").exists()
-    assert "6 volumes; 0 of patients that it was trained on left out" in run(desk, command("l2gnet evaluate"))
-    assert json.loads((desk / "path/to/scores/metrics.json").read_text())["all"]["cases"] == 6
+    out = run(desk, command("l2gnet evaluate"))
+    assert "6 volumes; 0 of patients that it was trained on left out" in out
+    metrics = json.loads((desk / "path/to/scores/metrics.json").read_text())
+    assert metrics["all"]["cases"] == 6
+    error = metrics["calibration"]["all_voxels"]["expected_calibration_error"]
+    assert f"expected calibration error and Brier score: {error:.4f} and " in out
+    assert (desk / "path/to/scores/reliability.csv").exists()
 
 
 def test_an_audit_of_a_model_with_a_relation(tmp_path):

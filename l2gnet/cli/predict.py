@@ -37,7 +37,8 @@ def predict(
         augment: Test-time augmentation: slices turned, and mirrored if the model was trained so; slower.
         batch_size: Slices that pass the network at once.
         precision: As in training; bf16-mixed is faster where the hardware has it, and changes a few labels.
-        nnunet_names: Call the labels of CASE or CASE_0000 CASE.nii.gz, as nnU-Net does, for its evaluation to read.
+        nnunet_names: Call the labels of CASE or CASE_0000 CASE.nii.gz, as nnU-Net does, for its evaluation to read;
+            probabilities then go to a folder of that name.
         probabilities: Also write the probability of each class, CASE_probabilities.nii.gz: 4-D on the scan's grid, a
             volume for each label from background on, adding up to 1; four bytes a voxel and class.
         dicom_seg: Also write the labels of a DICOM series as DICOM SEG, which names the patient as the series does.
@@ -74,8 +75,8 @@ def predict(
     def segment(scan: "Input", frames: "list[Volume]") -> None:
         prediction = segmenter.predict(frames, scan.name)
         write_prediction(out, prediction, end="" if nnunet_names else LABELS_END)
-        if probabilities:
-            write_probabilities(out, prediction)
+        if probabilities:  # nnU-Net's evaluation would take them for labels
+            write_probabilities(out / "probabilities" if nnunet_names else out, prediction)
         if dicom_seg and scan.series is not None:
             write_seg(out, prediction, scan.series, card.model, all_planes=all_planes)
         print(prediction)
@@ -97,7 +98,7 @@ def _as_nnunet(scans: "list[Input]", out: Path) -> "list[Input]":
     scans = [replace(scan, name=scan.name.removesuffix("_0000")) for scan in scans]
     name, count = Counter(scan.name for scan in scans).most_common(1)[0]
     if count > 1:
-        raise ConfigError(f"each scan needs a name of its own, got {count} of the name {name}; segment them one by one")
+        raise ConfigError(f"each scan needs a name of its own, got {count} scans {name}; rename or part them")
     there = {scan.path.resolve() for scan in scans}
     for path in [out / f"{scan.name}.nii.gz" for scan in scans]:
         ours = path.with_name(f"{path.name.removesuffix('.nii.gz')}.json").exists()  # what is said of our own labels

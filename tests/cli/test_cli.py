@@ -202,11 +202,8 @@ def test_predict_names_its_labels_as_nnunet_does(checkpoint, tmp_path):
     image = save(tmp_path / "in" / "case_7_0000.nii.gz", noise(40, 36, 3))
     words = ["predict", checkpoint, tmp_path / "in", "--nnunet-names", "--probabilities", "-o"]
     assert command(*words, tmp_path / "out").returncode == 0
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {
-        "case_7.nii.gz",
-        "case_7.json",
-        "case_7_probabilities.nii.gz",
-    }
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"case_7.nii.gz", "case_7.json", "probabilities"}
+    assert (tmp_path / "out" / "probabilities" / "case_7_probabilities.nii.gz").exists()  # where no label map is sought
     # nnU-Net's evaluation reads both label maps with SimpleITK, and compares them voxel by voxel where they lie.
     labels, scan = (SimpleITK.ReadImage(str(path)) for path in (tmp_path / "out" / "case_7.nii.gz", image))
     assert labels.GetSize() == scan.GetSize()
@@ -226,7 +223,7 @@ def test_predict_writes_nnunets_names_over_no_file_of_others(checkpoint, tmp_pat
     assert (tmp_path / "labelsTr" / "case.nii.gz").read_bytes() == truth
     save(tmp_path / "case_0000.nii.gz", noise(40, 40, 3))
     words = ["predict", checkpoint, scan, tmp_path / "case_0000.nii.gz", "--nnunet-names", "-o", tmp_path / "out"]
-    refused(command(*words), "each scan needs a name of its own, got 2 of the name case")
+    refused(command(*words), "each scan needs a name of its own, got 2 scans case; rename or part them")
 
 
 def test_data_check_says_in_words_what_is_wrong(tmp_path):
