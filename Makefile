@@ -9,7 +9,7 @@ demo: .venv/installed-lab
 
 # Everything that must hold, in a quarter of an hour.
 test: style javascript
-	$(BIN)/pytest $(TESTS) --durations 10 --nbval-lax tests notebooks
+	$(BIN)/pytest $(TESTS) --durations 10 --nbval tests notebooks
 
 # What one runs while working, in a minute and a half: the same without browser, notebooks, SLURM and slow tests.
 check: style javascript
@@ -38,7 +38,7 @@ endif
 # Which lines of the library ran, be it in a test, a command, a notebook's kernel or a worker of a sweep.
 coverage: .venv/installed-test
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(TESTS) --nbval-lax tests notebooks
+	$(BIN)/coverage run -m pytest $(TESTS) --nbval tests notebooks
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -1,6 +1,7 @@
 """Run notebooks in place, from top to bottom in a fresh kernel, and keep their output: `make notebooks`.
 
-Name notebooks to run only these. Widget state and dead progress bars are left out.
+Name notebooks to run only these. Widget state and dead progress bars are left out. What is not the same on every
+machine, all but check cells, is marked for nbval not to compare.
 """
 
 import sys
@@ -12,6 +13,8 @@ from nbclient import NotebookClient
 from l2gnet.files import write_text
 from l2gnet.jobs.run import scrub
 
+CHECK, UNCOMPARED = "# NBVAL_CHECK_OUTPUT", "nbval-ignore-output"
+
 
 def refresh(path: Path) -> None:
     """Execute one notebook and write it back, without the times and versions that would change at every run."""
@@ -21,7 +24,16 @@ def refresh(path: Path) -> None:
     notebook.metadata.language_info = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+    mark(notebook)
     write_text(path, nbformat.writes(notebook) + "\n")
+
+
+def mark(notebook: nbformat.NotebookNode) -> None:
+    """Tag every code cell that is neither the parameters nor a check: nbval runs it, and compares nothing."""
+    for cell in notebook.cells:
+        checked = cell.source.startswith(CHECK) or "parameters" in cell.metadata.get("tags", [])
+        if cell.cell_type == "code" and not checked:
+            cell.metadata["tags"] = sorted({*cell.metadata.get("tags", []), UNCOMPARED})
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from refresh_notebooks import CHECK, UNCOMPARED, mark
 
 from l2gnet.jobs.parameters import read_parameters
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-CHECK = "# NBVAL_CHECK_OUTPUT"
 
 
 def dishonesty(notebook: nbformat.NotebookNode, text: str) -> list[str]:
@@ -24,6 +24,12 @@ def dishonesty(notebook: nbformat.NotebookNode, text: str) -> list[str]:
         wrong.append("a check cell that was never run")
     if any("assert " not in cell.source for cell in checks):
         wrong.append("a check cell that asserts nothing")
+    if any(
+        (UNCOMPARED in cell.metadata.get("tags", [])) == (cell in checks)
+        for cell in code
+        if "parameters" not in cell.metadata.get("tags", [])
+    ):
+        wrong.append("a check cell that is not compared, or another that is")
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         wrong.append("not run from top to bottom")
     if any(output.output_type == "error" for cell in code for output in cell.outputs):
@@ -55,6 +61,16 @@ def test_saved_notebooks_are_honest(path):
     assert dishonesty(nbformat.read(path, as_version=4), path.read_text()) == []
 
 
+def test_running_notebooks_anew_marks_what_is_not_compared():
+    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
+    whole = nbformat.writes(notebook)
+    for cell in notebook.cells:
+        if "parameters" not in cell.metadata.get("tags", []):
+            cell.metadata.pop("tags", None)
+    mark(notebook)
+    assert nbformat.writes(notebook) == whole
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_parameters_are_the_first_code_cell(path):
     first = next(cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
@@ -75,6 +91,11 @@ def cheat(change):
         (lambda n, code: code[-1].update(source="1"), "no check cell"),
         (lambda n, code: code[-1].update(outputs=[]), "a check cell that was never run"),
         (lambda n, code: code[-1].update(source=f"{CHECK}\nprint(1)"), "a check cell that asserts nothing"),
+        (lambda n, code: code[1].metadata.update(tags=[]), "a check cell that is not compared, or another that is"),
+        (
+            lambda n, code: code[-1].metadata.update(tags=["nbval-ignore-output"]),
+            "a check cell that is not compared, or another that is",
+        ),
         (lambda n, code: code[0].update(execution_count=9), "not run from top to bottom"),
         (
             lambda n, code: code[-1].outputs.append(nbformat.v4.new_output("stream", name="stderr", text="beware")),

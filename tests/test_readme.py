@@ -84,6 +84,7 @@ def test_every_command_shown_is_tested():
         "info",
         "export",
         "predict",
+        "codes",
         "evaluate",
         "audit",
         "sweep",
@@ -191,8 +192,13 @@ def test_train_info_export_predict_and_evaluate(desk):
     out = run(desk, command("l2gnet predict"))
     assert "patient001: left ventricle " in out
     assert (desk / "path/to/labels/patient001_frame07_labels.nii.gz").exists()
-    assert "6 volumes; 0 of patients that it was trained on left out" in run(desk, command("l2gnet evaluate"))
-    assert json.loads((desk / "path/to/scores/metrics.json").read_text())["all"]["cases"] == 6
+    out = run(desk, command("l2gnet evaluate"))
+    assert "6 volumes; 0 of patients that it was trained on left out" in out
+    metrics = json.loads((desk / "path/to/scores/metrics.json").read_text())
+    assert metrics["all"]["cases"] == 6
+    error = metrics["calibration"]["all_voxels"]["expected_calibration_error"]
+    assert f"expected calibration error and Brier score: {error:.4f} and " in out
+    assert (desk / "path/to/scores/reliability.csv").exists()
 
 
 def test_an_audit_of_a_model_with_a_relation(tmp_path):
@@ -202,6 +208,9 @@ def test_an_audit_of_a_model_with_a_relation(tmp_path):
     save_checkpoint(tmp_path / "path/to/model.safetensors", build_model("l2gnet", **settings), card)
     out = run(tmp_path, command("l2gnet audit"))
     assert "bottleneck.mapper: idle: without it the model does as well" in out
+    (tmp_path / "path/to/scans").symlink_to(tmp_path / "path/to/acdc/training/patient001")
+    assert " of 8 codes in 10 slices" in run(tmp_path, command("l2gnet codes"))
+    assert (tmp_path / "path/to/codes/patient001_frame07_plan.csv").exists()
     verdicts = re.findall(r"\*(\w+)\*", README[README.index("l2gnet audit") :].split("## Compare")[0])
     assert verdicts == list(get_args(Verdict))
 

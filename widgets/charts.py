@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from l2gnet.widgets.pictures import COLOURS
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from l2gnet.colours import COLOURS
 from l2gnet.evaluation.comparison import METRICS, patient_means
 from l2gnet.evaluation.cost import Cost
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import traitlets
 from l2gnet.widgets.explorer import Explorer, as_float32, grey
-from l2gnet.widgets.pictures import draw_code_map, draw_heat, draw_patch, draw_usage, label_colour
+from l2gnet.widgets.pictures import draw_code_map, draw_heat, draw_patch, draw_usage
 from matplotlib.figure import Figure
 
+from l2gnet.colours import label_colour
 from l2gnet.data.slices import SliceSet
 from l2gnet.inspection.code_atlas import CodeAtlas, map_codes, typical_labels
 from l2gnet.inspection.receptive_field import receptive_field_px

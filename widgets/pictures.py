@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
+from l2gnet.colours import COLOURS, label_colour
 from l2gnet.shapes import Bool, Float, Num, UInt8
 
-# Okabe and Ito's palette, safe for colour blindness, with violet for its black: seen on scans, and unlike the others.
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#6A3DE8")
 # Heat over an image: nothing at 0, then orange to yellow.
 HEAT = LinearSegmentedColormap.from_list(
     "heat", [(0.9, 0.39, 0, 0), (0.93, 0.47, 0, 0.55), (0.97, 0.66, 0.08, 0.75), (1, 0.89, 0.35, 0.88)]
@@ -169,11 +168,6 @@ def draw_convergence(
     axes.set(xlabel="iteration", ylim=(tolerance / 10, 2))
     axes.set_title(title, fontsize=9, color=colour)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def label_colour(label: int) -> str:
-    """The colour of a label: grey for background."""
-    return COLOURS[(label - 1) % len(COLOURS)] if label else "#8c8c8c"
 
 
 def draw_usage(

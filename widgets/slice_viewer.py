@@ -10,7 +10,7 @@ import numpy as np
 import traitlets
 from l2gnet.widgets.agreement import agreement, slice_areas, slice_dice
 from l2gnet.widgets.inputs import Input, compact, open_codes, open_labels, open_scan
-from l2gnet.widgets.pictures import COLOURS, draw_outlines
+from l2gnet.widgets.pictures import draw_outlines
 from l2gnet.widgets.planes import Plane, planes_of
 from l2gnet.widgets.viewer import Viewer
 from matplotlib.axes import Axes
@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
+from l2gnet.colours import COLOURS
 from l2gnet.shapes import Float, Num, UInt8
 
 AGREEMENT = {"correct": COLOURS[2], "false positive": COLOURS[6], "false negative": COLOURS[1], "confused": COLOURS[4]}

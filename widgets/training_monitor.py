@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import traitlets
-from l2gnet.widgets.pictures import COLOURS, draw_outlines
+from l2gnet.widgets.pictures import draw_outlines
 from l2gnet.widgets.viewer import Viewer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from l2gnet.colours import COLOURS
 from l2gnet.files import read_json
 from l2gnet.tables import read_rows
 

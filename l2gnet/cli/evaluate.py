@@ -19,23 +19,26 @@ def evaluate(
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     all_cases: bool = False,
 ) -> None:
-    """Score a model on a data folder with masks, on the original grid of each scan.
+    """Score a model on a data folder with masks, on the original grid of each scan, and say how calibrated it is.
 
     Patients that the model was trained on are left out. Structures go by name: the folder may number them in another
-    way, and have fewer of them than the model.
+    way, and have fewer of them than the model. The expected calibration error (Guo et al. 2017) and the Brier score are
+    over all voxels, and over those where truth or prediction have a structure: nearly all others are background, of
+    which any model is sure.
 
     Args:
         model: A checkpoint: a run folder, or model.safetensors of one.
         data_dir: The data folder.
         data: What kind of folder it is; decathlon is any of MSD's or nnU-Net's form.
         channel: The image channels to use, by name or number; by default those that the model was trained on.
-        out: Folder that gets metrics.json, per_structure.csv and scores.csv.
+        out: Folder that gets metrics.json, per_structure.csv, scores.csv and reliability.csv.
         all_cases: Score all patients, also those that the model was trained on.
     """
     from l2gnet.models.card import read_card
 
     card = read_card(model)
     settings = DataSettings(data=data, data_dir=str(data_dir), channel=channel)
+    from l2gnet.evaluation.calibration import Calibration
     from l2gnet.evaluation.scores import evaluate_cases, open_for_model, structure_table, unseen, write_scores
     from l2gnet.models.checkpoint import load_checkpoint
 
@@ -44,11 +47,13 @@ def evaluate(
     if not cases:
         raise ConfigError(f"{data_dir}: the model was trained on every patient; name other data, or add --all-cases")
     network, _ = load_checkpoint(model)
-    scores = evaluate_cases(network, cases, card.grid, dataset.classes, segmented=card.classes)
+    calibration = Calibration(dataset.classes, card.classes)
+    scores = evaluate_cases(network, cases, card.grid, dataset.classes, segmented=card.classes, calibration=calibration)
     print(text_table(structure_table(scores)))
+    print(calibration)
     print(f"{len(cases)} volumes; {len(dataset.cases) - len(cases)} of patients that it was trained on left out")
     if out is not None:
-        write_scores(out, scores, cases, {"model": card.model, "data": dataset.name})
+        write_scores(out, scores, cases, {"model": card.model, "data": dataset.name}, calibration)
 
 
 def seeds(

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from l2gnet.cli import data, privacy
 from l2gnet.cli.audit import audit
+from l2gnet.cli.codes import codes
 from l2gnet.cli.doctor import doctor
 from l2gnet.cli.evaluate import evaluate, seeds
 from l2gnet.cli.group import Group
@@ -27,6 +28,7 @@ VERBS = Group(
         "predict": predict,
         "evaluate": evaluate,
         "audit": audit,
+        "codes": codes,
         "info": info,
         "export": export,
         "run": run,

@@ -1,14 +1,16 @@
 """`l2gnet predict`: from scans to labels, and what is said of them."""
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from l2gnet.checks import exists, require_path
-from l2gnet.errors import ConfigError, VolumeError, unforeseen
+from l2gnet.errors import ConfigError
 from l2gnet.models.settings import Precision
+
+if TYPE_CHECKING:
+    from l2gnet.data.inputs import Input
+    from l2gnet.data.volume import Volume
 
 
 def predict(
@@ -19,7 +21,10 @@ def predict(
     augment: bool = False,
     batch_size: int = 8,
     precision: Precision = "32-true",
+    nnunet_names: bool = False,
+    probabilities: bool = False,
     dicom_seg: bool = False,
+    all_planes: bool = False,
 ) -> None:
     """Segment scans of your own: NIfTI files, DICOM series, or folders of them.
 
@@ -32,46 +37,72 @@ def predict(
         augment: Test-time augmentation: slices turned, and mirrored if the model was trained so; slower.
         batch_size: Slices that pass the network at once.
         precision: As in training; bf16-mixed is faster where the hardware has it, and changes a few labels.
+        nnunet_names: Call the labels of CASE or CASE_0000 CASE.nii.gz, as nnU-Net does, for its evaluation to read;
+            probabilities then go to a folder of that name.
+        probabilities: Also write the probability of each class, CASE_probabilities.nii.gz: 4-D on the scan's grid, a
+            volume for each label from background on, adding up to 1; four bytes a voxel and class.
         dicom_seg: Also write the labels of a DICOM series as DICOM SEG, which names the patient as the series does.
+        all_planes: Give each structure of a DICOM SEG a frame on every plane of its series, empty where it is not.
     """
     from l2gnet.models.card import read_card
 
     card, *_ = map(read_card, (model, *ensemble))
-    if not any(map(exists, scans)):  # one that is not there beside others is told in its turn
-        require_path(*scans)
-    from l2gnet.data.inputs import find_inputs, read_inputs
+    from l2gnet.cli.scans import each_scan, end_with, named_scans
 
-    found = find_inputs(scans, card.channels)
+    found = named_scans(scans, card.channels)
+    if nnunet_names:
+        found = _as_nnunet(found, out)
+    if all_planes and not dicom_seg:
+        raise ConfigError("--all-planes is about DICOM SEG, got it alone; add --dicom-seg")
     other = next((scan.path for scan in found if dicom_seg and scan.series is None and scan.path.is_file()), None)
     if other:
         raise ConfigError(f"{other}: --dicom-seg must be given DICOM series only, got NIfTI; leave one of them out")
+    from l2gnet.data.inputs import LABELS_END
     from l2gnet.prediction.cardiac import function_by_patient
-    from l2gnet.prediction.segmenter import Segmenter, write_function, write_prediction, write_seg
+    from l2gnet.prediction.segmenter import (
+        Segmenter,
+        write_function,
+        write_prediction,
+        write_probabilities,
+        write_seg,
+    )
 
     volumes_ml = {}
-    segmenter = Segmenter(model, *ensemble, batch_size=batch_size, augment=augment, precision=precision)
-    failed = []
-    for scan, frames in read_inputs(found):
-        try:
-            if isinstance(frames, Exception):
-                raise frames
-            prediction = segmenter.predict(frames, scan.name)
-            write_prediction(out, prediction)
-            if dicom_seg and scan.series is not None:
-                write_seg(out, prediction, scan.series, card.model)
-            print(prediction)
-            volumes_ml[scan.name] = prediction.volumes_ml
-        except VolumeError as error:
-            failed.append(scan.name)
-            print(f"l2gnet: error: {error}", file=sys.stderr)
-        except Exception as error:  # one scan must not take the others with it, whatever is wrong with it
-            failed.append(scan.name)
-            print(f"l2gnet: error: {scan.path}: {unforeseen(error)}", file=sys.stderr)
+    segmenter = Segmenter(
+        model, *ensemble, batch_size=batch_size, augment=augment, precision=precision, probabilities=probabilities
+    )
+
+    def segment(scan: "Input", frames: "list[Volume]") -> None:
+        prediction = segmenter.predict(frames, scan.name)
+        write_prediction(out, prediction, end="" if nnunet_names else LABELS_END)
+        if probabilities:  # nnU-Net's evaluation would take them for labels
+            write_probabilities(out / "probabilities" if nnunet_names else out, prediction)
+        if dicom_seg and scan.series is not None:
+            write_seg(out, prediction, scan.series, card.model, all_planes=all_planes)
+        print(prediction)
+        volumes_ml[scan.name] = prediction.volumes_ml
+
+    failed = each_scan(found, segment)
     for patient, function in function_by_patient(volumes_ml).items():
         write_function(out, patient, function)
         print(f"{patient}: {function}")
     print(f"results: {out}")
-    if failed:
-        names = ", ".join(failed[:10]) + ", ..." * (len(failed) > 10)
-        print(f"l2gnet: {len(failed)} of {len(found)} scans were not segmented: {names}", file=sys.stderr)
-        sys.exit(2)
+    end_with(failed, found, "segmented")
+
+
+def _as_nnunet(scans: "list[Input]", out: Path) -> "list[Input]":
+    """The scans by the names that nnU-Net gives their labels; refused where labels would take another file's place."""
+    from collections import Counter
+    from dataclasses import replace
+
+    scans = [replace(scan, name=scan.name.removesuffix("_0000")) for scan in scans]
+    name, count = Counter(scan.name for scan in scans).most_common(1)[0]
+    if count > 1:
+        raise ConfigError(f"each scan needs a name of its own, got {count} scans {name}; rename or part them")
+    there = {scan.path.resolve() for scan in scans}
+    for path in [out / f"{scan.name}.nii.gz" for scan in scans]:
+        ours = path.with_name(f"{path.name.removesuffix('.nii.gz')}.json").exists()  # what is said of our own labels
+        if path.resolve() in there or (path.exists() and not ours):
+            rule = "--nnunet-names may write labels over none but our own, got a file of this name"
+            raise ConfigError(f"{path}: {rule}; name another folder")
+    return scans

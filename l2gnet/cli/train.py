@@ -1,5 +1,7 @@
 """`l2gnet train`: from settings to a run folder."""
 
+from dataclasses import asdict
+
 from tyro.conf import OmitArgPrefixes
 
 from l2gnet.cli.settings import Data, Model, Optimisation, Run
@@ -21,16 +23,22 @@ def train(
     """
     settings = TrainSettings(**vars(model), **vars(data), **vars(optimisation), **vars(run))
 
-    from l2gnet.evaluation.scores import evaluate_cases, structure_table, write_scores
     from l2gnet.training.processes import is_first
+    from l2gnet.training.run import folder_of
     from l2gnet.training.run import train as train_model
 
-    trained = train_model(settings, run_dir)
     if not is_first(settings):
+        train_model(settings, run_dir)
         return
-    dataset = trained.dataset
-    scores = evaluate_cases(trained.model, dataset.validation, trained.grid, dataset.classes, settings.convention)
-    header = {"model": settings.model, "data": dataset.name, "convention": settings.convention}
-    write_scores(trained.run_dir, scores, dataset.validation, header)
+    from l2gnet.evaluation.scores import evaluate_cases, structure_table, write_scores
+    from l2gnet.jobs.provenance import recorded
+
+    folder = folder_of(settings, run_dir)
+    with recorded(folder, "l2gnet train", asdict(settings) | {"run_dir": str(folder)}, secrets=["data_dir"]):
+        trained = train_model(settings, folder)
+        dataset = trained.dataset
+        scores = evaluate_cases(trained.model, dataset.validation, trained.grid, dataset.classes, settings.convention)
+        header = {"model": settings.model, "data": dataset.name, "convention": settings.convention}
+        write_scores(folder, scores, dataset.validation, header)
     print(text_table(structure_table(scores)))
-    print(f"run folder: {trained.run_dir}")
+    print(f"run folder: {folder}")

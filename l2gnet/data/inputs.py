@@ -20,7 +20,7 @@ from l2gnet.data.volume import Volume, read_channels, read_frames
 from l2gnet.errors import VolumeError, volume_error
 
 LABELS_END = "_labels"  # of the names of our own results, which are not scans
-_LABEL_MAPS = ("_gt", "_seg", LABELS_END)
+_LABEL_MAPS = ("_gt", "_seg", LABELS_END, "_probabilities", "_codes", "_sent_to", "_received_from")
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ def find_inputs(
 ) -> list[Input]:
     """The scans among files and folders (with the folders below them), in the order named, then by path.
 
-    In a folder, label maps are left out: files whose name ends in `_gt`, `_seg` or `_labels`. Where a model takes
-    several `channels`, CASE_0000.nii.gz, CASE_0001.nii.gz and so on are one scan, and a 4-D file holds channels,
-    otherwise moments in time. `say` hears which files of a folder were passed over, and why.
+    In a folder, label maps are left out: files whose name ends in `_gt`, `_seg` or as our own results do. Where a
+    model takes several `channels`, CASE_0000.nii.gz, CASE_0001.nii.gz and so on are one scan, and a 4-D file holds
+    channels, otherwise moments in time. `say` hears which files of a folder were passed over, and why.
 
     Raises:
         VolumeError: no path holds a scan, or two scans would get results of one name.
@@ -93,7 +93,7 @@ def _scans_at(path: Path, say: Callable[[str], object]) -> list[Input]:
         return [_nifti(path)]
     files = sorted(file for file in path.rglob("*") if file.is_file() or not file.exists())  # also links to nothing
     nifti = [_nifti(file) for file in files if is_nifti(file)]
-    maps = [scan.path for scan in nifti if scan.name.endswith(_LABEL_MAPS)]
+    maps = [scan.path for scan in nifti if re.sub(r"_frame\d+$", "", scan.name).endswith(_LABEL_MAPS)]
     scans = [scan for scan in nifti if scan.path not in maps]
     used = {scan.path for scan in nifti}
     series = find_series([file for file in files if file not in used])

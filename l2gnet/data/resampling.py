@@ -14,7 +14,7 @@ from torch import Tensor
 from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
 from l2gnet.errors import VolumeError
-from l2gnet.shapes import Float, Float32, UInt8
+from l2gnet.shapes import Float, Float32, Int, Integer, UInt8
 
 _AT_ONCE = 8  # slices
 _LARGEST = 4096  # pixels of a side, where voxels of a metre would fill any memory
@@ -48,15 +48,46 @@ def labels_on_grid(labels: Volume, grid: Grid, classes: int) -> UInt8[np.ndarray
     return _slice_by_slice(on_grid, labels.array)
 
 
-def labels_on_scan(scores: Float[Tensor, "D L h w"], grid: Grid, scan: Volume) -> UInt8[np.ndarray, "D H W"]:
-    """Class scores on a grid (probabilities) to labels on the scan's own grid; outside lies background."""
+def labels_on_scan(
+    scores: Float[Tensor, "D L h w"],
+    grid: Grid,
+    scan: Volume,
+    on_scores: Callable[[Tensor], object] = lambda on_scan: None,
+) -> UInt8[np.ndarray, "D H W"]:
+    """Class scores on a grid (probabilities) to labels on the scan's own grid; outside lies background.
+
+    `on_scores` hears of the scores (B, L, H, W) there that the labels are taken from, a few slices at a time.
+    """
 
     def on_scan_grid(slices: Tensor) -> Tensor:
         on_resampled = _centre(slices, _resampled_size(scan, grid), background=1.0)
         on_scan = F.interpolate(on_resampled, scan.shape[1:], mode="bilinear", align_corners=False)
+        on_scores(on_scan)
         return on_scan.max(1).indices  # argmax gives the same, and takes five times as long on a CPU
 
     return _slice_by_slice(on_scan_grid, scores)
+
+
+def cells_on_scan(cells: Integer[np.ndarray, "D h w"], grid: Grid, scan: Volume) -> Int[np.ndarray, "D H W"]:
+    """Whole numbers of a coarser map of a grid, such as codes, on the scan's own grid: -1 where no model looked."""
+    _, h, w = cells.shape
+    rows, columns = np.arange(grid.size_px) * h // grid.size_px, np.arange(grid.size_px) * w // grid.size_px
+    on_grid = torch.from_numpy(cells[:, rows][:, :, columns].astype(np.float32))[:, None]
+    on_resampled = _centre(on_grid, _resampled_size(scan, grid), background=-1.0)
+    on_scan = F.interpolate(on_resampled, scan.shape[1:], mode="nearest-exact")
+    return on_scan[:, 0].numpy().astype(np.int32)
+
+
+def affine_of_cells(shape: tuple[int, int], grid: Grid, scan: Volume) -> Float[np.ndarray, "4 4"]:
+    """From the index (d, row, column, 1) of a cell in such a map, of `shape` cells a slice, to the world in mm."""
+    to_scan = np.eye(4)
+    for axis, (cells, pixels, voxels) in enumerate(
+        zip(shape, _resampled_size(scan, grid), scan.shape[1:], strict=True), start=1
+    ):
+        cut = int((pixels - grid.size_px) / 2)  # as `_centre` crops and pads
+        to_scan[axis, axis] = grid.size_px / cells * voxels / pixels
+        to_scan[axis, 3] = (grid.size_px / cells / 2 + cut) * voxels / pixels - 0.5
+    return scan.affine @ to_scan
 
 
 def _resampled_size(scan: Volume, grid: Grid) -> tuple[int, int]:

@@ -136,18 +136,23 @@ def write_labels(path: str | Path, labels: Volume, *later: Volume) -> None:
     of it is written. Raises VolumeError for another suffix, labels outside 0..255 or a file that cannot be written.
     """
     path = _nifti_path(path)
-    array = np.stack([exact_labels(path, frame.array) for frame in (labels, *later)], axis=3)
-    array = array if later else array[..., 0]
-    if labels.stored is None:
+    write_arrays(path, labels, *(exact_labels(path, frame.array) for frame in (labels, *later)))
+
+
+def write_arrays(path: str | Path, scan: Volume, *arrays: Num[np.ndarray, "D H W"]) -> None:
+    """Write an array to `path` as `write_labels` does, on the grid of a scan and in its own type; several as 4-D."""
+    path = _nifti_path(path)
+    array = np.stack(arrays, axis=3) if len(arrays) > 1 else arrays[0]
+    if scan.stored is None:
         header = nib.Nifti1Header()
-        header.set_qform(labels.affine, code="unknown")  # sets the voxel sizes
-        header.set_sform(labels.affine, code="scanner")
-        header.set_xyzt_units("mm" if labels.has_mm else "unknown")
+        header.set_qform(scan.affine, code="unknown")  # sets the voxel sizes
+        header.set_sform(scan.affine, code="scanner")
+        header.set_xyzt_units("mm" if scan.has_mm else "unknown")
         array_stored = array
     else:
-        header = labels.stored.copy()
+        header = scan.stored.copy()
         array_stored = in_stored_order(array, header)
-    header.set_data_dtype(np.uint8)
+    header.set_data_dtype(array.dtype)
     image_class = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     try:
         with atomic_path(path) as temporary:

@@ -1,7 +1,5 @@
 """Predictions against truth on the original grid: per patient, per structure, ED and ES."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,12 +13,14 @@ from l2gnet.data.dataset import Case, DataSet, open_whole
 from l2gnet.data.grid import Grid
 from l2gnet.data.settings import DataSettings
 from l2gnet.errors import ConfigError
+from l2gnet.evaluation.calibration import Calibration
 from l2gnet.evaluation.metrics import Convention, StructureScore, score_case, summarise
 from l2gnet.files import write_json, write_text
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard, patient_fingerprint
 from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.inference import on_best_device, predict_volume
+from l2gnet.tables import csv_text
 
 Scores = Mapping[str, Sequence[StructureScore]]
 
@@ -33,13 +33,15 @@ def evaluate_cases(
     convention: Convention = "strict",
     *,
     segmented: Sequence[str] = (),
+    calibration: Calibration | None = None,
 ) -> dict[str, list[StructureScore]]:
     """Segment every case from its original file and score it on that file's grid.
 
     `classes` are those of the masks, background first; `segmented` those of the model, where they are others. What
     the model finds and the masks do not know counts as background.
 
-    Distances are in mm, or in voxels where the voxel size is unknown or the convention is `transunet`.
+    Distances are in mm, or in voxels where the voxel size is unknown or the convention is `transunet`. `calibration`
+    counts the probabilities of every case.
     """
     numbers = [classes.index(name) if name in classes else 0 for name in segmented or classes]
     label_of = np.array(numbers, np.uint8)
@@ -47,7 +49,8 @@ def evaluate_cases(
     with on_best_device(model):
         for case in tqdm(cases, desc="evaluate", unit="volume", leave=False):
             image, truth = case.load()
-            predicted = predict_volume(model, image, grid)
+            count = calibration.of_case(truth.array) if calibration else lambda scores: None
+            predicted = predict_volume(model, image, grid, on_scores=count)
             spacing_mm = truth.spacing_mm if truth.has_mm else None
             labels = label_of[predicted.array]
             scores[case.name] = score_case(labels, truth.array, classes, spacing_mm, convention=convention)
@@ -118,8 +121,16 @@ def structure_table(scores: Scores) -> list[dict[str, str]]:
     return rows
 
 
-def write_scores(run_dir: str | Path, scores: Scores, cases: Sequence[Case], header: Mapping[str, Any]) -> None:
+def write_scores(
+    run_dir: str | Path,
+    scores: Scores,
+    cases: Sequence[Case],
+    header: Mapping[str, Any],
+    calibration: Calibration | None = None,
+) -> None:
     """Write `metrics.json` (summaries), `per_structure.csv` (table) and `scores.csv` (each case) to a run folder.
+
+    With a calibration its numbers go into the first, and its bins into `reliability.csv`.
 
     Where the folder holds the model that was scored, its card gets the summary too.
     """
@@ -133,25 +144,20 @@ def write_scores(run_dir: str | Path, scores: Scores, cases: Sequence[Case], hea
         for score in structures
     ]
     summary = summarise_phases(scores, cases)
-    write_json(run_dir / "metrics.json", {**header, **summary})
+    calibrated = {"calibration": calibration.as_dict()} if calibration else {}
+    write_json(run_dir / "metrics.json", {**header, **summary, **calibrated})
     if (run_dir / "model.safetensors").exists():
         record_metrics(run_dir / "model.safetensors", summary["all"])
-    write_text(run_dir / "per_structure.csv", _csv(structure_table(scores)))
-    write_text(run_dir / "scores.csv", _csv(rows))
+    write_text(run_dir / "per_structure.csv", csv_text(structure_table(scores)))
+    write_text(run_dir / "scores.csv", csv_text(rows))
+    if calibration:
+        write_text(run_dir / "reliability.csv", csv_text(calibration.table()))
 
 
 def record_metrics(path: str | Path, metrics: dict[str, Any]) -> None:
     """Add the scores of an evaluation to the card of a checkpoint, atomically; its weights stay as they are."""
     model, card = load_checkpoint(path)
     save_checkpoint(path, model, replace(card, training=card.training | {"metrics": metrics}))
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _number(value: float | None, digits: int, scale: float = 1.0) -> str:

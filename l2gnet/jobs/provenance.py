@@ -7,7 +7,9 @@ import platform
 import shutil
 import subprocess
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from typing import Any
 import psutil
 from packaging.requirements import Requirement
 
-from l2gnet.files import content_hash
+from l2gnet.errors import BusyError
+from l2gnet.files import content_hash, read_json, write_json
+from l2gnet.jobs.privacy import scrubbed
 from l2gnet.version import code_version
 
 _FIRST_LOOK_S, _LOOK_EVERY_S = 0.25, 1.0  # often while a process is young, as it may be short
@@ -65,8 +69,60 @@ def data_fingerprint(values: Mapping[str, Any]) -> str | None:
     return digest.hexdigest()[:16] if found else None
 
 
+def outcome(*, started: float, error: str | None, peak_mb: float, data: str | None) -> dict[str, Any]:
+    """What `run.json` says of how a run went, from `started` (seconds since 1970) on, and of where it comes from."""
+    return {
+        "status": "failed" if error else "finished",
+        "error": error,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 1),
+        "peak_memory_mb": round(peak_mb),
+        "data_fingerprint": data,
+        **provenance(),
+    }
+
+
+@contextmanager
+def recorded(run_dir: Path, command: str, parameters: Mapping[str, Any], secrets: Sequence[str]) -> Iterator[None]:
+    """Leave `run.json` in the folder of a command, finished or failed, as a notebook's job does.
+
+    It keeps no home path, and no value of the parameters that are `secrets`. What has finished stays so.
+    """
+    started, data = time.time(), data_fingerprint(parameters)
+    hidden = {name: parameters[name] for name in secrets if parameters[name]}
+    shown = {name: f"[{name}]" if name in hidden else value for name, value in parameters.items()}
+    told = {"job": run_dir.name, "notebook": None, "command": command, "profile": None}
+
+    def write(error: str | None) -> None:
+        how = outcome(started=started, error=scrubbed(error, hidden), peak_mb=peak.mb, data=data)
+        write_json(run_dir / "run.json", told | {"parameters": scrubbed(shown, hidden)} | how)
+
+    with PeakMemory(with_self=True) as peak:
+        try:
+            yield
+        except BusyError:
+            raise
+        except Exception as error:
+            if run_dir.exists() and not _finished(run_dir):
+                write(f"{type(error).__name__}: {error}")
+            raise
+    write(None)
+
+
+def _finished(run_dir: Path) -> bool:
+    record = run_dir / "run.json"
+    return record.exists() and bool(read_json(record)["status"] == "finished")
+
+
 class PeakMemory:
-    """The most memory, in MB, that the processes started by this one hold together, while `with` lasts."""
+    """The most memory, in MB, that the processes started by this one hold together, while `with` lasts.
+
+    Args:
+        with_self: count this process, too.
+    """
+
+    def __init__(self, *, with_self: bool = False):
+        self._with_self = with_self
 
     def __enter__(self) -> "PeakMemory":
         """Start looking."""
@@ -85,7 +141,8 @@ class PeakMemory:
         own, pause_s = psutil.Process(), _FIRST_LOOK_S
         while not self._ended.wait(pause_s):
             pause_s = min(2 * pause_s, _LOOK_EVERY_S)
-            self.mb = max(self.mb, sum(_held(child) for child in own.children(recursive=True)) / 1e6)
+            held = [own] * self._with_self + own.children(recursive=True)
+            self.mb = max(self.mb, sum(map(_held, held)) / 1e6)
 
 
 def _held(process: psutil.Process) -> int:

@@ -23,7 +23,7 @@ from l2gnet.errors import ConfigError
 from l2gnet.files import read_json, sole_writer, write_json, write_text
 from l2gnet.jobs.plan import Job, plan_job
 from l2gnet.jobs.privacy import scrubbed
-from l2gnet.jobs.provenance import PeakMemory, provenance
+from l2gnet.jobs.provenance import PeakMemory, outcome
 
 _TERMINATED = "terminated by SIGTERM"
 _KERNELS = Config(AsyncKernelManager={"transport_encryption": "auto"})  # others work on the same cluster node
@@ -116,13 +116,7 @@ def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None)
                     "notebook": job.notebook.name,
                     "profile": scrubbed(job.profile, secrets),
                     "parameters": scrubbed(_without(values, secrets), secrets),
-                    "status": "failed" if error else "finished",
-                    "error": error,
-                    "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-                    "seconds": round(time.time() - started, 1),
-                    "peak_memory_mb": round(peak.mb),
-                    "data_fingerprint": job.data_fingerprint,
-                    **provenance(),
+                    **outcome(started=started, error=error, peak_mb=peak.mb, data=job.data_fingerprint),
                 },
             )
             kept = failed if error else job.output

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
 from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.models.blocks.resnet import UNITS
-from l2gnet.models.blocks.transformer import resized_positions
 from l2gnet.models.transunet import TransUNet
 
 _CLASSIFIER = re.compile(r"(cls|cls_token|(head|pre_logits)[./].+)")
@@ -28,7 +28,8 @@ _POSITIONS = ("bottleneck.position", "Transformer/posembed_input/pos_embedding",
 def load_imagenet_weights(model: TransUNet, path: str | Path) -> None:
     """Set encoder, embedding, positions and transformer from an .npz or .safetensors file; nothing is unpickled.
 
-    Positions of another grid are interpolated.
+    Positions of another grid are interpolated as in the `load_from` of TransUNet's authors, `ndimage.zoom` of order 1:
+    bilinear, and corner stays on corner.
 
     Raises:
         CheckpointError: the file is unreadable, a weight is missing, left over or of another shape.
@@ -125,7 +126,8 @@ def _grid(stored: Tensor, with_class: bool, own: Tensor) -> Tensor:
     side = math.isqrt(max(stored.numel() // own.shape[1] - with_class, 0))
     if stored.shape != (1, side**2 + with_class, own.shape[1]):
         raise ValueError(f"positions must be a square grid of {own.shape[1]} channels, got {tuple(stored.shape)}")
-    return resized_positions(stored[:, with_class:].mT.reshape(1, -1, side, side), *own.shape[2:])
+    grid = stored[:, with_class:].mT.reshape(1, -1, side, side)
+    return F.interpolate(grid, tuple(own.shape[2:]), mode="bilinear", align_corners=True)
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:

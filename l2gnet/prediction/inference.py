@@ -50,9 +50,16 @@ def on_best_device(model: SegmentationModel) -> Iterator[None]:
         model.to(before)
 
 
-def predict_volume(model: SegmentationModel, scan: Volume, grid: Grid, *, batch_size: int = 16) -> Volume:
-    """Segment a scan slice by slice; the labels (D, H, W) lie on the scan's own grid."""
-    return segment([model], scan, grid, batch_size=batch_size).labels
+def predict_volume(
+    model: SegmentationModel,
+    scan: Volume,
+    grid: Grid,
+    *,
+    batch_size: int = 16,
+    on_scores: Callable[[Float[Tensor, "B L H W"]], object] = lambda scores: None,
+) -> Volume:
+    """Segment a scan slice by slice; the labels (D, H, W) lie on its own grid. `on_scores` is that of `segment`."""
+    return segment([model], scan, grid, batch_size=batch_size, on_scores=on_scores).labels
 
 
 @torch.inference_mode()
@@ -64,10 +71,12 @@ def segment(
     batch_size: int = 16,
     views: Sequence[Sequence[View]] = (),
     on_slices: Callable[[int], object] = lambda done: None,
+    on_scores: Callable[[Float[Tensor, "B L H W"]], object] = lambda scores: None,
 ) -> Segmented:
     """Segment a scan by the mean probability of all models; `on_slices` hears of every batch of slices done.
 
-    `views` are those of each model that have a say beside the slice itself.
+    `views` are those of each model that have a say beside the slice itself. `on_scores` hears of the probability of
+    each class on the scan's own grid, a few slices after the other: the largest decides a label.
     """
     labels, confidence, steps = [], [], torch.zeros(2)
     codes: list[list[Tensor]] = [[] for _ in models]
@@ -80,7 +89,7 @@ def segment(
         confidence.append(slice_confidence(torch.stack(said).mean(0)).cpu().numpy())
         if views:
             said = [_averaged(*each, images) for each in zip(said, models, views, strict=True)]
-        labels.append(labels_on_scan(torch.stack(said).mean(0), grid, scan))
+        labels.append(labels_on_scan(torch.stack(said).mean(0), grid, scan, on_scores))
         for index, trace in enumerate(traces):
             if trace.latent.codes is not None and trace.latent.distances is not None:
                 codes[index].append(trace.latent.codes.cpu())

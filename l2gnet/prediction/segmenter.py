@@ -1,7 +1,7 @@
 """Scans of one's own: trained models applied to them, and what is said of the result beside the labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from l2gnet.data.formats.dicom_seg import write_segs
 from l2gnet.data.formats.dicom_series import Series
 from l2gnet.data.grid import PLANES
 from l2gnet.data.inputs import LABELS_END
-from l2gnet.data.volume import Volume, write_labels
+from l2gnet.data.volume import Volume, write_arrays, write_labels
 from l2gnet.errors import CheckpointError, VolumeError, unwritable
 from l2gnet.files import write_json
+from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import load_checkpoint
 from l2gnet.models.settings import Precision
 from l2gnet.prediction.cardiac import CardiacFunction, cardiac_function
@@ -33,6 +34,7 @@ class Prediction:
     """The labels of each frame of a scan (one, or those of a cine), with numbers and doubts beside them.
 
     `confidence` is what the model thinks of each slice, from 0 to 1; `strange` what is unusual about each frame.
+    `probabilities`, where they were asked for, are a volume for each frame with a channel for each class.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Prediction:
     labels: tuple[Volume, ...]
     confidence: Float[np.ndarray, "T D"]
     strange: tuple[Strangeness, ...]
+    probabilities: tuple[Volume, ...] = ()
 
     @property
     def volumes_ml(self) -> list[dict[str, float]]:
@@ -79,6 +82,7 @@ class Segmenter:
         batch_size: slices that pass the network at once.
         augment: test-time augmentation, by the views that each model was trained with; three to five times as slow.
         precision: bf16-mixed and 16-mixed are faster where the hardware has them, and change a few labels.
+        probabilities: keep the probability of each class, too: four bytes a voxel and class.
 
     Raises:
         CheckpointError: a file cannot be used, the models do not segment the same structures on the same grid, or
@@ -86,13 +90,18 @@ class Segmenter:
     """
 
     def __init__(
-        self, *checkpoints: str | Path, batch_size: int = 8, augment: bool = False, precision: Precision = "32-true"
+        self,
+        *checkpoints: str | Path,
+        batch_size: int = 8,
+        augment: bool = False,
+        precision: Precision = "32-true",
+        probabilities: bool = False,
     ):
         loaded = [load_checkpoint(path) for path in checkpoints]
         self.models = [model.to(best_device()) for model, _ in loaded]
         self.card = loaded[0][1]
         self.familiar = [Familiar.of(card) for _, card in loaded]
-        self.batch_size, self.precision = batch_size, precision
+        self.batch_size, self.precision, self.probabilities = batch_size, precision, probabilities
         self.views = [trained_views(card) for _, card in loaded] if augment else []
         for path, (_, card) in zip(checkpoints, loaded, strict=True):
             ours, others = ((c.classes, c.channels, c.grid, c.plane) for c in (self.card, card))
@@ -109,28 +118,25 @@ class Segmenter:
             VolumeError: the frames differ in shape, have other channels than the model takes, or their voxel size is
                 unknown and the model needs it.
         """
-        shapes = sorted({frame.shape for frame in frames})
-        if len(shapes) != 1:
-            raise VolumeError(f"{name}: the frames of a scan must have one shape; found {shapes}; predict them singly.")
-        found = sorted({len(frame.channels) for frame in frames})
-        if found != [len(self.card.channels)]:
-            rule = f"a scan must have the image channels that the model takes, {', '.join(self.card.channels)}"
-            raise VolumeError(f"{name}: {rule}; found {found[0]}; name the files of all of them and no others.")
-        slices = sum(len(self._in_plane(frame).array) for frame in frames)
+        require_frames(frames, name, self.card)
+        slices = sum(len(in_plane(frame, self.card).array) for frame in frames)
         with tqdm(total=slices, desc=name, unit="slice", leave=False) as bar:
             done = [self._segment(frame, bar) for frame in frames]
         return Prediction(
             name=name,
             classes=self.card.classes,
             labels=tuple(
-                frame.like(seen.labels.turned(frame.axes).array) for frame, (seen, _) in zip(frames, done, strict=True)
+                frame.like(seen.labels.turned(frame.axes).array)
+                for frame, (seen, _, _) in zip(frames, done, strict=True)
             ),
-            confidence=np.stack([frame.confidence for frame, _ in done]),
-            strange=tuple(strange for _, strange in done),
+            confidence=np.stack([seen.confidence for seen, _, _ in done]),
+            strange=tuple(strange for _, strange, _ in done),
+            probabilities=tuple(shares for _, _, shares in done if shares is not None),
         )
 
-    def _segment(self, scan: Volume, bar: tqdm) -> tuple[Segmented, Strangeness]:
-        turned = self._in_plane(scan)
+    def _segment(self, scan: Volume, bar: tqdm) -> tuple[Segmented, Strangeness, Volume | None]:
+        turned = in_plane(scan, self.card)
+        shares: list[Float[torch.Tensor, "B L H W"]] = []
         device, dtype = best_device().type, _MIXED.get(self.precision)
         with torch.autocast(device, dtype, enabled=dtype is not None):
             seen = segment(
@@ -140,11 +146,30 @@ class Segmenter:
                 batch_size=self.batch_size,
                 views=self.views,
                 on_slices=bar.update,
+                on_scores=(lambda part: shares.append(part.cpu())) if self.probabilities else lambda part: None,
             )
-        return seen, find_strange(turned, seen, self.familiar)
+        strange = find_strange(turned, seen, self.familiar)
+        if not shares:
+            return seen, strange, None
+        first, *more = torch.cat(shares).movedim(1, 0).numpy()
+        back = replace(turned, array=first, more=tuple(more)).turned(scan.axes)
+        return seen, strange, replace(scan, array=back.array, more=back.more)
 
-    def _in_plane(self, scan: Volume) -> Volume:
-        return scan if self.card.plane == "acquired" else scan.turned(PLANES[self.card.plane])
+
+def require_frames(frames: Sequence[Volume], name: str, card: ModelCard) -> None:
+    """Raise VolumeError unless the frames of a scan share a shape and have the channels that a model takes."""
+    shapes = sorted({frame.shape for frame in frames})
+    if len(shapes) != 1:
+        raise VolumeError(f"{name}: the frames of a scan must have one shape; found {shapes}; predict them singly.")
+    found = sorted({len(frame.channels) for frame in frames})
+    if found != [len(card.channels)]:
+        rule = f"a scan must have the image channels that the model takes, {', '.join(card.channels)}"
+        raise VolumeError(f"{name}: {rule}; found {found[0]}; name the files of all of them and no others.")
+
+
+def in_plane(scan: Volume, card: ModelCard) -> Volume:
+    """A scan with its slices in the plane that a model was trained on."""
+    return scan if card.plane == "acquired" else scan.turned(PLANES[card.plane])
 
 
 def structure_volumes_ml(labels: Volume, classes: Sequence[str]) -> dict[str, float]:
@@ -155,13 +180,15 @@ def structure_volumes_ml(labels: Volume, classes: Sequence[str]) -> dict[str, fl
     return {name: float(voxels[label]) * voxel_ml for label, name in enumerate(classes) if label}
 
 
-def write_prediction(folder: str | Path, prediction: Prediction) -> Path:
+def write_prediction(folder: str | Path, prediction: Prediction, *, end: str = LABELS_END) -> Path:
     """Write `NAME_labels.nii.gz` on the scan's own grid and `NAME_labels.json` beside it; returns the former's path.
+
+    An empty `end` of the names gives those of nnU-Net, `NAME.nii.gz`.
 
     Raises:
         VolumeError: the files cannot be written.
     """
-    path = Path(folder) / f"{prediction.name}{LABELS_END}.nii.gz"
+    path = Path(folder) / f"{prediction.name}{end}.nii.gz"
     frames = zip(prediction.volumes_ml, prediction.confidence.tolist(), prediction.strange, strict=True)
     about: dict[str, Any] = {
         "labels": {name: label for label, name in enumerate(prediction.classes)},
@@ -179,7 +206,7 @@ def write_prediction(folder: str | Path, prediction: Prediction) -> Path:
     }
     if prediction.function:
         about["cardiac_function"] = prediction.function.as_dict()
-    _write_json(path.with_name(f"{prediction.name}{LABELS_END}.json"), about)  # first: no labels without their doubts
+    _write_json(path.with_name(f"{prediction.name}{end}.json"), about)  # first: no labels without their doubts
     write_labels(path, *prediction.labels)
     return path
 
@@ -189,19 +216,43 @@ def write_function(folder: str | Path, patient: str, function: CardiacFunction) 
     _write_json(Path(folder) / f"{patient}_function.json", function.as_dict())
 
 
-def write_seg(folder: str | Path, prediction: Prediction, series: Series, model: str) -> None:
-    """Write `NAME_labels.dcm`, or for a cine a `NAME_labels_frameNN.dcm` for each frame: DICOM SEG of a series.
+def write_probabilities(folder: str | Path, prediction: Prediction) -> None:
+    """Write `NAME_probabilities.nii.gz`, or for a cine a `NAME_probabilities_frameNN.nii.gz` for each frame.
 
-    It names the patient as the series does. `model` is the name of what made the labels.
+    4-D float32 on the scan's own grid: a volume for each class, in the order of the labels from background on. They
+    add up to one in each voxel, and the largest is the label's.
 
     Raises:
         VolumeError: a file cannot be written.
     """
-    start = Path(folder) / f"{prediction.name}{LABELS_END}"
-    frames = range(1, len(prediction.labels) + 1)
-    names = [f"_frame{frame:02d}.dcm" for frame in frames] if len(frames) > 1 else [".dcm"]
-    paths = [start.with_name(start.name + name) for name in names]
-    write_segs(series, paths, prediction.labels, prediction.classes, model=model)
+    paths = _paths(folder, prediction, "_probabilities", ".nii.gz")
+    for path, shares in zip(paths, prediction.probabilities, strict=True):
+        write_arrays(path, shares, *shares.channels)
+
+
+def write_seg(
+    folder: str | Path, prediction: Prediction, series: Series, model: str, *, all_planes: bool = False
+) -> None:
+    """Write `NAME_labels.dcm`, or for a cine a `NAME_labels_frameNN.dcm` for each frame: DICOM SEG of a series.
+
+    It names the patient as the series does. `model` is the name of what made the labels. With `all_planes` a structure
+    has a frame on each plane of the series, empty where it is not.
+
+    Raises:
+        VolumeError: a file cannot be written.
+    """
+    paths = _paths(folder, prediction, LABELS_END, ".dcm")
+    write_segs(series, paths, prediction.labels, prediction.classes, model=model, all_planes=all_planes)
+
+
+def _paths(folder: str | Path, prediction: Prediction, end: str, suffix: str) -> list[Path]:
+    """A file for each frame, numbered where there are several."""
+    return [Path(folder) / f"{prediction.name}{end}{n}{suffix}" for n in frame_ends(len(prediction.labels))]
+
+
+def frame_ends(count: int) -> list[str]:
+    """What the names of files say of each frame of a scan; nothing where it is the only one."""
+    return [f"_frame{frame:02d}" for frame in range(1, count + 1)] if count > 1 else [""]
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

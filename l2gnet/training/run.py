@@ -13,6 +13,11 @@ from l2gnet.training.run_folder import TrainedRun, open_run, require_same_run, w
 from l2gnet.training.settings import TrainSettings
 
 
+def folder_of(settings: TrainSettings, run_dir: str | Path = "") -> Path:
+    """The folder of a run: the one named, or by default a new one in runs/."""
+    return Path(run_dir or f"runs/{settings.data}-{settings.model}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
 def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
     """Train a model as the settings say; logs and checkpoints go to `run_dir`, by default a new folder in runs/.
 
@@ -27,7 +32,7 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
         VolumeError: the data folder is not what it should be.
         CheckpointError: the checkpoint to resume from is damaged, or of another model.
     """
-    run_dir = Path(run_dir or f"runs/{settings.data}-{settings.model}-{time.strftime('%Y%m%d-%H%M%S')}")
+    run_dir = folder_of(settings, run_dir)
     require_devices(settings)
     if not started(settings):
         train_in_processes(train, settings, run_dir)

@@ -11,8 +11,10 @@ import folders
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 from commands import SMALL, command, refused, save_model
+from pydicom import dcmread
 from runs import write_run
 from safetensors.torch import save_file
 
@@ -188,8 +190,40 @@ def test_predict_writes_dicom_seg_for_series_only(checkpoint, tmp_path):
     assert "arning" not in result.stderr
     names = {file.name for file in (tmp_path / "out").iterdir()}
     assert names == {"chest_labels.nii.gz", "chest_labels.json", "chest_labels.dcm"}
+    assert command(*words, "--all-planes").returncode == 0
+    assert dcmread(tmp_path / "out" / "chest_labels.dcm").NumberOfFrames == 9  # of three structures on three planes
+    refused(command(*words[:-1], "--all-planes"), "--all-planes is about DICOM SEG, got it alone; add --dicom-seg")
     nib.Nifti1Image(image.astype(np.int16), np.eye(4)).to_filename(tmp_path / "in" / "other.nii")
     refused(command(*words), r"other\.nii: --dicom-seg must be given DICOM series only, got NIfTI")
+
+
+def test_predict_names_its_labels_as_nnunet_does(checkpoint, tmp_path):
+    (tmp_path / "in").mkdir()
+    image = save(tmp_path / "in" / "case_7_0000.nii.gz", noise(40, 36, 3))
+    words = ["predict", checkpoint, tmp_path / "in", "--nnunet-names", "--probabilities", "-o"]
+    assert command(*words, tmp_path / "out").returncode == 0
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"case_7.nii.gz", "case_7.json", "probabilities"}
+    assert (tmp_path / "out" / "probabilities" / "case_7_probabilities.nii.gz").exists()  # where no label map is sought
+    # nnU-Net's evaluation reads both label maps with SimpleITK, and compares them voxel by voxel where they lie.
+    labels, scan = (SimpleITK.ReadImage(str(path)) for path in (tmp_path / "out" / "case_7.nii.gz", image))
+    assert labels.GetSize() == scan.GetSize()
+    assert (labels.GetOrigin(), labels.GetDirection()) == (scan.GetOrigin(), scan.GetDirection())
+    assert labels.GetPixelIDTypeAsString() == "8-bit unsigned integer"
+    assert command(*words, tmp_path / "out").returncode == 0  # over our own
+
+
+def test_predict_writes_nnunets_names_over_no_file_of_others(checkpoint, tmp_path):
+    (tmp_path / "labelsTr").mkdir()
+    truth = save(tmp_path / "labelsTr" / "case.nii.gz", np.zeros((40, 40, 3), np.uint8)).read_bytes()
+    scan = save(tmp_path / "case.nii.gz", noise(40, 40, 3))
+    (tmp_path / "case.json").write_text("{}")  # as dcm2niix leaves it beside a scan
+    for out in ("labelsTr", "."):
+        words = ["predict", checkpoint, scan, "--nnunet-names", "-o", tmp_path / out]
+        refused(command(*words), r"case\.nii\.gz: --nnunet-names may write labels over none but our own")
+    assert (tmp_path / "labelsTr" / "case.nii.gz").read_bytes() == truth
+    save(tmp_path / "case_0000.nii.gz", noise(40, 40, 3))
+    words = ["predict", checkpoint, scan, tmp_path / "case_0000.nii.gz", "--nnunet-names", "-o", tmp_path / "out"]
+    refused(command(*words), "each scan needs a name of its own, got 2 scans case; rename or part them")
 
 
 def test_data_check_says_in_words_what_is_wrong(tmp_path):
@@ -232,4 +266,9 @@ def test_train_leaves_a_run_folder_and_prints_the_table(tmp_path):
     assert "left ventricle" in result.stdout
     assert "run folder: run" in result.stdout
     names = {file.name for file in (tmp_path / "run").iterdir()}
-    assert {"model.safetensors", "metrics.json", "config.json", "per_structure.csv"} <= names
+    assert {"model.safetensors", "metrics.json", "config.json", "per_structure.csv", "run.json"} <= names
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["status"], record["command"], record["job"]) == ("finished", "l2gnet train", "run")
+    assert record["parameters"].keys() == {"run_dir", *(field.name for field in dataclasses.fields(TrainSettings))}
+    assert record["parameters"]["width"] == 4
+    assert record["peak_memory_mb"] > 100

@@ -88,6 +88,7 @@ def test_help(words, tmp_path):
         (["predict", "NOWHERE", "NOWHERE", "-o", "out"], "a checkpoint must be a safetensors file, or a run folder"),
         (["predict", "MODEL", "NOWHERE", "-o", "out"], "there is no such file or folder"),
         (["predict", "MODEL", TRAIN, "-o", "out", "--ensemble", "NOWHERE"], "a checkpoint must be a safetensors file"),
+        (["codes", "MODEL", "NOWHERE", "-o", "out"], "there is no such file or folder"),
         (["evaluate", "NOWHERE", "NOWHERE"], "a checkpoint must be a safetensors file, or a run folder"),
         (["evaluate", "MODEL", "NOWHERE"], "data_dir must be the folder of the acdc data, got"),
     ],

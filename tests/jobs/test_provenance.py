@@ -2,10 +2,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
-from l2gnet.jobs.provenance import PeakMemory, _git_state, data_fingerprint, provenance
+from l2gnet.errors import BusyError
+from l2gnet.jobs.provenance import PeakMemory, _git_state, data_fingerprint, provenance, recorded
 from l2gnet.version import code_version
 
 
@@ -97,3 +99,39 @@ def test_the_memory_of_a_process_that_was_started_is_seen():
     with PeakMemory() as peak:
         subprocess.run([sys.executable, "-c", "import time; x = b'1' * 300_000_000; time.sleep(3)"], check=True)
     assert 300 < peak.mb < 400
+
+
+def test_a_command_leaves_what_a_notebook_does(data, tmp_path):
+    parameters = {"data_dir": str(data), "cache_dir": "/home/jane/cache", "epochs": 3}
+    with recorded(tmp_path / "run", "l2gnet train", parameters, secrets=["data_dir"]):
+        held = bytearray(50_000_000)
+        time.sleep(0.4)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["parameters"] == {"data_dir": "[data_dir]", "cache_dir": "~/cache", "epochs": 3}
+    assert record["data_fingerprint"] == data_fingerprint(parameters)
+    assert record["peak_memory_mb"] > len(held) / 1e6
+    assert record["seconds"] >= 0.4
+    assert str(tmp_path) not in (tmp_path / "run" / "run.json").read_text()
+    assert provenance().items() <= record.items()
+
+
+def test_a_command_that_failed_says_so_where_nothing_has_finished(tmp_path):
+    def run(error):
+        with pytest.raises(type(error)), recorded(tmp_path / "run", "l2gnet train", {}, secrets=[]):
+            raise error
+
+    run(ValueError("before there was a folder"))
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    run(BusyError("another trains there"))
+    assert not list((tmp_path / "run").iterdir())
+    run(ValueError("in /home/jane/x"))
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["status"], record["error"]) == ("failed", "ValueError: in ~/x")
+    with recorded(tmp_path / "run", "l2gnet train", {}, secrets=[]):
+        pass
+    finished = (tmp_path / "run" / "run.json").read_text()
+    assert json.loads(finished)["status"] == "finished"
+    run(ValueError("the folder holds a run"))
+    assert (tmp_path / "run" / "run.json").read_text() == finished

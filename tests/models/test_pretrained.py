@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from scipy import ndimage
 
 from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.models.blocks.transformer import TransformerBottleneck
@@ -183,12 +184,14 @@ def test_the_model_computes_what_the_source_does(model, stored, flax):
         torch.testing.assert_close(ours, features_by_the_source(flax, images), rtol=1e-3, atol=1e-3)
 
 
-def test_positions_of_another_grid_are_interpolated(model, stored, flax):
-    model.bottleneck.position = torch.nn.Parameter(torch.zeros(1, 768, 2, 6))
+@pytest.mark.parametrize("size", [(2, 6), (14, 14), (20, 14), (1, 3), (4, 4)])
+def test_positions_of_another_grid_are_interpolated_as_by_transunets_authors(model, stored, flax, size):
+    """Whose `load_from` has: ndimage.zoom(posemb_grid, (gs_new / gs_old, gs_new / gs_old, 1), order=1)."""
+    model.bottleneck.position = torch.nn.Parameter(torch.zeros(1, 768, *size))
     load_imagenet_weights(model, stored())
-    grid = torch.from_numpy(flax["Transformer/posembed_input/pos_embedding"])[0, 1:].reshape(4, 4, 768)
-    expected = F.interpolate(grid.permute(2, 0, 1)[None], (2, 6), mode="bilinear", antialias=True)
-    torch.testing.assert_close(model.bottleneck.position.data, expected)
+    grid = flax["Transformer/posembed_input/pos_embedding"][0, 1:].reshape(4, 4, 768)
+    expected = ndimage.zoom(grid, (size[0] / 4, size[1] / 4, 1), order=1)
+    np.testing.assert_allclose(model.bottleneck.position.data[0].permute(1, 2, 0).numpy(), expected, atol=1e-5)
 
 
 NAMES = {"npz": ("gn_root/bias", "Transformer/posembed_input/pos_embedding"), "safetensors": ("norm.bias", "pos_embed")}

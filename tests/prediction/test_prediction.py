@@ -6,6 +6,7 @@ import folders
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 
 from l2gnet.data.dataset import open_dataset
@@ -18,7 +19,13 @@ from l2gnet.models import build_model
 from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import save_checkpoint
 from l2gnet.prediction.doubt import learn_familiar
-from l2gnet.prediction.segmenter import Segmenter, structure_volumes_ml, write_prediction, write_seg
+from l2gnet.prediction.segmenter import (
+    Segmenter,
+    structure_volumes_ml,
+    write_prediction,
+    write_probabilities,
+    write_seg,
+)
 from l2gnet.training.settings import TrainSettings
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
@@ -204,6 +211,37 @@ def test_volumes_follow_from_the_voxel_size(tmp_path):
     labels[:5] = 2
     path = save_scan(tmp_path / "labels.nii", labels, np.diag([1.0, 2.0, 3.0, 1.0]))
     assert structure_volumes_ml(read_labels(path), ("background", "a", "b")) == {"a": 0.0, "b": pytest.approx(3.0)}
+
+
+@pytest.mark.parametrize("plane", ["acquired", "coronal"])
+def test_the_largest_probability_of_a_voxel_is_that_of_its_label(tmp_path, plane):
+    model = save_model(tmp_path / "model.safetensors", plane=plane)
+    array, affine = scan_and_affine()
+    path = save_scan(tmp_path / "scan.nii.gz", *stored_as(array, affine, (1, 2, 0), (True, False, True)))
+    prediction = Segmenter(model, probabilities=True).predict(read_frames(path), "scan")
+    labels = nib.load(write_prediction(tmp_path / "out", prediction))
+    write_probabilities(tmp_path / "out", prediction)
+    shares = nib.load(tmp_path / "out/scan_probabilities.nii.gz")
+    assert shares.get_data_dtype() == np.float32
+    assert shares.shape == (*labels.shape, 4)
+    assert shares.affine.tobytes() == labels.affine.tobytes() == nib.load(path).affine.tobytes()
+    values = np.asarray(shares.dataobj)
+    np.testing.assert_allclose(values.sum(-1), 1, atol=1e-5)
+    assert np.array_equal(values.argmax(-1), np.asarray(labels.dataobj))
+    by_itk = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "out/scan_probabilities.nii.gz")))
+    assert np.array_equal(by_itk.T, values)
+    assert Segmenter(model).predict(read_frames(path), "scan").probabilities == ()
+
+
+def test_probabilities_of_a_cine_are_a_file_a_frame(tmp_path, model):
+    array, affine = scan_and_affine()
+    nib.Nifti1Image(np.stack([array, array // 2 + 40], axis=3), affine).to_filename(tmp_path / "cine.nii")
+    prediction = Segmenter(model, probabilities=True).predict(read_frames(tmp_path / "cine.nii"), "cine")
+    write_probabilities(tmp_path / "out", prediction)
+    labels = np.asarray(nib.load(write_prediction(tmp_path / "out", prediction)).dataobj)
+    for frame in (1, 2):
+        shares = np.asarray(nib.load(tmp_path / f"out/cine_probabilities_frame{frame:02d}.nii.gz").dataobj)
+        assert np.array_equal(shares.argmax(-1), labels[..., frame - 1])
 
 
 def test_a_cine_gives_one_4d_file_and_the_function_of_the_heart(tmp_path, model):

@@ -2,7 +2,9 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from l2gnet.widgets.pictures import COLOURS, draw_legend, draw_plan, draw_slice, plot_dice, plot_history
+from l2gnet.widgets.pictures import draw_legend, draw_plan, draw_slice, plot_dice, plot_history
+
+from l2gnet.colours import COLOURS
 
 
 @pytest.fixture(autouse=True)

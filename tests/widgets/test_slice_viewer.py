@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from l2gnet.widgets import SliceViewer
-from l2gnet.widgets.pictures import COLOURS
 from PIL import Image
 
+from l2gnet.colours import COLOURS
 from l2gnet.data.volume import read_labels, read_volume
 
 SHAPE = (4, 12, 16)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from l2gnet.colours import label_colour
 from l2gnet.data.formats.dicom_file import Dataset, told
 from l2gnet.data.formats.dicom_series import Series, Stack
 from l2gnet.data.volume import Volume, in_stored_order
@@ -14,6 +15,7 @@ from l2gnet.errors import unwritable, volume_error
 from l2gnet.files import atomic_path
 from l2gnet.shapes import UInt8
 
+_LONGEST = 64  # characters of a name or description
 _ELSEWHERE = (1e6, 1e6, 1e6)  # in mm, where nobody lies
 _SCT = {  # SNOMED CT, as DICOM's own tables name it
     "right ventricle": ("53085002", "Right ventricle"),
@@ -32,9 +34,18 @@ _STRUCTURE = ("91723000", "Anatomical Structure")
 
 
 def write_segs(
-    series: Series, paths: Sequence[str | Path], labels: Sequence[Volume], classes: Sequence[str], *, model: str
+    series: Series,
+    paths: Sequence[str | Path],
+    labels: Sequence[Volume],
+    classes: Sequence[str],
+    *,
+    model: str,
+    all_planes: bool = False,
 ) -> None:
     """Write the labels of each frame as DICOM SEG, on the planes of its images; patient and study are theirs.
+
+    A structure is one tracked thing in all frames of a series. Planes without it are left out, or, with `all_planes`,
+    are there and empty.
 
     Raises:
         VolumeError: the labels are not on the grid of a series, it lacks what a SEG must say (as of the patient),
@@ -42,7 +53,9 @@ def write_segs(
     """
     for frame, (path, on_frame, stack) in enumerate(zip(paths, labels, series.stacks(), strict=True)):
         with told(series.path):
-            segmentation = _segmentation(series, path, stack, on_frame, classes, frame=frame, model=model)
+            segmentation = _segmentation(
+                series, path, stack, on_frame, classes, frame=frame, model=model, all_planes=all_planes
+            )
         try:
             with atomic_path(path) as temporary:
                 segmentation.save_as(temporary)
@@ -59,6 +72,7 @@ def _segmentation(
     *,
     frame: int,
     model: str,
+    all_planes: bool,
 ) -> Any:
     from highdicom import UID
     from highdicom import Volume as PlacedVolume
@@ -75,9 +89,11 @@ def _segmentation(
         source_images=[_whole(series.path, images)] if series.files == (series.path,) else images,
         pixel_array=PlacedVolume(array, stack.affine, "PATIENT", frame_of_reference_uid=frame_of_reference),
         segmentation_type="BINARY",
-        segment_descriptions=[_described(label, classes[label], model) for label in range(1, len(classes))],
+        segment_descriptions=[_described(series, images[0], n, classes[n], model) for n in range(1, len(classes))],
         series_instance_uid=UID(),
         series_number=1000 + series.number,
+        series_description=f"Segmentation by {model}, for research only"[:_LONGEST],
+        specific_character_set="ISO_IR 192",  # text is copied decoded, and a series may name no set that could be kept
         sop_instance_uid=UID(),
         instance_number=frame + 1,
         manufacturer="L2GNet workbench",
@@ -85,7 +101,7 @@ def _segmentation(
         software_versions=version("l2gnet"),
         device_serial_number="0",
         content_label="SEGMENTATION",
-        omit_empty_frames=bool(array.any()),  # no SEG can have no frame at all
+        omit_empty_frames=bool(array.any()) and not all_planes,  # no SEG can have no frame at all
     )
 
 
@@ -104,20 +120,25 @@ def _whole(path: Path, images: Sequence[Dataset]) -> Dataset:
     return whole
 
 
-def _described(label: int, name: str, model: str) -> Any:
+def _described(series: Series, image: Dataset, label: int, name: str, model: str) -> Any:
     from highdicom import AlgorithmIdentificationSequence
+    from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
     from pydicom.sr.codedict import codes
     from pydicom.sr.coding import Code
+    from pydicom.uid import generate_uid
 
     value, meaning = _SCT.get(name, _STRUCTURE)
     return SegmentDescription(
         segment_number=label,
-        segment_label=name[:64],
+        segment_label=name[:_LONGEST],
         segmented_property_category=Code(_STRUCTURE[0], "SCT", _STRUCTURE[1]),
         segmented_property_type=Code(value, "SCT", meaning),
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
             name=f"L2GNet workbench, {model}", version=version("l2gnet"), family=codes.DCM.ArtificialIntelligence
         ),
+        tracking_id=f"{name}, series {series.number}",
+        tracking_uid=generate_uid(entropy_srcs=[image.SeriesInstanceUID, name]),
+        display_color=CIELabColor.from_string(label_colour(label)),
     )

@@ -1,10 +1,13 @@
 import folders
+import highdicom
 import nibabel as nib
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.uid import generate_uid
 from test_dicom import heart, one_input, placed, shuffled
 
+from l2gnet.colours import COLOURS
 from l2gnet.data.formats.dicom import find_series, is_dicom
 from l2gnet.data.formats.dicom_seg import write_segs
 from l2gnet.data.volume import write_labels
@@ -125,3 +128,62 @@ def test_a_scan_that_does_not_say_of_whom_it_is_gets_no_seg(tmp_path):
     scan = one_input(tmp_path / "scan.dcm")
     with pytest.raises(VolumeError, match=r"scan\.dcm: .* 'PatientID'"):
         write_segs(scan.series, [tmp_path / "out.dcm"], [labels_of(scan.read()[0])], CLASSES, model="l2gnet")
+
+
+def test_a_viewer_is_told_what_to_call_a_structure_how_to_draw_it_and_how_to_know_it_again(tmp_path):
+    folders.write_dicom(tmp_path / "cine", [heart(), heart("ES")], placed(), order=shuffled(10))
+    scan = one_input(tmp_path / "cine")
+    paths, frames = [tmp_path / "first.dcm", tmp_path / "second.dcm"], [labels_of(frame) for frame in scan.read()]
+    write_segs(scan.series, paths, frames, CLASSES, model="l2gnet")
+    first, second = map(highdicom.seg.segread, paths)
+    assert first.SeriesDescription == "Segmentation by l2gnet, for research only"
+    for number, name in enumerate(CLASSES[1:], start=1):
+        seen, later = first.get_segment_description(number), second.get_segment_description(number)
+        assert seen.tracking_id == f"{name}, series 1"
+        assert seen.tracking_uid == later.tracking_uid  # one heart, at two moments
+        wanted = tuple(int(COLOURS[number - 1][i : i + 2], 16) for i in (1, 3, 5))
+        colour = highdicom.color.CIELabColor.from_dicom_value(seen.RecommendedDisplayCIELabValue)
+        np.testing.assert_allclose(colour.to_rgb(), wanted, atol=1)
+    assert len({first.get_segment_description(number).tracking_uid for number in (1, 2, 3)}) == 3
+    folders.write_dicom(tmp_path / "other", [heart()], placed(), SeriesInstanceUID=generate_uid())
+    other = one_input(tmp_path / "other")
+    write_segs(other.series, [tmp_path / "other.dcm"], [frames[0]], CLASSES, model="l2gnet")
+    others = highdicom.seg.segread(tmp_path / "other.dcm").get_segment_description(1)
+    assert others.tracking_uid != first.get_segment_description(1).tracking_uid
+
+
+def test_all_planes_of_all_structures_are_there_on_request(tmp_path):
+    folders.write_dicom(tmp_path / "series", [heart()], placed())
+    scan = one_input(tmp_path / "series")
+    labels = labels_of(scan.read()[0])
+    for all_planes, frames in ((False, 3), (True, 15)):
+        write_segs(scan.series, [tmp_path / "out.dcm"], [labels], CLASSES, model="l2gnet", all_planes=all_planes)
+        seg = highdicom.seg.segread(tmp_path / "out.dcm")
+        assert seg.NumberOfFrames == frames
+    wanted = [dcmread(file).SOPInstanceUID for file in sorted((tmp_path / "series").iterdir())]
+    stack = seg.get_pixels_by_source_instance(wanted, combine_segments=True)
+    assert np.unique(stack).tolist() == [0, 1, 3]
+    assert (np.count_nonzero(stack == 1), np.count_nonzero(stack == 3)) == (54, 24)
+
+
+CHARACTER_SETS = {  # what the header says, and a name as it stands in bytes under it
+    "empty": ("", b"M\xfcller^J\xf6rg", "Müller^Jörg"),
+    "empty list": ([], b"Doe^Jane", "Doe^Jane"),
+    "Latin-1": ("ISO_IR 100", b"M\xfcller^J\xf6rg", "Müller^Jörg"),
+    "UTF-8": ("ISO_IR 192", "Łucja^Ćwik".encode(), "Łucja^Ćwik"),
+    "extended": (
+        ["", "ISO 2022 IR 87"],
+        b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B",
+        "Yamada^Tarou=山田^太郎",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHARACTER_SETS)
+def test_a_name_in_any_character_set_is_the_same_name_in_the_seg(tmp_path, kind):
+    said, stored, name = CHARACTER_SETS[kind]
+    folders.write_dicom(tmp_path / "series", [heart()], placed(), SpecificCharacterSet=said, PatientName=stored)
+    assert stored in (tmp_path / "series" / "IM0001").read_bytes()
+    scan = one_input(tmp_path / "series")
+    write_segs(scan.series, [tmp_path / "out.dcm"], [labels_of(scan.read()[0])], CLASSES, model="l2gnet")
+    assert str(dcmread(tmp_path / "out.dcm").PatientName) == name
