@@ -25,6 +25,7 @@ from l2gnet.errors import ConfigError
 from l2gnet.files import read_json
 from l2gnet.shapes import Float
 
+_SHIPPED = Path(__file__).parent / "shipped"
 _FREE = ("seed", "resume", "data_dir", "cache_dir")  # settings in which comparable runs may differ
 
 
@@ -56,12 +57,18 @@ class FinishedRun:
     scores: pd.DataFrame
 
 
+def shipped_scores() -> list[str]:
+    """Names of the sweeps whose settings and scores come with the library; `read_runs` takes them for folders."""
+    return sorted(folder.name for folder in _SHIPPED.glob("*"))
+
+
 def read_runs(*folders: str | Path) -> list[FinishedRun]:
-    """Every finished run in these folders and below them, by name.
+    """Every finished run in these folders and below them, by name; or those of `shipped_scores()`.
 
     Raises:
         ConfigError: there is no such folder or no run, or one was written by an older version.
     """
+    folders = tuple(_SHIPPED / folder if str(folder) in shipped_scores() else folder for folder in folders)
     require_path(*folders)
     found = sorted({path.parent for folder in folders for path in Path(folder).rglob("scores.csv")})
     runs = []

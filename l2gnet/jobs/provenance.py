@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from l2gnet.errors import BusyError
 from l2gnet.files import content_hash, read_json, write_json
 from l2gnet.jobs.privacy import scrubbed
+from l2gnet.models.card import checkpoint_file, shipped_models
 from l2gnet.version import code_version
 
 _FIRST_LOOK_S, _LOOK_EVERY_S = 0.25, 1.0  # often while a process is young, as it may be short
@@ -53,7 +54,7 @@ def data_fingerprint(values: Mapping[str, Any]) -> str | None:
     """A hash of what the parameters of a job point to; None where they point to nothing.
 
     That is every file, all files below the folders `data_dir` and `scan`, the scores of the runs below `runs_dir`, and
-    the model of a run folder `checkpoint`. Names and contents count, places and dates do not.
+    the model of a run folder `checkpoint` or of the library. Names and contents count, places and dates do not.
     """
     digest = hashlib.sha256()
     found = False
@@ -61,7 +62,7 @@ def data_fingerprint(values: Mapping[str, Any]) -> str | None:
         for text in value if isinstance(value, list) else [value]:
             if not (isinstance(text, str) and text):
                 continue
-            path = Path(text)
+            path = checkpoint_file(text) if name == "checkpoint" and text in shipped_models() else Path(text)
             below = path.rglob(_READ_FROM[name]) if name in _READ_FROM else ()
             for file in [path] if path.is_file() else sorted(file for file in below if file.is_file()):
                 found = True

@@ -19,6 +19,7 @@ from l2gnet.models import MODELS, Variant
 FORMAT = "l2gnet-2"
 FORMATS = (FORMAT, "l2gnet-1")  # that can be read; models.older knows the names of the latter
 NOT_CLINICAL = "For research and teaching. Not for clinical use: no one has tested that it is safe or effective."
+_SHIPPED = Path(__file__).parent / "shipped"
 _LARGEST_PX = 8192  # of a model's grid
 _BUFFER = re.compile(r"\.codebook\.|\.(running_mean|running_var|num_batches_tracked)$")
 
@@ -46,8 +47,13 @@ class ModelCard:
         return tuple(self.grid.window_of(number) for number in range(len(self.channels)))
 
 
+def shipped_models() -> list[str]:
+    """Names of the trained models that come with the library; each stands wherever a checkpoint does."""
+    return sorted(file.stem for file in _SHIPPED.glob("*.safetensors"))
+
+
 def checkpoint_file(path: str | Path) -> Path:
-    """The file of a checkpoint, which may be named by its run folder.
+    """The file of a checkpoint, which may be named by its run folder, or as one of `shipped_models()`.
 
     Raises:
         CheckpointError: there is no such file.
@@ -56,8 +62,10 @@ def checkpoint_file(path: str | Path) -> Path:
     for file in (path, path / "model.safetensors"):
         if exists(file) and file.is_file():
             return file
-    rule = "a checkpoint must be a safetensors file, or a run folder with model.safetensors"
-    raise CheckpointError(f"{path}: {rule}, found none{nearest_path(path)}")
+    if str(path) in shipped_models():
+        return _SHIPPED / f"{path}.safetensors"
+    rule = "a checkpoint must be a safetensors file, a run folder with model.safetensors, or a model that comes along"
+    raise CheckpointError(f"{path}: {rule} ({', '.join(shipped_models())}), found none{nearest_path(path)}")
 
 
 def count_parameters(path: str | Path) -> int:
