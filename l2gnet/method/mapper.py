@@ -76,9 +76,9 @@ class L2GMapper(nn.Module):
     Readout `grid` (symmetric, R = N) gives out G itself as the map.
 
     Derivatives of any order and of both modes are exact (with the bound that scales the cost held constant); those
-    beyond a first gradient are taken of every token by itself, which is slower. `torch.export` and `torch.onnx.export` write the layer as a graph (see `graph.py`), where a
-    plan has a row for each token; `torch.compile` leaves it as it is (a graph break). `torch.func.vmap` and
-    `torch.jit.trace` are refused.
+    beyond a first gradient are taken of every token by itself, which is slower. `torch.export` and `torch.onnx.export`
+    write the layer as a graph (see `graph.py`), where a plan has a row for each token; `torch.compile` leaves it as it
+    is (a graph break). `torch.func.vmap` and `torch.jit.trace` are refused.
 
     Args:
         dim: d, dimension of the codes.
