@@ -66,11 +66,12 @@ def data_fingerprint(values: Mapping[str, Any]) -> str | None:
 
 
 class PeakMemory:
-    """The most memory, in MB, that the processes started by this one hold together, while `with` lasts."""
+    """The most memory, in MB, that processes hold together which this one starts while `with` lasts, and theirs."""
 
     def __enter__(self) -> "PeakMemory":
         """Start looking."""
         self.mb = 0.0
+        self._before = set(psutil.Process().children())
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
@@ -85,12 +86,14 @@ class PeakMemory:
         own, pause_s = psutil.Process(), _FIRST_LOOK_S
         while not self._ended.wait(pause_s):
             pause_s = min(2 * pause_s, _LOOK_EVERY_S)
-            self.mb = max(self.mb, sum(_held(child) for child in own.children(recursive=True)) / 1e6)
+            started = set(own.children()) - self._before
+            self.mb = max(self.mb, sum(map(_held, started)) / 1e6)
 
 
 def _held(process: psutil.Process) -> int:
+    """What a process and all that it has started hold, in bytes."""
     try:
-        return process.memory_info().rss
+        return process.memory_info().rss + sum(map(_held, process.children()))
     except psutil.Error:  # it has ended meanwhile
         return 0
 
