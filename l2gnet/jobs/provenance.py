@@ -116,7 +116,7 @@ def _finished(run_dir: Path) -> bool:
 
 
 class PeakMemory:
-    """The most memory, in MB, that the processes started by this one hold together, while `with` lasts.
+    """The most memory, in MB, that processes hold together which this one starts while `with` lasts, and theirs.
 
     Args:
         with_self: count this process, too.
@@ -128,6 +128,7 @@ class PeakMemory:
     def __enter__(self) -> "PeakMemory":
         """Start looking."""
         self.mb = 0.0
+        self._before = set(psutil.Process().children())
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
@@ -142,13 +143,16 @@ class PeakMemory:
         own, pause_s = psutil.Process(), _FIRST_LOOK_S
         while not self._ended.wait(pause_s):
             pause_s = min(2 * pause_s, _LOOK_EVERY_S)
-            held = [own] * self._with_self + own.children(recursive=True)
-            self.mb = max(self.mb, sum(map(_held, held)) / 1e6)
+            held = sum(map(_held, set(own.children()) - self._before))
+            if self._with_self:
+                held += own.memory_info().rss
+            self.mb = max(self.mb, held / 1e6)
 
 
 def _held(process: psutil.Process) -> int:
+    """What a process and all that it has started hold, in bytes."""
     try:
-        return process.memory_info().rss
+        return process.memory_info().rss + sum(map(_held, process.children()))
     except psutil.Error:  # it has ended meanwhile
         return 0
 

@@ -8,17 +8,19 @@ reading.
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from l2gnet.method.cost import Cost
+from l2gnet.method.graph import relate_in_graph
 from l2gnet.method.places import in_own_frame, waves, waves_size
-from l2gnet.method.relation import Readout, Relate, Setting
+from l2gnet.method.relation import Readout, Relate, Setting, relate_plainly
 from l2gnet.method.rows import rows_of_codes, rows_of_tokens, spread
-from l2gnet.method.transport import TransportPlan, make_plan
+from l2gnet.method.transforms import exporting, refuse_vmap, transformed
+from l2gnet.method.transport import TransportPlan, check_solver, make_plan
 from l2gnet.shapes import Float, Int64
 
 Relation = Literal["send-receive", "symmetric"]
@@ -41,12 +43,16 @@ class Mapped:
     slots: Float[Tensor, "h B R _"]
 
 
+for _result in (Mapped, TransportPlan):  # else `torch.export` does not know them for results
+    torch.export.register_dataclass(_result, serialized_type_name=f"l2gnet.{_result.__name__}")
+
+
 def _not_compiled(forward: Callable[..., Mapped]) -> Callable[..., Mapped]:
     """As `torch.compiler.disable`, which imports the compiler: here only where one is at work."""
 
     @functools.wraps(forward)
     def call(*args: Any, **kwargs: Any) -> Mapped:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() and not exporting():
             return torch.compiler.disable(forward)(*args, **kwargs)
         return forward(*args, **kwargs)
 
@@ -69,7 +75,10 @@ class L2GMapper(nn.Module):
 
     Readout `grid` (symmetric, R = N) gives out G itself as the map.
 
-    Under `torch.compile` the layer is left as it is (a graph break); `torch.func.vmap` is not supported, and says so.
+    Derivatives of any order and of both modes are exact (with the bound that scales the cost held constant); those
+    beyond a first gradient are taken of every token by itself, which is slower. `torch.export` and `torch.onnx.export`
+    write the layer as a graph (see `graph.py`), where a plan has a row for each token; `torch.compile` leaves it as it
+    is (a graph break). `torch.func.vmap` and `torch.jit.trace` are refused.
 
     Args:
         dim: d, dimension of the codes.
@@ -85,7 +94,8 @@ class L2GMapper(nn.Module):
         max_iterations: bound on the solver's iterations.
 
     Raises:
-        ValueError: heads do not divide the dimension, an epsilon is not above 0, or the readout does not fit.
+        ValueError: heads do not divide the dimension, a number is out of range, a name is unknown, or the readout does
+            not fit.
     """
 
     def __init__(
@@ -104,11 +114,20 @@ class L2GMapper(nn.Module):
         max_iterations: int = 1000,
     ):
         super().__init__()
+        for name, count in (("dim", dim), ("references", references), ("heads", heads)):
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
+        for name, choice, choices in (
+            ("relation", relation, Relation),
+            ("cost", cost, Cost),
+            ("readout", readout, Readout),
+        ):
+            if choice not in get_args(choices):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {choice!r}")
         if dim % heads:
             raise ValueError(f"heads must divide the code dimension {dim}, got {heads}")
         for name, value in (("epsilon", epsilon), ("epsilon_receive", epsilon_receive)):
-            if not value > 0:
-                raise ValueError(f"{name} must be above 0, got {value}")
+            check_solver(value, tolerance, max_iterations, name)
         if readout == "grid" and (relation != "symmetric" or positions):
             raise ValueError("readout 'grid' gives out what was sent, so relation must be 'symmetric', no positions")
         both = (heads, references, dim // heads)
@@ -135,23 +154,37 @@ class L2GMapper(nn.Module):
         which is much faster and gives the same. Leave them out where anything was done to single tokens in between.
         With positions, `shape` says how many rows and columns the tokens fill, row by row.
         """
+        self._check(tokens, indices)
         N = tokens.shape[1]
         R = self.references.shape[-2]
         if self.setting.readout == "grid" and R != N:
             raise ValueError(f"readout 'grid' needs as many references as tokens, got R = {R} and N = {N}")
         if self.positions and (shape is None or shape[0] * shape[1] != N):
             raise ValueError(f"with positions, shape must be the rows and columns of the {N} tokens, got {shape}")
+        if exporting():  # a graph knows no autocast
+            return self._relate(tokens, indices, shape)
         with torch.autocast(tokens.device.type, enabled=False):
-            tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-            split = rearrange(tokens, "B N (h d) -> h B N d", h=self.heads)
-            rows = rows_of_tokens(split) if indices is None else rows_of_codes(indices)
-            references = self.references.to(tokens.dtype).reshape(-1, *self.references.shape[-2:])
-            places = waves(*shape, like=tokens) if shape is not None and self.positions else tokens.new_empty(N, 0)
-            related, plans, slots, *numbers = Relate.apply(split, references, places, rows, self.setting)
-            if self.positions:
-                related = in_own_frame(related, places)
+            return self._relate(tokens, indices, shape)
+
+    def _relate(self, tokens: Tensor, indices: Tensor | None, shape: tuple[int, int] | None) -> Mapped:
+        tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+        split = rearrange(tokens, "B N (h d) -> h B N d", h=self.heads)
+        references = self.references.to(tokens.dtype).reshape(-1, *self.references.shape[-2:])
+        N = tokens.shape[1]
+        places = waves(*shape, like=tokens) if shape is not None and self.positions else tokens.new_empty(N, 0)
+        if exporting():
+            related, told, slots = relate_in_graph(split, references, places, self.setting)
+            codes = torch.arange(N, device=tokens.device).expand(tokens.shape[:2]) if indices is None else indices
+        else:
+            refuse_vmap("L2GMapper", "give it all tokens as one batch, (B, N, d)", tokens, indices, references)
+            rows = rows_of_codes(indices) if indices is not None and len(tokens) else rows_of_tokens(split)
+            relate = relate_plainly if transformed(tokens, references) else Relate.apply
+            related, plans, slots, *numbers = relate(split, references, places, rows, self.setting)
             told = [self._plan(number, plans, *numbers) for number in range(len(self.setting.epsilons))]
-            return Mapped(rearrange(related, "h B N d -> B N (h d)"), told[0], told[-1], rows.codes, slots)
+            codes = rows.codes
+        if self.positions:
+            related = in_own_frame(related, places)
+        return Mapped(rearrange(related, "h B N d -> B N (h d)"), told[0], told[-1], codes, slots)
 
     @torch.no_grad()
     def heard(
@@ -171,10 +204,38 @@ class L2GMapper(nn.Module):
             given = in_own_frame(given, waves(*shape, like=given))
         return rearrange(given, "h B N d -> B N (h d)")
 
+    def _check(self, tokens: Tensor, indices: Tensor | None) -> None:
+        """Raise ValueError unless tokens and indices are what `forward` takes."""
+        if torch.jit.is_tracing():
+            raise ValueError(
+                "L2GMapper must be exported by torch.export or torch.onnx.export(dynamo=True), got torch.jit.trace; "
+                "a trace would keep the number of its iterations"
+            )
+        if tokens.ndim != 3:
+            rule = "tokens must have shape (B, N, d); features (B, d, H, W) become tokens by flatten(2).transpose(1, 2)"
+            raise ValueError(f"{rule}, got {tuple(tokens.shape)}")
+        d = self.heads * self.references.shape[-1]
+        if tokens.shape[2] != d or tokens.shape[1] < 1:
+            raise ValueError(f"tokens must have shape (B, N, {d}) with N at least 1, got {tuple(tokens.shape)}")
+        if indices is not None and indices.shape != tokens.shape[:2]:
+            wanted = tuple(tokens.shape[:2])
+            raise ValueError(f"indices must have shape (B, N) = {wanted}, got {tuple(indices.shape)}")
+
+    def extra_repr(self) -> str:
+        """The settings, for `repr`."""
+        R, d = self.references.shape[-2:]
+        setting = self.setting
+        shown: dict[str, Any] = {"dim": self.heads * d, "references": R, "heads": self.heads, "relation": self.relation}
+        shown |= dict(zip(("epsilon", "epsilon_receive"), setting.epsilons, strict=False))
+        shown |= {"positions": self.positions, "cost": setting.cost, "readout": setting.readout}
+        shown |= {"tolerance": setting.tolerance, "max_iterations": setting.max_iterations}
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+
     def _plan(self, number: int, *stacked: Tensor) -> TransportPlan:
         """One of the plans, with the heads of an image one after the other."""
         plan, cost, f, g, iterations = (
-            rearrange(x.unflatten(0, (-1, self.heads))[number], "h B ... -> (B h) ...") for x in stacked
+            rearrange(x.unflatten(0, (len(self.setting.epsilons), self.heads))[number], "h B ... -> (B h) ...")
+            for x in stacked
         )
         target = torch.full_like(g, 1 / g.shape[1])
         epsilon, tolerance = self.setting.epsilons[number], self.setting.tolerance

@@ -3,7 +3,8 @@
 Tokens send to references by one plan and receive from them by another, or by the same one. Tokens with one code have
 one row of a plan, so everything is computed a code, not a token, but for one thing: each token has its own incoming
 gradient, and a place of its own. That costs two products of tokens by references a plan, and the result is exactly the
-gradient of a layer that knows nothing of codes (as the straight-through estimator wants it).
+gradient of a layer that knows nothing of codes (as the straight-through estimator wants it). That layer itself,
+`relate_plainly`, is slower and has derivatives of every kind.
 
 Letters: h heads, p plans (1 or 2) of each head, B images, N tokens, U rows (distinct codes of an image, padded with
 rows without mass), R references, d dimension of a head, x numbers that say where a token lies, M tokens given out (N,
@@ -16,12 +17,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from l2gnet.method.cost import Cost, along, cost_and_factor, directions, through_normalisation
+from l2gnet.method.cost import Cost, along, cost_and_factor, directions, through_normalisation, unit_cost
 from l2gnet.method.rows import Rows, gather_up, spread, spread_less
 from l2gnet.method.sinkhorn import find_potential
-from l2gnet.method.transport import solve_adjoint
+from l2gnet.method.transport import solve_adjoint, solve_potential
 from l2gnet.shapes import Float, Int64
 
 Readout = Literal["barycentric", "grid"]
@@ -40,6 +40,17 @@ class Setting:
     max_iterations: int
 
 
+Relations = tuple[
+    Float[Tensor, "h B M dx"],
+    Float[Tensor, "ph B U R"],
+    Float[Tensor, "h B R dx"],
+    Float[Tensor, "ph B U R"],
+    Float[Tensor, "ph B U"],
+    Float[Tensor, "ph B R"],
+    Int64[Tensor, "ph B"],
+]
+
+
 class Relate(torch.autograd.Function):
     """(tokens, references, places) -> (related tokens, plans, slots, costs, source and target potentials, iterations).
 
@@ -56,15 +67,7 @@ class Relate(torch.autograd.Function):
         places: Float[Tensor, "N x"],
         rows: Rows,
         setting: Setting,
-    ) -> tuple[
-        Float[Tensor, "h B M dx"],
-        Float[Tensor, "ph B U R"],
-        Float[Tensor, "h B R dx"],
-        Float[Tensor, "ph B U R"],
-        Float[Tensor, "ph B U"],
-        Float[Tensor, "ph B R"],
-        Int64[Tensor, "ph B"],
-    ]:
+    ) -> Relations:
         """Solve the plans of each head and image, send the tokens to the references, and read them out."""
         (h, B, N, _), R = tokens.shape, references.shape[1]
         e = spread(tokens, rows.first)
@@ -87,17 +90,19 @@ class Relate(torch.autograd.Function):
         related = aligned
         if setting.readout == "barycentric":
             related = q[-h:] @ aligned if ctx.dense else spread(q[-h:] @ aligned, rows.row)
-        ctx.save_for_backward(e, references, places, middle, q, aligned, cost, factor, rows.row, rows.counts)
-        ctx.setting = setting
+        ctx.save_for_backward(tokens, e, references, places, middle, q, aligned, cost, factor)
+        ctx.rows, ctx.setting = rows, setting
         ctx.set_materialize_grads(False)
         return related, *shown
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_related: Tensor | None, d_plan: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         """Gradients of tokens and references."""
-        e, references, places, middle, q, aligned, cost, factor, row, counts = ctx.saved_tensors
+        tokens, e, references, places, middle, q, aligned, cost, factor = ctx.saved_tensors
         setting: Setting = ctx.setting
+        if torch.is_grad_enabled():  # they are to be differentiated again
+            return _plain_gradients(tokens, references, places, ctx.rows, setting, d_related, d_plan)
+        row, counts = ctx.rows.row, ctx.rows.counts
         (h, B, U, d), R, N = e.shape, references.shape[1], row.shape[1]
         n = q.new_ones(B, U, 1) if ctx.dense else counts.to(q.dtype).unsqueeze(-1)
         z = directions(references, setting.cost)
@@ -155,6 +160,56 @@ class Relate(torch.autograd.Function):
             for first, own in owns.items():
                 d_tokens.flatten(1, 2).baddbmm_(own.flatten(1, 2), z[first : first + h])
         return d_tokens, d_references, None, None, None
+
+
+def relate_plainly(
+    tokens: Float[Tensor, "h B N d"],
+    references: Float[Tensor, "ph R d"],
+    places: Float[Tensor, "N x"],
+    rows: Rows,
+    setting: Setting,
+) -> Relations:
+    """What `Relate` gives, in plain operations on every token by itself."""
+    (h, B, N, _), (ph, R, _) = tokens.shape, references.shape
+    epsilon = _by_plan(setting.epsilons, h, tokens)
+    cost = unit_cost(tokens.repeat(ph // h, 1, 1, 1), references, setting.cost)
+    potential, iterations = solve_potential(
+        (cost / epsilon).flatten(0, 1),
+        cost.new_full((ph * B, N), 1 / N),
+        cost.new_full((ph * B, R), 1 / R),
+        epsilon=1.0,
+        tolerance=setting.tolerance,
+        max_iterations=setting.max_iterations,
+    )
+    potential = epsilon[..., 0] * potential.view(ph, B, R)
+    scores = (potential.unsqueeze(2) - cost) / epsilon
+    q = scores.softmax(-1)
+    aligned = (R / N) * (q[:h].transpose(-1, -2) @ torch.cat([tokens, places.expand(h, B, *places.shape)], dim=-1))
+    related = aligned if setting.readout == "grid" else q[-h:] @ aligned
+    plan = gather_up(q, rows.row, rows.counts.shape[1]) / N
+    share = (rows.counts / N).to(cost.dtype)
+    source_potential = epsilon[..., 0] * share.log() - spread(epsilon * scores.logsumexp(-1, True), rows.first)[..., 0]
+    slots, cost, f, g = (x.detach() for x in (aligned, spread(cost, rows.first), source_potential, potential))
+    return related, plan, slots, cost, f, g, iterations.view(ph, B)
+
+
+def _plain_gradients(
+    tokens: Tensor,
+    references: Tensor,
+    places: Tensor,
+    rows: Rows,
+    setting: Setting,
+    d_related: Tensor | None,
+    d_plan: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of tokens and references that carry gradients themselves."""
+    wanted = [x for x in (tokens, references) if x.requires_grad]
+    with torch.autocast(tokens.device.type, enabled=False):
+        made = relate_plainly(tokens, references, places, rows, setting)[:2]
+        told = [(x, d) for x, d in zip(made, (d_related, d_plan), strict=True) if d is not None]
+        outputs, slopes = zip(*told, strict=True)
+        found = iter(torch.autograd.grad(outputs, wanted, slopes, create_graph=True))
+    return *(next(found) if x.requires_grad else None for x in (tokens, references)), None, None, None
 
 
 def _solve(

@@ -35,6 +35,8 @@ def find_potential(
     where the map is not linear, they may fail: an image whose error has grown goes back, and on by Sinkhorn's own
     steps, which never let it grow. An image that has converged does not move any more.
     """
+    if target.numel() == 0:  # no image
+        return target, target.new_zeros(target.shape[:-1], dtype=torch.int64)
     given, (dtype, columns) = cost.dtype, _way_to_solve(cost, epsilon)
     cost, source, target = cost.to(dtype) / epsilon, source.to(dtype), target.to(dtype)
     log_columns = columns(cost, source)

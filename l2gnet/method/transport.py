@@ -6,17 +6,20 @@ T_kr = a_k q_kr with q_k = softmax_r((g_r - C_kr) / epsilon), so that row sums a
 and g is found such that the columns add up.
 """
 
+import math
 import warnings
 from dataclasses import dataclass
 from html import escape
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from l2gnet.method.sinkhorn import find_potential
+from l2gnet.method.transforms import refuse_vmap
 from l2gnet.shapes import Bool, Float, Int64
 
-_MASS_TOLERANCE = 1e-4  # relative; histograms counted in float32 stay far below it
+_MASS_TOLERANCE = 1e-4  # relative; histograms counted in float32 stay far below it, those of half precision do not
 
 
 class ConvergenceWarning(UserWarning):
@@ -27,9 +30,10 @@ class ConvergenceWarning(UserWarning):
 class TransportPlan:
     """A batch of transport plans and how far each can be trusted.
 
-    T_kr = exp((f_k + g_r - C_kr) / epsilon) with the potentials f and g; `cost` is <T, C>, `marginal_error`
-    the L1 distance of the plan's column sums from the target as a share of the mass, and `converged` says whether
-    that is within the tolerance.
+    T_kr = exp((f_k + g_r - C_kr) / epsilon) with the potentials f and g, which are -inf for rows and columns without
+    mass: nothing else makes their entries of the plan 0. `cost` is <T, C>, `marginal_error` the L1 distance of the
+    plan's column sums from the target as a share of the mass, and `converged` says whether that is within the
+    tolerance.
     """
 
     plan: Float[Tensor, "B K R"]
@@ -67,9 +71,10 @@ def solve_transport(
 ) -> TransportPlan:
     """Transport each histogram `source[b]` to `target`, at one shared cost (K, R) or a cost per image (B, K, R).
 
-    The plan is differentiable in cost, source and target: gradients are those of the exact plan (implicit
-    function theorem), whatever the number of iterations, and no iteration is kept in memory. Empty rows and
-    columns are allowed and stay empty. Half-precision input is solved in float32.
+    The plan is differentiable in cost, source and target, any number of times, in reverse and in forward mode:
+    derivatives are those of the exact plan (implicit function theorem), whatever the number of iterations, and no
+    iteration is kept in memory. Empty rows and columns are allowed and stay empty; their potentials are -inf.
+    Input in half precision is solved in float32, and what its rounding did to the mass of a target is taken back.
 
     Args:
         cost: price of moving one unit of mass, finite.
@@ -81,30 +86,27 @@ def solve_transport(
         start: target potentials to start from, for example those of an earlier plan.
 
     Raises:
-        ValueError: shapes do not fit, a number is not finite or negative, or the masses differ.
+        ValueError: shapes do not fit, a number is not finite or negative, the masses differ, or `torch.func.vmap` is
+            at work.
     """
+    refuse_vmap("solve_transport", "give it all problems as one batch, (B, K, R)", cost, source, target)
     with torch.autocast(cost.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(cost.dtype, source.dtype), torch.float32)
+        rounding = max(_rounding(source), _rounding(target))
         cost, source, target = cost.to(dtype), source.to(dtype), target.to(dtype)
-        _check_problem(cost, source, target, epsilon)
+        _check_problem(cost, source, target, epsilon, tolerance, max_iterations, rounding)
         target = target.expand(len(source), -1)
-        by_image = len(source) if cost.ndim == 3 else 1
-        potential, iterations = find_potential(
-            cost.detach().view(by_image, *cost.shape[-2:]),
-            source.detach().view(by_image, -1, source.shape[1]),
-            target.detach().reshape(by_image, -1, target.shape[1]),
-            epsilon=epsilon,
-            tolerance=tolerance,
-            max_iterations=max_iterations,
-            start=None if start is None else start.to(dtype).view(by_image, -1, target.shape[1]),
+        if rounding:
+            target = target * (source.sum(1, keepdim=True) / target.sum(1, keepdim=True))
+        potential, iterations = solve_potential(
+            cost, source, target, epsilon=epsilon, tolerance=tolerance, max_iterations=max_iterations, start=start
         )
-        potential = _with_implicit_gradient(potential.flatten(0, 1), cost, source, target, epsilon)
         scores = (potential.unsqueeze(1) - cost) / epsilon
         plan = source.unsqueeze(2) * scores.softmax(dim=2)
-        source_potential = epsilon * (source.log() - scores.logsumexp(dim=2))
-        return make_plan(
-            plan, cost, source_potential, potential, target.detach(), iterations.flatten(), epsilon, tolerance
-        )
+        filled = source > 0  # log's derivative at 0 is none
+        log_source = source.where(filled, 1).log().where(filled, -torch.inf)
+        source_potential = epsilon * (log_source - scores.logsumexp(dim=2))
+        return make_plan(plan, cost, source_potential, potential, target.detach(), iterations, epsilon, tolerance)
 
 
 def make_plan(
@@ -122,12 +124,13 @@ def make_plan(
     error = (plan.detach().sum(1) - target).abs().sum(1) / mass
     converged = error <= tolerance
     if not bool(converged.all()):
-        warnings.warn(
+        words = (
             f"transport not converged: marginal error {error.max().item():.1e} after {int(iterations.max())} "
-            f"iterations, tolerance {tolerance:.1e}; raise epsilon (now {epsilon:g}) or max_iterations",
-            ConvergenceWarning,
-            stacklevel=3,
+            f"iterations, tolerance {tolerance:.1e}; raise epsilon (now {epsilon:g}) or max_iterations"
         )
+        if not bool(error.isfinite().all()):
+            words = "transport not converged: of numbers that are NaN or infinite; look for them upstream"
+        warnings.warn(words, ConvergenceWarning, stacklevel=3)
     return TransportPlan(
         plan=plan,
         source_potential=source_potential,
@@ -162,38 +165,108 @@ def solve_adjoint(
     return torch.cholesky_solve(gradient.double().unsqueeze(-1), factor).squeeze(-1).to(rows.dtype)
 
 
-def _with_implicit_gradient(potential: Tensor, cost: Tensor, source: Tensor, target: Tensor, epsilon: float) -> Tensor:
-    """The same potential, carrying the gradient of the exact solution.
+def solve_potential(
+    cost: Float[Tensor, "*batch K R"],
+    source: Float[Tensor, "B K"],
+    target: Float[Tensor, "B R"],
+    *,
+    epsilon: float,
+    tolerance: float,
+    max_iterations: int,
+    start: Float[Tensor, "B R"] | None = None,
+) -> tuple[Float[Tensor, "B R"], Int64[Tensor, " B"]]:
+    """The target potential of each image, with all its derivatives, and the iterations it took; no checks of input."""
+    potential, iterations = _Potential.apply(cost, source, target, start, epsilon, tolerance, max_iterations)
+    return potential, iterations
 
-    g solves F(g) = sum_k a_k q_k(g) - c = 0. One Newton step from the solution, g - J^-1 F(g) with J held
-    constant, has the value g and, by the implicit function theorem, the derivative of g.
+
+class _Potential(torch.autograd.Function):
+    """(cost, source, target) -> the target potential g, at which the columns add up, and iterations.
+
+    g solves F(g) = sum_k a_k q_k(g) - c = 0, so dg = -F_g^-1 dF by the implicit function theorem, however it was found.
+    Both modes are written in plain operations on g itself, so that autograd can go through them again.
     """
-    if not (torch.is_grad_enabled() and (cost.requires_grad or source.requires_grad or target.requires_grad)):
-        return potential
-    rows = ((potential.unsqueeze(1) - cost) / epsilon).softmax(dim=2)
-    residual = ((source.unsqueeze(2) * rows).sum(1) - target).masked_fill(target == 0, 0.0)
-    step = epsilon * _Adjoint.apply(residual, rows.detach(), source.detach(), target.detach())
-    return potential - (step - step.detach())
 
-
-class _Adjoint(torch.autograd.Function):
-    """x -> matrix^-1 x; the matrix is symmetric and held constant, so the gradient is the same map."""
+    generate_vmap_rule = True  # for `torch.func.jacfwd`, which maps over directions, not over problems
 
     @staticmethod
-    def forward(ctx, residual, rows, source, target):
-        ctx.save_for_backward(rows, source, target)
-        return torch.zeros_like(residual)
+    def forward(cost, source, target, start, epsilon, tolerance, max_iterations):
+        groups = (len(source), 1) if cost.ndim == 3 else (1, len(source))
+        potential, iterations = find_potential(
+            cost.view(groups[0], *cost.shape[-2:]),
+            source.reshape(*groups, source.shape[1]),
+            target.reshape(*groups, target.shape[1]),
+            epsilon=epsilon,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            start=None if start is None else start.to(target.dtype).reshape(*groups, target.shape[1]),
+        )
+        return potential.flatten(0, 1), iterations.flatten()
 
     @staticmethod
-    def backward(ctx, gradient):
-        return solve_adjoint(*ctx.saved_tensors, gradient), None, None, None
+    def setup_context(ctx, inputs, output):
+        cost, source, target, _, ctx.epsilon, *_ = inputs
+        potential, iterations = output
+        ctx.mark_non_differentiable(iterations)
+        ctx.save_for_backward(cost, source, target, potential)
+        ctx.save_for_forward(cost, source, target, potential)
+
+    @staticmethod
+    def backward(ctx, d_potential, _):
+        cost, source, target, potential = ctx.saved_tensors
+        q = ((potential.unsqueeze(1) - cost) / ctx.epsilon).softmax(2)
+        x = solve_adjoint(q, source, target, d_potential)
+        along = q @ x.unsqueeze(2)
+        d_cost = source.unsqueeze(2) * q * (x.unsqueeze(1) - along)
+        d_target = ctx.epsilon * x.masked_fill(target == 0, 0.0)
+        return d_cost.sum_to_size(cost.shape), -ctx.epsilon * along.squeeze(2), d_target, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx, d_cost, d_source, d_target, *_):
+        # Torch turns forward mode off here, and forward over forward would be wrong: on, but not for what is asked now.
+        cost, source, target, potential = (forward_ad.unpack_dual(x).primal for x in ctx.saved_tensors)
+        with forward_ad._set_fwd_grad_enabled(True):
+            q = ((potential.unsqueeze(1) - cost) / ctx.epsilon).softmax(2)
+            falls = torch.zeros_like(target)  # -epsilon dF
+            if d_cost is not None:
+                falls = falls + (source.unsqueeze(2) * q * (d_cost - (q * d_cost).sum(2, keepdim=True))).sum(1)
+            if d_source is not None:
+                falls = falls - ctx.epsilon * (d_source.unsqueeze(2) * q).sum(1)
+            if d_target is not None:
+                falls = falls + ctx.epsilon * d_target.masked_fill(target == 0, 0.0)
+            return solve_adjoint(q, source, target, falls), None
 
 
-def _check_problem(cost: Tensor, source: Tensor, target: Tensor, epsilon: float) -> None:
-    if not epsilon > 0:
-        raise ValueError(f"epsilon must be above 0, got {epsilon}; for exact transport use POT's ot.emd")
+def _rounding(histogram: Tensor) -> float:
+    """By how much rounding may have changed the mass of a histogram, as a share; 0 in single precision or better."""
+    eps = torch.finfo(histogram.dtype).eps if histogram.is_floating_point() else 0.0
+    return eps if eps > _MASS_TOLERANCE else 0.0
+
+
+def check_solver(epsilon: float, tolerance: float, max_iterations: int, name: str = "epsilon") -> None:
+    """Raise ValueError unless these numbers can be solved with."""
+    if not 0 < epsilon < math.inf:
+        raise ValueError(f"{name} must be above 0 and finite, got {epsilon}; for exact transport use POT's ot.emd")
+    if not 0 < tolerance < math.inf:
+        raise ValueError(f"tolerance must be above 0 and finite, got {tolerance}")
+    if max_iterations < 1:
+        raise ValueError(f"max_iterations must be at least 1, got {max_iterations}")
+
+
+def _check_problem(
+    cost: Tensor,
+    source: Tensor,
+    target: Tensor,
+    epsilon: float,
+    tolerance: float,
+    max_iterations: int,
+    rounding: float,
+) -> None:
+    check_solver(epsilon, tolerance, max_iterations)
     if source.ndim != 2:
         raise ValueError(f"source must have shape (B, K), got {tuple(source.shape)}; add a batch axis")
+    if target.ndim not in (1, 2):
+        raise ValueError(f"target must have shape (R) or (B, R), got {tuple(target.shape)}")
     (B, K), R = source.shape, target.shape[-1]
     if cost.shape not in ((K, R), (B, K, R)):
         raise ValueError(
@@ -212,7 +285,7 @@ def _check_problem(cost: Tensor, source: Tensor, target: Tensor, epsilon: float)
             raise ValueError(f"{name} must not be negative, got {value.min().item():.3g}; it is a histogram")
     mass, wanted = source.sum(1), target.sum(-1).expand(B)
     gap = (mass - wanted).abs()
-    if bool((gap > _MASS_TOLERANCE * wanted).any()) or bool((wanted == 0).any()):
+    if bool((gap > (_MASS_TOLERANCE + rounding) * wanted).any()) or bool((wanted == 0).any()):
         b = int((gap / wanted.clamp_min(1e-30)).argmax())
         raise ValueError(
             f"source and target must hold the same mass, above 0; image {b} has {mass[b].item():.6g} and "

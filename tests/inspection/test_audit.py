@@ -160,7 +160,7 @@ def test_every_model_with_a_block_knows_its_own(name):
         wanted = {"removed", "mean of the image"}
         if block.kind == "global":
             wanted |= {"another patient's", "tokens exchanged"}
-            assert 0 <= block.entropy <= 1 + 1e-6
+            assert 0 <= block.entropy <= 1 + 1e-5
             assert -1 <= block.similarity <= 1
         if name == "l2gnet":
             wanted |= {"another patient's, heard by its own plan"}
@@ -181,7 +181,8 @@ def test_a_model_without_a_block_is_refused(name):
 @pytest.mark.parametrize("positions", ["none", "relative"])
 def test_to_hear_ones_own_slots_is_to_hear_what_one_heard(positions, codes):
     torch.manual_seed(0)
-    model = build_model("l2gnet", **SIZES, positions=positions, codes=codes)
+    relation = "send-receive" if positions == "relative" else "symmetric"
+    model = build_model("l2gnet", **SIZES, relation=relation, positions=positions, codes=codes)
     images = torch.rand(3, 1, 64, 64)
     model(images)  # from which the codebook starts; untrained, in evaluation, all tokens would have one code
     block = blocks_of(model)[0]

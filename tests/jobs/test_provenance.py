@@ -95,9 +95,21 @@ def test_the_commit_is_that_of_a_checkout_which_holds_the_package(tmp_path):
     assert _git_state(package) == {"commit": commit, "dirty": True}
 
 
+def holding(megabytes, seconds):
+    return [sys.executable, "-c", f"import time; x = b'1' * {megabytes}_000_000; time.sleep({seconds})"]
+
+
 def test_the_memory_of_a_process_that_was_started_is_seen():
     with PeakMemory() as peak:
-        subprocess.run([sys.executable, "-c", "import time; x = b'1' * 300_000_000; time.sleep(3)"], check=True)
+        subprocess.run(holding(300, 3), check=True)
+    assert 300 < peak.mb < 400
+
+
+def test_the_memory_of_what_such_a_process_has_started_is_seen_and_that_of_earlier_ones_is_not():
+    with subprocess.Popen(holding(600, 60)) as earlier:
+        with PeakMemory() as peak:
+            subprocess.run([sys.executable, "-c", f"import subprocess; subprocess.run({holding(300, 3)})"], check=True)
+        earlier.kill()
     assert 300 < peak.mb < 400
 
 

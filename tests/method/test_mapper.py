@@ -92,3 +92,58 @@ def test_autocast_does_not_lower_the_precision():
 def test_heads_must_divide_the_dimension():
     with pytest.raises(ValueError, match="heads must divide the code dimension 8, got 3"):
         L2GMapper(8, 6, relation="symmetric", heads=3)
+
+
+@pytest.mark.parametrize("positions", [False, True])
+@pytest.mark.parametrize("relation", ["symmetric", "send-receive"])
+def test_a_batch_may_be_empty(relation, positions):
+    mapper = L2GMapper(8, 6, relation=relation, positions=positions, heads=2)
+    x = tokens(B=0).requires_grad_()
+    for indices in (None, torch.zeros(0, 12, dtype=torch.int64)):
+        mapped = mapper(x, indices, (3, 4))
+        assert mapped.tokens.shape == (0, 12, mapper.given)
+        assert mapped.transport.plan.shape[::2] == mapped.receiving.plan.shape[::2] == (0, 6)
+        mapped.tokens.sum().backward()
+        assert mapper.references.grad.abs().max() == 0
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_what_is_no_batch_of_tokens_is_refused_in_a_sentence():
+    mapper = L2GMapper(16, 6)
+    with pytest.raises(ValueError, match=r"flatten\(2\).transpose\(1, 2\), got \(2, 16, 5, 5\)"):
+        mapper(torch.randn(2, 16, 5, 5))
+    for shape in ((2, 5, 17), (2, 0, 16)):
+        with pytest.raises(ValueError, match=r"tokens must have shape \(B, N, 16\) with N at least 1, got"):
+            mapper(torch.randn(shape))
+    with pytest.raises(ValueError, match=r"indices must have shape \(B, N\) = \(2, 5\), got \(2, 4\)"):
+        mapper(torch.randn(2, 5, 16), torch.zeros(2, 4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"dim": 0}, "dim must be at least 1, got 0"),
+        ({"references": -1}, "references must be at least 1, got -1"),
+        ({"heads": 0}, "heads must be at least 1, got 0"),
+        ({"relation": "mutual"}, "relation must be one of send-receive, symmetric, got 'mutual'"),
+        ({"cost": "manhattan"}, "cost must be one of cosine, euclidean, dot"),
+        ({"readout": "table"}, "readout must be one of barycentric, grid"),
+        ({"epsilon": float("inf")}, "epsilon must be above 0 and finite, got inf"),
+        ({"epsilon_receive": float("nan")}, "epsilon_receive must be above 0 and finite, got nan"),
+        ({"tolerance": 0.0}, "tolerance must be above 0"),
+        ({"max_iterations": 0}, "max_iterations must be at least 1"),
+    ],
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_settings_out_of_range_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        L2GMapper(**{"dim": 8, "references": 6} | setting)
+
+
+def test_a_mapper_shows_its_settings():
+    mapper = L2GMapper(16, 8, heads=2, relation="send-receive", epsilon=0.03, epsilon_receive=0.1, positions=True)
+    assert repr(mapper) == (
+        "L2GMapper(dim=16, references=8, heads=2, relation='send-receive', epsilon=0.03, epsilon_receive=0.1, "
+        "positions=True, cost='cosine', readout='barycentric', tolerance=0.0001, max_iterations=1000)"
+    )
+    assert "epsilon_receive" not in repr(L2GMapper(16, 8))

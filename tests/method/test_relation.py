@@ -195,9 +195,3 @@ def test_a_compiled_model_leaves_the_layer_as_it_is():
     compiled = torch.compile(lambda x, i: 2 * mapper(x + 0, i).tokens, backend=keep)
     torch.testing.assert_close(compiled(tokens, indices), 2 * mapper(tokens, indices).tokens)
     assert graphs == [["add"], ["mul"]]  # before it, and after it
-
-
-def test_vmap_says_that_it_is_not_supported():
-    mapper = mapper_of(dtype=torch.float32)
-    with pytest.raises(RuntimeError, match=r"functorch transforms|vmap"):
-        torch.func.vmap(lambda x: mapper(x).tokens)(torch.randn(2, 3, 7, 8))

@@ -209,7 +209,7 @@ def test_what_does_not_fit_is_refused():
         mapper_of(positions=True)(tokens, indices, (2, 5))
     with pytest.raises(ValueError, match="relation must be 'symmetric'"):
         L2GMapper(8, 6, relation="send-receive", readout="grid")
-    with pytest.raises(ValueError, match="epsilon_receive must be above 0, got 0"):
+    with pytest.raises(ValueError, match="epsilon_receive must be above 0 and finite, got 0"):
         L2GMapper(8, 6, relation="send-receive", epsilon_receive=0)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2gnet.method import sinkhorn
-from l2gnet.method.transport import ConvergenceWarning, TransportPlan, solve_transport
+from l2gnet.method.transport import ConvergenceWarning, TransportPlan, make_plan, solve_transport
 
 
 def problem(seed: int, B: int = 2, K: int = 7, R: int = 5, dtype: torch.dtype = torch.float64):
@@ -155,6 +155,46 @@ def test_a_converged_image_does_not_move_while_others_go_on():
     torch.testing.assert_close(together.plan[:1], alone.plan)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_histograms_in_half_precision_are_taken_for_what_they_are(dtype):
+    cost, source, target = (x.to(dtype) for x in problem(21, B=64, K=50, R=20))
+    assert (source.double().sum(1) / target.double().sum(1) - 1).abs().max() > 1e-4
+    solved = solve_transport(cost, source, target, epsilon=0.1, tolerance=1e-5)
+    assert solved.converged.all()
+    torch.testing.assert_close(solved.plan.sum(2), source.float())
+    columns = target.float() * (source.float().sum(1, keepdim=True) / target.float().sum(1, keepdim=True))
+    torch.testing.assert_close(solved.plan.sum(1), columns, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="same mass"):
+        solve_transport(cost, source, (1.1 * target).to(dtype), epsilon=0.1)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_batch_may_be_empty(shared):
+    cost, source, target = problem(22)
+    solved = solve_transport(cost[0] if shared else cost[:0], source[:0], target[:0], epsilon=0.1)
+    assert solved.plan.shape == (0, 7, 5)
+    assert solved.target_potential.shape == (0, 5)
+    assert solved.converged.all()
+
+
+def test_empty_rows_have_no_potential_and_do_no_harm():
+    cost, source, target = problem(23)
+    source[:, 2] = 0
+    source = (source / source.sum(1, keepdim=True)).requires_grad_()
+    solved = solve_transport(cost, source, target, epsilon=0.1, **exact)
+    assert (solved.source_potential[:, 2] == -torch.inf).all()
+    kept = solved.source_potential[:, [0, 1, 3, 4, 5, 6]]
+    assert kept.isfinite().all()
+    assert torch.autograd.grad(kept.sum(), source)[0].isfinite().all()
+
+
+def test_numbers_that_are_none_are_named_as_the_reason():
+    cost, source, target = problem(24)
+    plan = solve_transport(cost, source, target, epsilon=0.1).plan * torch.nan
+    with pytest.warns(ConvergenceWarning, match="NaN or infinite; look for them upstream"):
+        make_plan(plan, cost, source, target, target, torch.ones(2, dtype=torch.int64), 0.1, 1e-4)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -166,6 +206,7 @@ def test_a_converged_image_does_not_move_while_others_go_on():
         (lambda c, a, b: (c[:, :3], a, b), "cost must have shape"),
         (lambda c, a, b: (c, a, torch.cat([b, b, b])), "target must have shape"),
         (lambda c, a, b: (c[:, :0], a[:, :0], b), "at least one row"),
+        (lambda c, a, b: (c, a, b[0, 0]), "target must have shape"),
     ],
 )
 @pytest.mark.usefixtures("as_a_user")
@@ -175,9 +216,19 @@ def test_bad_input_is_refused_with_the_rule(change, message):
         solve_transport(*change(cost, source, target), epsilon=0.1)
 
 
-def test_epsilon_must_be_positive():
-    with pytest.raises(ValueError, match="epsilon must be above 0, got 0"):
-        solve_transport(*problem(13), epsilon=0.0)
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        ({"epsilon": 0.0}, "epsilon must be above 0 and finite, got 0"),
+        ({"epsilon": float("nan")}, "epsilon must be above 0 and finite, got nan"),
+        ({"epsilon": float("inf")}, "epsilon must be above 0 and finite, got inf"),
+        ({"tolerance": -1e-4}, "tolerance must be above 0 and finite, got -0.0001"),
+        ({"max_iterations": 0}, "max_iterations must be at least 1, got 0"),
+    ],
+)
+def test_numbers_of_the_solver_must_be_possible(number, message):
+    with pytest.raises(ValueError, match=message):
+        solve_transport(*problem(13), **{"epsilon": 0.1} | number)
 
 
 def test_a_plan_shows_itself():

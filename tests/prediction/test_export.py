@@ -8,10 +8,9 @@ import torch
 from l2gnet.data.grid import Grid
 from l2gnet.data.phantoms import make_heart
 from l2gnet.errors import ConfigError
-from l2gnet.method.mapper import L2GMapper
 from l2gnet.models import MODELS, build_model
 from l2gnet.models.card import ModelCard
-from l2gnet.prediction.export import GraphMapper, instructions, write_export
+from l2gnet.prediction.export import instructions, write_export
 from l2gnet.prediction.inference import network_input
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
@@ -38,35 +37,6 @@ def scattered(name):
             model(hearts(6))
         model.eval().head.bias -= model(hearts(6)).mean((0, 2, 3))
     return model
-
-
-@pytest.mark.parametrize("cost", ["cosine", "euclidean", "dot"])
-@pytest.mark.parametrize(("readout", "heads", "epsilon"), [("barycentric", 2, 0.01), ("grid", 1, 0.1)])
-def test_the_mapper_of_a_graph_relates_as_the_mapper_does(cost, readout, heads, epsilon):
-    torch.manual_seed(0)
-    codes, indices = torch.randn(12, 8), torch.randint(0, 12, (3, 10))
-    references = 10 if readout == "grid" else 7
-    mapper = L2GMapper(8, references, heads=heads, epsilon=epsilon, cost=cost, readout=readout, tolerance=1e-5)
-    tokens = codes[indices]
-    with torch.no_grad():
-        expected, got = mapper(tokens, indices), GraphMapper(mapper)(tokens, indices)
-    assert torch.allclose(got.tokens, expected.tokens, atol=2e-4)
-    assert bool(got.transport.converged.all())
-    assert torch.allclose(got.transport.plan.sum(1), torch.full((3 * heads, references), 1 / references), atol=1e-5)
-    assert torch.allclose(got.transport.plan.sum(2), torch.full((3 * heads, 10), 0.1), atol=1e-5)
-    assert torch.allclose(got.transport.cost, expected.transport.cost, atol=1e-4)
-    f, g, plan = got.transport.source_potential, got.transport.target_potential, got.transport.plan
-    paid = (plan * (f[:, :, None] + g[:, None]) - epsilon * torch.xlogy(plan, plan)).sum((1, 2))
-    assert torch.allclose(paid, got.transport.cost, atol=1e-5)  # the cost that plan and potentials imply
-
-
-def test_an_image_is_related_alike_in_any_batch():
-    torch.manual_seed(0)
-    tokens, indices = torch.randn(4, 10, 8), torch.zeros(4, 10, dtype=torch.int64)
-    mapper = GraphMapper(L2GMapper(8, 7, epsilon=0.02))
-    with torch.no_grad():
-        together, alone = mapper(tokens, indices).tokens, mapper(tokens[1:2], indices[1:2]).tokens
-    assert torch.allclose(together[1:2], alone, atol=1e-6)
 
 
 @pytest.mark.slow

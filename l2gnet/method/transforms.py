@@ -1,0 +1,27 @@
+"""Whether more than plain calls and plain gradients is at work, which torch tells by private names only."""
+
+import torch
+from torch import Tensor
+from torch._C import _functorch
+from torch.autograd import forward_ad
+
+
+def exporting() -> bool:
+    """Whether a graph is being written, by `torch.export` or for ONNX."""
+    return torch.compiler.is_exporting()
+
+
+def transformed(*tensors: Tensor) -> bool:
+    """Whether a transform of `torch.func` is at work, or one of the tensors carries a forward derivative."""
+    return torch._C._are_functorch_transforms_active() or any(
+        forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors
+    )
+
+
+def refuse_vmap(name: str, remedy: str, *tensors: Tensor | None) -> None:
+    """Raise ValueError under `torch.func.vmap`, which cannot follow steps that depend on the numbers of a tensor."""
+    for tensor in tensors:
+        while tensor is not None and _functorch.is_functorch_wrapped_tensor(tensor):
+            if _functorch.is_batchedtensor(tensor):
+                raise ValueError(f"{name} must be called without torch.func.vmap, got a tensor of it; {remedy}")
+            tensor = _functorch.get_unwrapped(tensor)
