@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from l2gnet.data.folders import acdc, decathlon, synapse
-from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans
+from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans, counted
 from l2gnet.errors import VolumeError, volume_error
 
 _Result = TypeVar("_Result")
@@ -56,7 +56,11 @@ def check(data_dir: str | Path) -> Report:
     if acdc.is_acdc(data_dir):
         return _report("acdc", data_dir, [acdc.find_scans(data_dir)], [])
     if synapse.is_synapse(data_dir):
-        return _report("synapse", data_dir, [synapse.find_scans(data_dir)], [])
+        folder = synapse.find_scans(data_dir)
+        absent = folder.test_patients - {scan.patient for scan in folder.scans}
+        return _report(
+            "synapse", data_dir, [folder], counted(absent, "test case", "of TransUNet's split, but not here")
+        )
     rule = (
         "the folder must hold a dataset.json beside imagesTr and labelsTr (decathlon), patientNNN folders (acdc), "
         "or imgNNNN and labelNNNN.nii.gz, or train_npz and test_vol_h5 (synapse)"
@@ -67,6 +71,7 @@ def check(data_dir: str | Path) -> Report:
 
 def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: list[str]) -> Report:
     problems = [str(error) for folder in folders for error in folder.problems]
+    problems += [f"{data_dir}: {line}" for folder in folders for line in folder.missing]
     volumes: dict[str, int] = {}  # slices of each volume that could be read
     spacings_mm: list[tuple[float, float, float]] = []
 
@@ -95,7 +100,7 @@ def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: lis
         if labels:
             absent = [name for label, name in enumerate(scan.classes) if not (labels.array == label).any()]
             notes += [f"{scan.name}: no {name} in the mask" for name in absent]
-        else:
+        elif scan.label is None:
             notes.append(f"{scan.name}: no mask; it can be segmented, but neither trained on nor scored")
 
     notes += beside_scans(data_dir, scans)

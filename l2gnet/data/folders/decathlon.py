@@ -15,12 +15,14 @@ lies there: a list with the names of the cases to train and to validate on, [{"t
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from l2gnet.data.beside import what_it_is
 from l2gnet.data.folders.scan import ABDOMEN_HU, Scan, ScanFolder, is_ct, lies_inside
+from l2gnet.data.folders.whole import case_name, unlike_its_description, unlike_its_splits
 from l2gnet.errors import ConfigError, VolumeError, volume_error
 
 FILE = "dataset.json"
@@ -57,7 +59,9 @@ def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanF
     numbers = _channel_numbers(path, channels, channel)
     scans: dict[str, Scan] = {}
     problems: list[VolumeError] = []
-    for entry in _entries(root, path, info):
+    entries = _entries(root, path, info)
+    missing = [*_unlike_its_description(root, info, entries, len(channels))]
+    for entry in entries:
         try:
             scan = _scan(root, path, entry, classes, numbers, len(channels))
             if scan.name in scans:
@@ -66,6 +70,8 @@ def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanF
         except VolumeError as error:
             problems.append(error)
     held_out: frozenset[str] = frozenset()
+    if (root / SPLITS).is_file():
+        missing += _unlike_its_splits(root / SPLITS, set(scans))
     if fold >= 0:
         training, held_out = _read_fold(root / SPLITS, fold, set(scans))
         scans = {name: scan for name, scan in scans.items() if name in training | held_out}
@@ -81,6 +87,7 @@ def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanF
         window=ABDOMEN_HU if any(is_ct(channels[number]) for number in numbers) else None,
         test_patients=held_out,
         channels=tuple(channels[number] for number in numbers),
+        missing=tuple(missing),
     )
 
 
@@ -90,6 +97,19 @@ class _Entry:
 
     images: tuple[Any, ...]
     label: Any
+
+
+def _unlike_its_description(root: Path, info: dict[str, Any], entries: Sequence[_Entry], channels: int) -> list[str]:
+    images = [image for entry in entries for image in entry.images if isinstance(image, str)]
+    masks = [entry.label if isinstance(entry.label, str) else "" for entry in entries]
+    return unlike_its_description(root, info, images, masks, channels)
+
+
+def _unlike_its_splits(path: Path, cases: set[str]) -> list[str]:
+    try:
+        return unlike_its_splits(_read_json(path, list), cases)
+    except VolumeError as error:  # of a file that this training may not need
+        return [str(error)]
 
 
 def _read_fold(path: Path, fold: int, known: set[str]) -> tuple[frozenset[str], frozenset[str]]:
@@ -225,7 +245,7 @@ def _scan(
     label = _inside(root, path, entry.label)
     if not label.is_file():
         raise volume_error(label, f"the label map that {FILE} asks for must exist", "none", "copy the data set again")
-    name = label.name.removesuffix(".gz").removesuffix(".nii")
+    name = case_name(label.name)
     inner: tuple[int, ...] = ()
     if len(entry.images) == channels > 1:
         images = [_inside(root, path, entry.images[number]) for number in numbers]

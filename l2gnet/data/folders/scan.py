@@ -1,13 +1,13 @@
 """What every data folder comes down to: scans with label maps, as files, and what is wrong with them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from l2gnet.checks import nearest
-from l2gnet.data.beside import is_nifti, passed_over
+from l2gnet.data.beside import is_nifti, listed, passed_over
 from l2gnet.data.volume import Volume, placed_like, read_channels, read_labels, read_volume, require_same_grid
 from l2gnet.errors import ConfigError, VolumeError, volume_error
 
@@ -79,7 +79,8 @@ class ScanFolder:
 
     `window` is the intensity range to look at, where grey values have a unit, as in CT. `test_patients` are those
     that the data set's own split holds out; empty where it has none. `licence` says what the data may be used for.
-    `channels` are the names of the image channels that each scan has, in order.
+    `channels` are the names of the image channels that each scan has, in order. `missing` says what the folder lacks
+    that none of `scans` needs, as the mask of an image: training goes on without it, and says so.
     """
 
     name: str
@@ -91,6 +92,7 @@ class ScanFolder:
     test_patients: frozenset[str] = frozenset()
     licence: str = "as the owner of the data grants"
     channels: tuple[str, ...] = ("image",)
+    missing: tuple[str, ...] = ()
 
     def with_structures(self, names: Sequence[str]) -> "ScanFolder":
         """The same scans with these structures alone, in the folder's order; what else is labelled is background.
@@ -116,6 +118,18 @@ def beside_scans(root: Path, scans: Sequence[Scan]) -> list[str]:
     used = {file for scan in scans for file in scan.files}
     files = [file for file in root.rglob("*") if file.is_file() and file not in used]
     return passed_over(file for file in files if file.name not in _DESCRIPTIONS and not is_nifti(file))
+
+
+def counted(names: Iterable[str], noun: str, what: str) -> list[str]:
+    """A line that counts and names what is missing or too much; none where nothing is."""
+    found = sorted(set(names))
+    return [f"{len(found)} {noun}{'s' * (len(found) > 1)} {what}: {listed(found, most=20)}"] if found else []
+
+
+def without_masks(scans: Sequence[Scan]) -> list[str]:
+    """Which scans have no mask, where others have: a folder of none is one to segment."""
+    bare = [scan.name for scan in scans if scan.label is None]
+    return counted(bare, "scan", "without a mask, neither trained on nor scored") if len(bare) < len(scans) else []
 
 
 def is_ct(channel: str) -> bool:
