@@ -10,20 +10,17 @@ from collections.abc import Iterable
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from monai.losses import DiceCELoss
 from torch import nn
 
 from l2gnet.training.augmentation import Augmentation, TurnOrMirror
+from l2gnet.training.loss import SegmentationLoss
 from l2gnet.training.settings import TrainSettings
 
 
-def build_loss(settings: TrainSettings) -> DiceCELoss:
-    """0.5 cross-entropy + 0.5 Dice of all classes, background included, as (logits (B,L,H,W), labels (B,1,H,W)).
-
-    Dice is of each slice, or for `transunet` of the whole batch at once, with squares in the denominator.
-    """
+def build_loss(settings: TrainSettings) -> SegmentationLoss:
+    """Of each slice, or for `transunet` of the whole batch at once, with squares in the denominator of Dice."""
     theirs = settings.recipe == "transunet"
-    return DiceCELoss(softmax=True, to_onehot_y=True, lambda_dice=0.5, lambda_ce=0.5, squared_pred=theirs, batch=theirs)
+    return SegmentationLoss(batch=theirs, squared=theirs)
 
 
 def build_augmentation(settings: TrainSettings) -> nn.Module:

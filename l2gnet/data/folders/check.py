@@ -83,6 +83,7 @@ def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: lis
             return None
 
     scans: list[Scan] = [scan for folder in folders for scan in folder.scans]
+    notes += [f"numbers in the masks became classes: {scan.renumbered}" for scan in scans[:1] if scan.class_of]
     for scan in scans:
         image = attempt(scan.read_image)
         labels = attempt(scan.read_labels) if scan.label else None
@@ -98,6 +99,7 @@ def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: lis
         if image and labels:
             attempt(scan.matched, image, labels)
         if labels:
+            notes += [f"{scan.name}: {remark}" for remark in labels.remarks]
             absent = [name for label, name in enumerate(scan.classes) if not (labels.array == label).any()]
             notes += [f"{scan.name}: no {name} in the mask" for name in absent]
         elif scan.label is None:
