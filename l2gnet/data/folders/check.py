@@ -45,22 +45,36 @@ def check(data_dir: str | Path) -> Report:
     Raises VolumeError if the folder holds no data set of a known kind, or one whose description cannot be read.
     """
     data_dir = Path(data_dir)
-    if not data_dir.is_dir():
-        raise volume_error(data_dir, "the data must be a folder", "none", "check the path")
-    if decathlon.is_task(data_dir):
+    kind = _kind(data_dir)
+    if kind == "decathlon":
         channels = decathlon.read_channels(data_dir)
         several = f"channels {', '.join(channels)}; a model takes all together, or those that `channel` names"
         notes = [several] if len(channels) > 1 else []
         folders = [decathlon.find_scans(data_dir, str(number)) for number in range(len(channels))]
-        return _report("decathlon", data_dir, folders, notes)
-    if acdc.is_acdc(data_dir):
-        return _report("acdc", data_dir, [acdc.find_scans(data_dir)], [])
-    if synapse.is_synapse(data_dir):
-        folder = synapse.find_scans(data_dir)
-        absent = folder.test_patients - {scan.patient for scan in folder.scans}
-        return _report(
-            "synapse", data_dir, [folder], counted(absent, "test case", "of TransUNet's split, but not here")
-        )
+        return _report(kind, data_dir, folders, notes)
+    folder = find_whole(data_dir)
+    absent = folder.test_patients - {scan.patient for scan in folder.scans}
+    return _report(kind, data_dir, [folder], counted(absent, "test case", "of TransUNet's split, but not here"))
+
+
+def find_whole(data_dir: Path) -> ScanFolder:
+    """The scans of a data folder of any kind, with all their channels; raises VolumeError as `check` does."""
+    return _FIND[_kind(data_dir)](data_dir)
+
+
+_FIND: dict[str, Callable[[Path], ScanFolder]] = {
+    "decathlon": decathlon.find_scans,
+    "acdc": acdc.find_scans,
+    "synapse": synapse.find_scans,
+}
+
+
+def _kind(data_dir: Path) -> str:
+    if not data_dir.is_dir():
+        raise volume_error(data_dir, "the data must be a folder", "none", "check the path")
+    for kind, is_one in (("decathlon", decathlon.is_task), ("acdc", acdc.is_acdc), ("synapse", synapse.is_synapse)):
+        if is_one(data_dir):
+            return kind
     rule = (
         "the folder must hold a dataset.json beside imagesTr and labelsTr (decathlon), patientNNN folders (acdc), "
         "or imgNNNN and labelNNNN.nii.gz, or train_npz and test_vol_h5 (synapse)"
