@@ -141,7 +141,7 @@ class Segmenter:
                 views=self.views,
                 on_slices=bar.update,
             )
-        return seen, find_strange(turned, seen, self.familiar)
+        return seen, find_strange(turned, seen, self.familiar, self.card.classes)
 
     def _in_plane(self, scan: Volume) -> Volume:
         return scan if self.card.plane == "acquired" else scan.turned(PLANES[self.card.plane])

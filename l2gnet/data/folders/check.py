@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from l2gnet.data.folders import acdc, decathlon, synapse
 from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans, counted
+from l2gnet.data.sides import wrong_sides
 from l2gnet.errors import VolumeError, volume_error
 
 _Result = TypeVar("_Result")
@@ -113,7 +114,7 @@ def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: lis
         if image and labels:
             attempt(scan.matched, image, labels)
         if labels:
-            notes += [f"{scan.name}: {remark}" for remark in labels.remarks]
+            notes += [f"{scan.name}: {remark}" for remark in (*labels.remarks, *wrong_sides(labels, scan.classes))]
             absent = [name for label, name in enumerate(scan.classes) if not (labels.array == label).any()]
             notes += [f"{scan.name}: no {name} in the mask" for name in absent]
         elif scan.label is None:
