@@ -6,6 +6,6 @@ d code dimension, K codes in the codebook, R references, L classes with backgrou
 The test run checks every annotation with jaxtyping and beartype; at run time they cost nothing.
 """
 
-from jaxtyping import Bool, Float, Float32, Int, Int64, Integer, Num, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Int64, Integer, Num, UInt8, UInt16
 
-__all__ = ["Bool", "Float", "Float32", "Int", "Int64", "Integer", "Num", "UInt8"]
+__all__ = ["Bool", "Float", "Float32", "Int", "Int64", "Integer", "Num", "UInt8", "UInt16"]

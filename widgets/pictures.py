@@ -1,8 +1,11 @@
 """Static pictures for saved notebooks: slices with outlines, training curves, scores of patients."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import matplotlib.pyplot as plt
+import nibabel as nib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -11,6 +14,9 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from l2gnet.colours import COLOURS, label_colour
+from l2gnet.data.folders.repair import nearest_on
+from l2gnet.data.volume import Volume
+from l2gnet.files import atomic_path
 from l2gnet.shapes import Bool, Float, Num, UInt8
 
 # Heat over an image: nothing at 0, then orange to yellow.
@@ -64,6 +70,34 @@ def _zoom(axes: Axes, mask: Bool[np.ndarray, "H W"], spacing_mm: tuple[float, fl
     row, column = (low + high) / 2
     axes.set_ylim((row + half_mm) / spacing_mm[0], (row - half_mm) / spacing_mm[0])
     axes.set_xlim((column - half_mm) / spacing_mm[1], (column + half_mm) / spacing_mm[1])
+
+
+def save_repair(path: Path, image: Volume, before: Volume, after: Volume, *, title: str) -> None:
+    """Write a PNG of a mask that was brought onto the grid of its image: as it was at the left, on its own grid."""
+    numbers = np.unique([*np.unique(before.array), *np.unique(after.array)])
+    d = int((after.array > 0).sum((1, 2)).argmax())
+    middle = np.argwhere(after.array[d] > 0).mean(axis=0) if after.array[d].any() else np.array(after.shape[1:]) / 2
+    before = before.turned(image.axes)
+    there = np.linalg.inv(before.affine) @ image.affine @ (d, *middle, 1)
+    own = _slice_of(before, int(np.clip(round(there[0]), 0, before.shape[0] - 1)))
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4.8), layout="constrained")
+    for axes, seen, mask, what in (
+        (panels[0], nearest_on(image, own), own, "the mask as it was"),
+        (panels[1], _slice_of(image, d), _slice_of(after, d), "on the grid of the image"),
+    ):
+        labels = np.searchsorted(numbers, mask.array[0]).clip(max=255).astype(np.uint8)
+        draw_slice(axes, seen.array[0], labels, spacing_mm=mask.spacing_mm[1:], title=what)
+    figure.suptitle(title, fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+    plt.close(figure)
+
+
+def _slice_of(volume: Volume, d: int) -> Volume:
+    """One slice, where it lies."""
+    affine = volume.affine @ nib.affines.from_matvec(np.eye(3), [d, 0, 0])
+    return replace(volume, array=volume.array[d : d + 1], affine=affine, stored=None, more=())
 
 
 def draw_legend(figure: Figure, classes: Sequence[str]) -> None:

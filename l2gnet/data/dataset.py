@@ -12,13 +12,13 @@ import numpy as np
 
 from l2gnet.data.beside import aside
 from l2gnet.data.folders import acdc, decathlon, synapse
-from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans, is_ct, split_patients
+from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans, counted, is_ct, split_patients
 from l2gnet.data.grid import Grid
 from l2gnet.data.made import KINDS, Kind
 from l2gnet.data.phantoms import PhantomCase
 from l2gnet.data.settings import DataSettings
 from l2gnet.data.volume import Volume
-from l2gnet.errors import ConfigError, volume_error
+from l2gnet.errors import ConfigError, VolumeError, volume_error
 from l2gnet.shapes import Float32, Num
 
 
@@ -161,8 +161,11 @@ def _find(settings: DataSettings) -> ScanFolder:
             folder = decathlon.find_scans(settings.data_dir, settings.channel, settings.fold)
     for line in beside_scans(Path(settings.data_dir), folder.scans):
         aside(line)
+    for line in folder.missing:
+        aside(f"{settings.data_dir}: {line}")
     if folder.problems:
-        raise folder.problems[0]
+        others = f" {len(folder.problems) - 1} more such: see `l2gnet data check`." * (len(folder.problems) > 1)
+        raise VolumeError(f"{folder.problems[0]}{others}")
     if settings.structures:
         folder = folder.with_structures(settings.structure_names)
     if all(scan.label is None for scan in folder.scans):
@@ -193,6 +196,8 @@ def _held_out(settings: DataSettings, folder: ScanFolder) -> frozenset[str]:
             rule = f"{folder.name} with masks must hold patients of its test list ({min(folder.test_patients)} ...)"
             found = ", ".join(sorted(patients)) or "none"
             raise volume_error(settings.data_dir, f"{rule} and others", found, "copy the whole data set")
+        for line in counted(folder.test_patients - patients, "test case", "of the data set's own split, but not here"):
+            aside(f"{settings.data_dir}: {line}")
         return folder.test_patients & patients
     if wanted >= len(patients):
         rule = f"validation_patients must be below the {len(patients)} patients with masks"

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from l2gnet.data.grid import Grid
-from l2gnet.data.volume import Volume
+from l2gnet.data.volume import IGNORED, Volume
 from l2gnet.errors import VolumeError
 from l2gnet.shapes import Float, Float32, Int, Integer, UInt8
 
@@ -42,8 +42,10 @@ def labels_on_grid(labels: Volume, grid: Grid, classes: int) -> UInt8[np.ndarray
 
     def on_grid(slices: np.ndarray) -> Tensor:
         index = torch.from_numpy(np.array(slices, dtype=np.int64, order="C"))
-        shares = F.one_hot(index, classes).movedim(3, 1).float()
-        return _crop(_resample(shares, _resampled_size(labels, grid)), grid, background=1.0).max(1).indices
+        ignored = index == IGNORED  # a class of its own on the way
+        shares = F.one_hot(index.masked_fill(ignored, classes), classes + int(ignored.any())).movedim(3, 1).float()
+        best = _crop(_resample(shares, _resampled_size(labels, grid)), grid, background=1.0).max(1).indices
+        return best.masked_fill(best == classes, IGNORED)
 
     return _slice_by_slice(on_grid, labels.array)
 

@@ -1,8 +1,5 @@
 """Volumes in and out: every NIfTI file is read in one display order, and labels go back onto the file's own grid."""
 
-import gzip
-import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,14 +15,14 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
-from l2gnet.checks import nearest_path
-from l2gnet.data.formats.nifti_header import checked_fields, geometry_of, parsed_header, world_affine
+from l2gnet.data.formats.nifti_header import world_affine
+from l2gnet.data.formats.nifti_voxels import load_voxels, nifti_path
 from l2gnet.errors import VolumeError, unwritable, volume_error
 from l2gnet.files import atomic_path
-from l2gnet.shapes import Float, Num, UInt8
+from l2gnet.shapes import Float, Num, UInt8, UInt16
 
-MAX_BYTES = 2 * 2**30  # of one volume, as stored and as float32
-DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib, technical details)
+IGNORED = 255  # in a label map: nobody knows what is here (nnU-Net's `ignore`), and nobody learns or scores it
+_ROUNDING = 1e-3  # what a label may lie off a whole number
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,34 +111,43 @@ def read_channels(paths: Sequence[Path], numbers: Sequence[int] = ()) -> Volume:
         volumes = [found[number] for number in numbers or range(len(found))]
     else:
         volumes = [read_volume(path) for path in paths]
+        volumes = [volumes[0], *(placed_like(volume, volumes[0]) for volume in volumes[1:])]
         for path, volume in zip(paths, volumes, strict=True):
             require_same_grid(volumes[0], volume, paths[0], path)
     return replace(volumes[0], more=tuple(volume.array for volume in volumes[1:]))
 
 
-def read_labels(path: str | Path) -> Volume:
-    """Read a 3-D NIfTI label map as uint8, in display order; raises VolumeError as `read_volume` does.
+def read_labels(path: str | Path, *, largest: int = 255) -> Volume:
+    """Read a 3-D NIfTI label map in display order, as uint8 or, if labels may be larger than 255, as uint16.
 
-    Labels must be exact integers in 0..255.
+    Labels must be whole but for rounding, as `exact_labels` has it, and lie in 0..`largest`; where any was rounded, a
+    remark says so. Raises VolumeError as `read_volume` does.
     """
     path = Path(path)
-    voxels, affine, geometry = _load(path)
-    return displayed(exact_labels(path, voxels[..., 0]), affine, geometry)
+    voxels, affine, geometry, step = load_voxels(path)
+    labels = exact_labels(path, voxels[..., 0], step, largest=largest)
+    rounded = voxels[..., 0] != labels
+    remarks: tuple[str, ...] = ()
+    if rounded.any():
+        first = tuple(np.argwhere(rounded)[0])
+        remarks = (f"its labels were rounded, as {voxels[*first, 0]:.10g} to {labels[first]}",)
+    return displayed(labels, affine, geometry, remarks)
 
 
-def write_labels(path: str | Path, labels: Volume, *later: Volume) -> None:
-    """Write integer labels as uint8 to `path` (.nii or .nii.gz), atomically, on the grid of the file they belong to.
+def write_labels(path: str | Path, labels: Volume, *later: Volume, largest: int = 255) -> None:
+    """Write integer labels to `path` (.nii or .nii.gz), atomically, on the grid of the file they belong to.
 
-    Several are the frames of one 4-D file. Geometry fields are bit for bit those of that file; no other header field
-    of it is written. Raises VolumeError for another suffix, labels outside 0..255 or a file that cannot be written.
+    They are stored as uint8, or as uint16 if they may be larger than 255. Several are the frames of one 4-D file.
+    Geometry fields are bit for bit those of that file; no other header field of it is written. Raises VolumeError for
+    another suffix, labels outside 0..`largest` or a file that cannot be written.
     """
-    path = _nifti_path(path)
-    write_arrays(path, labels, *(exact_labels(path, frame.array) for frame in (labels, *later)))
+    path = nifti_path(path)
+    write_arrays(path, labels, *(exact_labels(path, frame.array, largest=largest) for frame in (labels, *later)))
 
 
 def write_arrays(path: str | Path, scan: Volume, *arrays: Num[np.ndarray, "D H W"]) -> None:
     """Write an array to `path` as `write_labels` does, on the grid of a scan and in its own type; several as 4-D."""
-    path = _nifti_path(path)
+    path = nifti_path(path)
     array = np.stack(arrays, axis=3) if len(arrays) > 1 else arrays[0]
     if scan.stored is None:
         header = nib.Nifti1Header()
@@ -178,19 +184,28 @@ def require_same_grid(image: Volume, labels: Volume, image_path: str | Path, lab
 
 
 def placed_like(labels: Volume, image: Volume) -> Volume:
-    """The labels on the grid of an image that says not where it lies, if they were saved with ITK's default for it.
+    """The labels, or another channel, with the axes of the image they belong to: whichever way each is shown.
 
-    Other labels, and those of an image that says it, are returned as they are.
+    Of an image that says not where it lies, labels that were saved with ITK's default for it are taken to its place.
     """
-    if image.stored is None or labels.stored is None or _has_form(image.stored):
-        return labels
+    if image.stored is None or labels.stored is None or has_form(image.stored):
+        return _along_axes_of(labels, image)
     array = in_stored_order(labels.array, labels.stored)
     affine = world_affine(Path(), labels.stored)
     of_itk = np.diag([*(image.stored["pixdim"][1:4] * (-1, -1, 1)), 1.0])
     shape = in_stored_order(image.array, image.stored).shape
     if array.shape != shape or not np.allclose(affine, of_itk, atol=1e-3):
-        return labels
+        return _along_axes_of(labels, image)
     return displayed(array, world_affine(Path(), image.stored, shape), image.stored)
+
+
+def _along_axes_of(labels: Volume, image: Volume) -> Volume:
+    """The labels with each axis along the nearest one of the image: a hair may decide which of them is shown as D."""
+    turn = io_orientation(np.linalg.inv(image.affine) @ labels.affine)
+    if np.isnan(turn).any() or np.array_equal(turn, [[0, 1], [1, 1], [2, 1]]):
+        return labels
+    affine = labels.affine @ inv_ornt_aff(turn, labels.shape)
+    return replace(labels, array=_oriented(labels.array, turn), affine=affine, stored=None)
 
 
 def displayed(
@@ -212,59 +227,19 @@ def in_stored_order(array: Num[np.ndarray, "D H W *T"], geometry: nib.Nifti1Head
 
 
 def _read_scan(path: Path, channel: int | None = None, frames: bool = False) -> list[Volume]:
-    voxels, affine, geometry = _load(path, channel, frames)
+    voxels, affine, geometry, _ = load_voxels(path, channel, frames)
     with np.errstate(over="ignore", invalid="ignore"):
         array = voxels.astype(np.float32)
     if not np.isfinite(array).all():
         value = f"{array.size - np.isfinite(array).sum()} that are not"
         raise volume_error(path, "every voxel must be finite in float32", value, "export the scan again")
-    remarks = () if _has_form(geometry) else ("its header does not say how it lies: are left and right as shown?",)
+    remarks = () if has_form(geometry) else ("its header does not say how it lies: are left and right as shown?",)
     return [displayed(array[..., t], affine, geometry, remarks) for t in range(array.shape[3])]
 
 
-def _has_form(geometry: nib.Nifti1Header) -> bool:
+def has_form(geometry: nib.Nifti1Header) -> bool:
     """Whether a header says where its image lies; if not, readers place it each by a default of their own."""
     return bool(geometry["qform_code"] or geometry["sform_code"])
-
-
-@np.errstate(all="ignore")  # every number is checked, so that numpy's warnings would add nothing
-def _load(
-    path: Path, channel: int | None = None, frames: bool = False
-) -> tuple[Num[np.ndarray, "_ _ _ T"], Float[np.ndarray, "4 4"], nib.Nifti1Header]:
-    """Return scaled voxels, affine and geometry as stored; nothing large is read before the header is checked."""
-    path = _nifti_path(path)
-    if not path.is_file():
-        raise volume_error(path, "the image must be an existing file", "none", f"check the path{nearest_path(path)}")
-    zipped = path.suffix.lower() == ".gz"
-    try:
-        size = path.stat().st_size
-        with gzip.open(path) if zipped else path.open("rb") as stream:
-            header = parsed_header(path, stream.read(nib.Nifti2Header.sizeof_hdr))
-            shape, dtype, offset, (slope, inter) = checked_fields(path, header, channel, frames)
-            count = math.prod(shape)
-            offset += (channel or 0) * count * dtype.itemsize  # the channels lie one after the other
-            end = offset + count * dtype.itemsize
-            if end > (size * DEFLATE_RATIO if zipped else size):
-                value = f"{size} bytes{' compressed' if zipped else ''} for {shape} voxels of {dtype.name}"
-                raise volume_error(path, "the file must hold what its header claims", value, "copy or export it again")
-            if max(end, 4 * count) > MAX_BYTES:
-                rule = f"a volume may take {MAX_BYTES // 2**30} GiB as float32"
-                raise volume_error(path, rule, f"{shape} voxels of {dtype.name}", "crop or resample it first")
-            geometry = geometry_of(header)
-            affine = world_affine(path, geometry, shape[:3])
-            stream.seek(offset)
-            data = stream.read(count * dtype.itemsize)
-            while stream.tell() < MAX_BYTES and stream.read(2**20):
-                pass  # on to the end of the file, where gzip compares its checksum
-    except (OSError, EOFError, zlib.error) as error:
-        raise volume_error(path, "the file must be readable to its end", error, "copy or export it again") from error
-    if len(data) < count * dtype.itemsize:
-        value = f"{len(data)} of {count * dtype.itemsize} bytes of voxels"
-        raise volume_error(path, "the file must hold what its header claims", value, "copy or export it again")
-    voxels = np.frombuffer(data, dtype).reshape(shape, order="F")
-    if (slope, inter) != (1.0, 0.0):
-        voxels = voxels.astype(np.float64) * slope + inter
-    return voxels, affine, geometry
 
 
 def _oriented(array: Num[np.ndarray, "_ _ _"], transform: Float[np.ndarray, "3 2"]) -> Num[np.ndarray, "_ _ _"]:
@@ -289,21 +264,26 @@ def _nearest_axes(affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 2"]:
     return io_orientation(tilt @ affine)
 
 
-def exact_labels(path: Path, values: Num[np.ndarray, "_ _ _"]) -> UInt8[np.ndarray, "_ _ _"]:
-    """The values of a label map as uint8; raises VolumeError, naming the file, unless all are integers in 0..255."""
+def exact_labels(
+    path: Path, values: Num[np.ndarray, "_ _ _"], step: float = 0.0, *, largest: int = 255
+) -> UInt8[np.ndarray, "_ _ _"] | UInt16[np.ndarray, "_ _ _"]:
+    """The values of a label map as the whole numbers in 0..`largest` that they are but for rounding.
+
+    `step` is that between the values a file can hold: one that stores whole numbers by a scale factor below 1 has
+    rounded each by half of it at most. Raises VolumeError, naming the file, where any value is no such number, or all
+    would be rounded to 0: then it is a scan of small numbers.
+    """
     with np.errstate(invalid="ignore"):
-        wrong = ~((values >= 0) & (values <= 255) & (values == np.floor(values)))
+        whole = values if values.dtype.kind in "iu" else np.rint(values)
+        off = max(_ROUNDING, 0.5001 * step if step < 1 else 0.0)
+        wrong = ~((whole >= 0) & (whole <= largest) & (abs(values - whole) <= off))
+    if not whole.any():
+        wrong |= values != 0
     if wrong.any():
         examples = np.unique(values[wrong])[:3].tolist()
-        raise volume_error(path, "labels must be integers in 0..255", examples, "give the label map, not the scan")
-    return values.astype(np.uint8)
-
-
-def _nifti_path(path: str | Path) -> Path:
-    path = Path(path)
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise volume_error(path, "the name must end in .nii or .nii.gz", path.name, "convert or rename it")
-    return path
+        rule = f"labels must be integers in 0..{largest}"
+        raise volume_error(path, rule, examples, "give the label map, not the scan")
+    return whole.astype(np.uint8 if largest <= 255 else np.uint16)
 
 
 def _mm(volume: Volume) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from l2gnet.data.volume import IGNORED
 from l2gnet.errors import ConfigError, VolumeError
 from l2gnet.shapes import Bool, Float, Integer
 
@@ -57,11 +58,15 @@ def score_case(
     missed structure has Dice 0 and HD95 0, a false one Dice 1 and HD95 0, one in neither volume Dice 0 and HD95 0.
     That code knows no distance in mm: HD95 and ASSD in mm and NSD are nan.
 
+    Where the truth is IGNORED, whatever was predicted counts as background, as if nothing were there.
+
     `spacing_mm` follows the array axes D, H, W; None says that it is unknown. Then HD95 is in voxels too, with the
     edge cases of the convention, and everything in mm or ml is nan. Raises `VolumeError` for volumes that differ in
     shape, hold anything but labels of `classes` or have no valid spacing, `ConfigError` for a wrong setting.
     """
     _check_settings(classes, nsd_tolerance_mm, convention)
+    if prediction.shape == truth.shape and (ignored := truth == IGNORED).any() and len(classes) <= IGNORED:
+        prediction, truth = (np.where(ignored, 0, labels) for labels in (prediction, truth))
     _check_volumes(prediction, truth, len(classes), spacing_mm)
     voxel_ml = math.nan if spacing_mm is None else math.prod(spacing_mm) / 1000
     step = None if convention == "transunet" else spacing_mm

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from l2gnet.data.volume import IGNORED
 from l2gnet.shapes import Float, Int64, Integer
 
 
@@ -23,7 +24,9 @@ class Overlap:
     def add(
         self, predicted: Int64[Tensor, "B H W"], truth: Integer[Tensor, "B H W"], case: Int64[Tensor, " B"]
     ) -> None:
-        """Count the pixels of slices, each of a case."""
+        """Count the pixels of slices, each of a case, but for those that the truth leaves open."""
+        left_out = truth == IGNORED
+        predicted, truth = (labels.masked_fill(left_out, 0) for labels in (predicted, truth))
         a, b = (F.one_hot(labels.long(), self.classes).flatten(1, 2) for labels in (predicted, truth))
         self._both.index_add_(0, case, (a * b).sum(1))
         self._sizes.index_add_(0, case, (a + b).sum(1))

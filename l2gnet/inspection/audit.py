@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from l2gnet.data.dataset import Case
 from l2gnet.data.slices import SliceSet, prepare_slices
+from l2gnet.data.volume import IGNORED
 from l2gnet.evaluation.comparison import bootstrap_interval
 from l2gnet.evaluation.overlap import Overlap
 from l2gnet.inspection.blocks import Block, blocks_of, changed, kept
@@ -224,7 +225,8 @@ _CHANGES = (_REMOVED, _MEAN, _OTHER, _HEARD, _PERMUTED)
 def open_slices(cases: Sequence[Case], card: ModelCard, classes: Sequence[str]) -> SliceSet:
     """The slices of cases on a model's grid, with their masks, of these classes, in the numbers of the model."""
     slices = prepare_slices(cases, card.grid, len(classes))
-    label_of = np.array([card.classes.index(name) for name in classes], np.uint8)
+    label_of = np.full(IGNORED + 1, IGNORED, np.uint8)
+    label_of[: len(classes)] = [card.classes.index(name) for name in classes]
     return replace(slices, labels=label_of[slices.labels])
 
 

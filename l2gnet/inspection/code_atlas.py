@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from l2gnet.data.slices import SliceSet
+from l2gnet.data.volume import IGNORED
 from l2gnet.method.codebook import CodebookUsage, codebook_usage
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.prediction.inference import codes_of_slices
@@ -115,11 +116,12 @@ class CodeAtlas:
 def count_labels(
     codes: Int64[np.ndarray, "S h w"], labels: UInt8[np.ndarray, "S H W"], size: int
 ) -> Int64[np.ndarray, "{size} L"]:
-    """How many pixels of each label lie under each of `size` codes."""
+    """How many pixels of each label lie under each of `size` codes; those whose label nobody knows do not count."""
     (_, H, W), (_, h, w) = labels.shape, codes.shape
     spread = codes[:, np.arange(H) * h // H][:, :, np.arange(W) * w // W]
-    L = int(labels.max()) + 1
-    return np.bincount((spread * L + labels).ravel(), minlength=size * L).reshape(size, L)
+    known = labels != IGNORED
+    L = int(labels[known].max(initial=0)) + 1
+    return np.bincount((spread * L + labels)[known], minlength=size * L).reshape(size, L)
 
 
 def typical_labels(counts: Int64[np.ndarray, "K L"]) -> Int64[np.ndarray, " K"]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
+from l2gnet.data.sides import wrong_sides
 from l2gnet.data.volume import Volume
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.prediction.familiar import Familiar, Look, Range, code_surprise
@@ -65,8 +66,13 @@ def learn_familiar(model: SegmentationModel, cases: Sequence[Case], grid: Grid) 
     return Familiar.of_looks(looks)
 
 
-def find_strange(scan: Volume, seen: Segmented, known: Sequence[Familiar | None]) -> Strangeness:
-    """Set a scan, as each of the models has seen it, beside what that model takes for normal."""
+def find_strange(
+    scan: Volume, seen: Segmented, known: Sequence[Familiar | None], classes: Sequence[str] = ()
+) -> Strangeness:
+    """Set a scan, as each of the models has seen it, beside what that model takes for normal.
+
+    Where the `classes` of the labels are named, they tell whether left and right are as the scan's header says.
+    """
     measures = [
         (
             float(distances.mean()),
@@ -78,7 +84,7 @@ def find_strange(scan: Volume, seen: Segmented, known: Sequence[Familiar | None]
         for codes, distances, familiar in zip(seen.codes, seen.distances, known, strict=True)
         if familiar is not None and codes is not None and distances is not None
     ]
-    reasons = [*scan.remarks, *_odd(scan)]
+    reasons = [*scan.remarks, *_odd(scan), *wrong_sides(seen.labels, classes)]
     if known[0] is None:
         reasons.append("the model's card does not say what is normal")
     else:

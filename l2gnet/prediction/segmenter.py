@@ -148,7 +148,7 @@ class Segmenter:
                 on_slices=bar.update,
                 on_scores=(lambda part: shares.append(part.cpu())) if self.probabilities else lambda part: None,
             )
-        strange = find_strange(turned, seen, self.familiar)
+        strange = find_strange(turned, seen, self.familiar, self.card.classes)
         if not shares:
             return seen, strange, None
         first, *more = torch.cat(shares).movedim(1, 0).numpy()

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from l2gnet.data.sides import sided
 from l2gnet.errors import CheckpointError
 from l2gnet.models.card import ModelCard
 from l2gnet.shapes import Float
@@ -33,6 +34,8 @@ class View:
 def trained_views(card: ModelCard) -> tuple[View, ...]:
     """The views that a model can be asked for beside the slice itself: two turns, and mirrors if it was trained so.
 
+    Where a class has a side there are no mirrors, in which it would be another one, however the model was trained.
+
     Raises:
         CheckpointError: the card does not say how the model was trained.
     """
@@ -41,7 +44,7 @@ def trained_views(card: ModelCard) -> tuple[View, ...]:
         raise CheckpointError("test-time augmentation needs a card that says how the model was trained; leave it out")
     turns = (View(degrees=_TURN_DEGREES), View(degrees=-_TURN_DEGREES))
     with_mirrors = settings.get("flips") or settings.get("recipe") == "transunet"
-    return (*turns, View(mirrored=(2,)), View(mirrored=(3,))) if with_mirrors else turns
+    return (*turns, View(mirrored=(2,)), View(mirrored=(3,))) if with_mirrors and not sided(card.classes) else turns
 
 
 def _turned(images: Float[Tensor, "B C H W"], degrees: float) -> Float[Tensor, "B C H W"]:

@@ -6,31 +6,42 @@ tables that use it: batches of 24 slices of 224 x 224, learning rate 0.01, weigh
 of the last one. Here too nothing is selected on the patients that are scored.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from monai.losses import DiceCELoss
 from torch import nn
 
+from l2gnet.data.sides import sided
 from l2gnet.training.augmentation import Augmentation, TurnOrMirror
+from l2gnet.training.loss import SegmentationLoss
 from l2gnet.training.settings import TrainSettings
 
 
-def build_loss(settings: TrainSettings) -> DiceCELoss:
-    """0.5 cross-entropy + 0.5 Dice of all classes, background included, as (logits (B,L,H,W), labels (B,1,H,W)).
-
-    Dice is of each slice, or for `transunet` of the whole batch at once, with squares in the denominator.
-    """
+def build_loss(settings: TrainSettings) -> SegmentationLoss:
+    """Of each slice, or for `transunet` of the whole batch at once, with squares in the denominator of Dice."""
     theirs = settings.recipe == "transunet"
-    return DiceCELoss(softmax=True, to_onehot_y=True, lambda_dice=0.5, lambda_ce=0.5, squared_pred=theirs, batch=theirs)
+    return SegmentationLoss(batch=theirs, squared=theirs)
 
 
-def build_augmentation(settings: TrainSettings) -> nn.Module:
-    """What is done to images (B,1,H,W) and labels (B,H,W) of a training step."""
+def build_augmentation(settings: TrainSettings, classes: Sequence[str]) -> nn.Module:
+    """What is done to images (B,1,H,W) and labels (B,H,W) of a training step; see `about_mirrors`."""
     if settings.recipe == "transunet":
         return TurnOrMirror()
-    return Augmentation(flips=settings.flips, field_shift=settings.field_shift)
+    return Augmentation(flips=settings.flips and not sided(classes), field_shift=settings.field_shift)
+
+
+def about_mirrors(settings: TrainSettings, classes: Sequence[str]) -> str:
+    """What to say where mirrors would show a class as another, as a left kidney as a right one; else nothing.
+
+    `flips` then mirrors nothing; the recipe `transunet` stays that of its paper.
+    """
+    names = " and ".join(sided(classes))
+    if not names or not (settings.flips or settings.recipe == "transunet"):
+        return ""
+    if settings.recipe == "transunet":
+        return f"the recipe transunet mirrors slices, as its paper does, though {names} have a side"
+    return f"flips mirrors no slice here, since {names} have a side, and in a mirror would be another"
 
 
 def build_optimiser(

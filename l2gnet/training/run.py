@@ -4,11 +4,13 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+from l2gnet.data.beside import aside
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.slices import load_slices
 from l2gnet.files import sole_writer
 from l2gnet.training.fit import fit
 from l2gnet.training.processes import is_first, require_devices, started, train_in_processes
+from l2gnet.training.recipes import about_mirrors
 from l2gnet.training.run_folder import TrainedRun, open_run, require_same_run, write_config, write_models
 from l2gnet.training.settings import TrainSettings
 
@@ -45,6 +47,8 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
 def _train(settings: TrainSettings, run_dir: Path) -> TrainedRun:
     require_same_run(run_dir, settings)
     dataset = open_dataset(settings)
+    if is_first(settings) and (words := about_mirrors(settings, dataset.classes)):
+        aside(words)
     grid = dataset.grid(settings)
     slices = load_slices(settings, dataset, grid)
     if is_first(settings):

@@ -43,7 +43,7 @@ class SegmentationTask(pl.LightningModule):
         self.parts = parts
         self.settings, self.classes, self.validation_cases = settings, classes, validation_cases
         self.model = build_model(settings.model, **settings.model_settings(len(classes), channels))
-        self.augmentation = build_augmentation(settings)
+        self.augmentation = build_augmentation(settings, classes)
         self.segmentation_loss = build_loss(settings)
         self.epoch = MetricCollection(_epoch_totals(), compute_groups=False)
         if self.model.codebook:

@@ -241,12 +241,49 @@ def test_exact_integers_are_labels(tmp_path, array, fields, expected):
     assert np.array_equal(labels, expected.transpose(2, 1, 0))
 
 
-@pytest.mark.parametrize("value", [0.5, -1, 256, 1e30, np.nan, np.inf, 1 + 1e-7])
+@pytest.mark.parametrize("value", [0.5, -1, 256, 1e30, np.nan, np.inf, 1.002])
 def test_anything_else_is_not_a_label(tmp_path, value):
     array = LABELS.astype(np.float64)
     array[1, 1, 1] = value
     with pytest.raises(VolumeError, match=r"a\.nii: labels must be integers in 0\.\.255; found \["):
         read_labels(save(tmp_path / "a.nii", array))
+
+
+@pytest.mark.parametrize("top", [3, 13, 40, 104, 200])
+def test_labels_that_a_scale_factor_has_rounded_are_those_that_were_meant(tmp_path, top):
+    meant = np.random.default_rng(0).integers(0, top + 1, (6, 5, 4)).astype(np.float64)
+    meant[0, 0, :2] = top, 0
+    image = nib.Nifti1Image(meant, np.diag([-1.0, -1, 1, 1]))
+    image.set_data_dtype(np.uint8)  # nibabel chooses the scale factor
+    image.to_filename(tmp_path / "a.nii")
+    assert not np.array_equal(nib.load(tmp_path / "a.nii").get_fdata(), meant)
+    labels = read_labels(tmp_path / "a.nii")
+    assert np.array_equal(labels.array, meant.transpose(2, 1, 0))
+    assert labels.remarks[0].startswith("its labels were rounded, as ")
+
+
+def test_labels_whole_but_for_rounding_are_rounded_and_scans_are_not(tmp_path):
+    read = read_labels(save(tmp_path / "a.nii", LABELS * 0.99999 - 1e-6))
+    assert np.array_equal(read.array, LABELS.transpose(2, 1, 0))
+    assert read.remarks == ("its labels were rounded, as -1e-06 to 0",)
+    grey = np.arange(24.0).reshape(4, 3, 2)
+    for array, fields in (
+        (1e-5 * grey, {}),  # a map of small numbers, as of diffusion
+        (grey.astype(np.uint8) * 10, {"scl_slope": 0.1, "scl_inter": 0.06}),
+        (grey.astype(np.uint8), {"scl_slope": 0.7, "scl_inter": 0}),
+        (grey.astype(np.int16), {"scl_slope": 1.5, "scl_inter": 0}),
+        (grey, {"scl_slope": 0.4, "scl_inter": 0}),  # floats are not rounded by a scale factor
+    ):
+        with pytest.raises(VolumeError, match="labels must be integers"):
+            read_labels(save(tmp_path / "a.nii", array, **fields))
+
+
+def test_larger_numbers_are_read_and_written_where_they_are_asked_for(tmp_path):
+    path = save(tmp_path / "a.nii", LABELS.astype(np.int32) * 850)
+    labels = read_labels(path, largest=65535)
+    assert np.array_equal(labels.array, LABELS.transpose(2, 1, 0).astype(int) * 850)
+    write_labels(tmp_path / "b.nii", labels, largest=65535)
+    assert np.array_equal(nib.load(tmp_path / "b.nii").get_fdata(), LABELS.astype(int) * 850)
 
 
 BAD_HEADERS = [

@@ -12,6 +12,7 @@ from monai.metrics import compute_average_surface_distance, compute_hausdorff_di
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
+from l2gnet.data.volume import IGNORED
 from l2gnet.errors import ConfigError, VolumeError
 from l2gnet.evaluation.metrics import score_case, summarise
 
@@ -396,3 +397,15 @@ def test_bad_input_is_refused_with_the_rule_and_the_value(changes, error, messag
 def test_no_cases_are_refused():
     with pytest.raises(ConfigError, match="at least one case"):
         summarise({})
+
+
+@pytest.mark.parametrize("convention", ["strict", "transunet"])
+def test_what_the_truth_leaves_open_is_not_scored(convention):
+    truth, predicted = box((2, 2, 2), (6, 6, 6)), box((2, 2, 2), (6, 6, 12))
+    known = score_one(box((2, 2, 2), (6, 6, 7)), truth, convention=convention)
+    truth[:, :, 9:] = IGNORED
+    assert score_one(predicted, truth, convention=convention) == known
+    # nnU-Net counts true and false voxels in the same way, with `ignore_mask` of compute_metrics
+    use = truth != IGNORED
+    hits, false = ((predicted[use] == 1) & (truth[use] == want) for want in (1, 0))
+    assert known.dice == 2 * hits.sum() / (2 * hits.sum() + false.sum())

@@ -1,6 +1,7 @@
 import numpy as np
 import torch
 
+from l2gnet.data.volume import IGNORED
 from l2gnet.evaluation.metrics import score_case
 from l2gnet.evaluation.overlap import Overlap
 
@@ -32,3 +33,15 @@ def test_what_was_missed_is_a_share_of_the_truth():
     missed = overlap.false_negatives()[0]
     assert missed[:2].tolist() == [0.75, 0.0]
     assert missed[2].isnan()
+
+
+def test_pixels_that_the_truth_leaves_open_count_in_nothing():
+    truth = torch.tensor([[[1, 1, IGNORED, IGNORED, 0, 2]]])
+    predicted = torch.tensor([[[1, 0, 1, 2, 2, 2]]])
+    overlap = Overlap(1, 3)
+    overlap.add(predicted, truth.to(torch.uint8), torch.tensor([0]))
+    without = Overlap(1, 3)
+    without.add(predicted[..., [0, 1, 4, 5]], truth[..., [0, 1, 4, 5]], torch.tensor([0]))
+    torch.testing.assert_close(overlap.dice(), torch.tensor([[2 / 3, 2 / 3]]))
+    assert torch.equal(overlap.dice(), without.dice())
+    assert overlap.false_negatives().tolist() == [[0.5, 0]]

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l2gnet.inspection.code_atlas import CodeAtlas, map_codes, typical_labels
+from l2gnet.data.volume import IGNORED
+from l2gnet.inspection.code_atlas import CodeAtlas, count_labels, map_codes, typical_labels
 
 
 def atlas(seed=0, S=6, K=7, side=12, cells=4):
@@ -107,3 +108,9 @@ def test_arrays_that_do_not_belong_together_are_refused(as_a_user):
         CodeAtlas(a.images, a.codes, a.vectors, case=np.arange(2))
     with pytest.raises(ValueError, match="at least one slice"):
         CodeAtlas(a.images[:0], a.codes[:0], a.vectors)
+
+
+def test_pixels_whose_label_nobody_knows_stand_for_nothing():
+    codes = np.array([[[0, 1]]])
+    labels = np.array([[[1, IGNORED, 2, 2]]], np.uint8)
+    assert count_labels(codes, labels, 2).tolist() == [[0, 1, 0], [0, 0, 2]]

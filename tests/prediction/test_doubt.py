@@ -151,3 +151,17 @@ def test_what_is_familiar_comes_back_from_the_card(familiar):
     assert Familiar.of(replace(card, training={"familiar": older})).grain == (0, np.inf)
     with pytest.raises(CheckpointError, match="limits are damaged"):
         Familiar.of(replace(card, training={"familiar": {"distance": "far"}}))
+
+
+def test_a_scan_whose_header_mirrors_it_is_doubted(model, familiar):
+    seen = see(model, scan(0))
+    labels = np.zeros_like(seen.labels.array)
+    labels[:, 10:30, 2:10], labels[:, 10:30, 30:38] = 1, 2
+    names = ("background", "right kidney", "left kidney")
+    told = {}
+    for way in (1.0, -1.0):
+        there = Volume(labels, np.diag([way, 1, 1, 1]) @ seen.labels.affine)
+        told[way] = find_strange(scan(0), replace(seen, labels=there), [familiar], names).reasons
+    question = "does its header mirror it, or were the two exchanged?"
+    assert told[1.0] == ()
+    assert told[-1.0] == (f"right kidney lies 56 mm to the left of left kidney: {question}",)

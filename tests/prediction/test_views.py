@@ -10,8 +10,8 @@ from l2gnet.prediction.views import View, trained_views
 MIRRORS = {View(mirrored=(2,)), View(mirrored=(3,))}
 
 
-def card(**settings):
-    return ModelCard("unet", {}, ("background", "a"), Grid(1.0, 32), {"settings": settings})
+def card(*, classes=("background", "a"), **settings):
+    return ModelCard("unet", {}, classes, Grid(1.0, 32), {"settings": settings})
 
 
 def test_a_mirror_shows_the_other_side_and_leads_back_exactly():
@@ -47,3 +47,9 @@ def test_only_what_training_showed_is_looked_at():
     assert set(trained_views(card(recipe="transunet", flips=False))) > MIRRORS
     with pytest.raises(CheckpointError, match="needs a card that says how the model was trained"):
         trained_views(ModelCard("unet", {}, ("background", "a"), Grid(1.0, 32)))
+
+
+@pytest.mark.parametrize("trained", [{"recipe": "onecycle", "flips": True}, {"recipe": "transunet"}])
+def test_no_mirror_shows_a_class_that_has_a_side(trained):
+    views = trained_views(card(classes=("background", "liver", "left kidney"), **trained))
+    assert set(views) == {View(degrees=10.0), View(degrees=-10.0)}

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from l2gnet.jobs.parameters import read_profile
-from l2gnet.training.recipes import build_loss, build_optimiser
+from l2gnet.training.recipes import about_mirrors, build_augmentation, build_loss, build_optimiser
 from l2gnet.training.settings import TrainSettings
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "01_train.ipynb"
@@ -65,3 +65,30 @@ def test_the_profile_is_the_papers(tmp_path):
     assert (settings.size_px, settings.spacing_mm, settings.batch_size, settings.epochs) == (224, 0.0, 24, 150)
     assert (settings.recipe, settings.learning_rate, settings.weight_decay) == ("transunet", 0.01, 1e-4)
     assert (settings.convention, settings.patience) == ("transunet", 0)
+
+
+KIDNEYS = ("background", "left kidney", "right kidney")
+
+
+def mirrored(augmentation):
+    """Whether three spots, in any of many slices, come round the other way."""
+    torch.manual_seed(0)
+    images, labels = torch.zeros(200, 1, 48, 48), torch.zeros(200, 48, 48).long()
+    for label, (y, x) in enumerate(((16, 16), (16, 28), (30, 16)), start=1):
+        labels[:, y : y + 6, x : x + 6] = label
+    _, labels = augmentation(images, labels)
+    spots = [torch.stack([(one == label).nonzero().float().mean(0) for label in (1, 2, 3)]) for one in labels]
+    return any(torch.linalg.det(spot[1:] - spot[:1]) > 0 for spot in spots)
+
+
+def test_nothing_is_mirrored_where_a_class_has_a_side_but_in_the_recipe_of_the_paper():
+    plain = ("background", "a", "b")
+    flips, theirs = TrainSettings(flips=True), TrainSettings(recipe="transunet")
+    assert mirrored(build_augmentation(flips, plain))
+    assert not mirrored(build_augmentation(flips, KIDNEYS))
+    assert mirrored(build_augmentation(theirs, KIDNEYS))
+    assert about_mirrors(flips, plain) == about_mirrors(theirs, plain) == about_mirrors(TrainSettings(), KIDNEYS) == ""
+    names = "left kidney and right kidney have a side"
+    said = f"flips mirrors no slice here, since {names}, and in a mirror would be another"
+    assert about_mirrors(flips, KIDNEYS) == said
+    assert about_mirrors(theirs, KIDNEYS).endswith(f"mirrors slices, as its paper does, though {names}")

@@ -19,6 +19,7 @@ from l2gnet.models import MODELS
 from l2gnet.models.card import read_card
 from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.inference import network_input
+from l2gnet.prediction.views import trained_views
 from l2gnet.tables import read_rows
 from l2gnet.training.batches import SliceData
 from l2gnet.training.run import train
@@ -287,3 +288,9 @@ def test_validation_dice_counts_a_whole_case():
     task.on_validation_epoch_end()
     assert math.isclose(logged["val_dice_left_ventricle"], 2 * 16 / (16 + 32), rel_tol=1e-6)
     assert logged["val_dice"] == logged["val_dice_left_ventricle"]
+
+
+def test_a_training_says_what_it_makes_of_mirrors_where_classes_have_a_side(tmp_path, capsys):
+    run = train(TrainSettings(**TINY | {"data": "phantom-kidneys", "epochs": 1, "flips": True}), tmp_path / "run")
+    assert "flips mirrors no slice here, since left kidney and right kidney have a side" in capsys.readouterr().err
+    assert len(trained_views(read_card(run.run_dir / "model.safetensors"))) == 2

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from l2gnet.data.folders.scan import Scan, ScanFolder, require_inside
+from l2gnet.data.beside import is_nifti
+from l2gnet.data.folders.scan import Scan, ScanFolder, counted, require_inside, without_masks
 from l2gnet.errors import VolumeError, volume_error
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
@@ -38,6 +39,7 @@ def find_scans(data_dir: str | Path) -> ScanFolder:
         raise volume_error(data_dir, "the folder must hold patientNNN folders", "none", "name the folder they lie in")
     frames: list[Scan] = []
     errors: list[VolumeError] = []
+    alone: list[str] = []  # masks of other moments than those that Info.cfg names
     for folder in folders:
         try:
             require_inside(data_dir, folder / "Info.cfg")
@@ -45,6 +47,7 @@ def find_scans(data_dir: str | Path) -> ScanFolder:
         except VolumeError as error:
             errors.append(error)
             continue
+        alone += _masks_alone(folder) - {_stem(folder, info, phase) for phase in ("ED", "ES")}
         for phase in ("ED", "ES"):
             try:
                 frame = _frame(folder, info, phase)
@@ -52,13 +55,25 @@ def find_scans(data_dir: str | Path) -> ScanFolder:
                 frames.append(frame)
             except VolumeError as error:
                 errors.append(error)
-    return ScanFolder("acdc", CLASSES, tuple(frames), tuple(errors), CITATION, licence=LICENCE)
+    missing = (*without_masks(frames), *counted(alone, "mask", "without their image"))
+    return ScanFolder("acdc", CLASSES, tuple(frames), tuple(errors), CITATION, licence=LICENCE, missing=missing)
 
 
 def _patient_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if re.fullmatch("patient[0-9]{3}", path.name) and path.is_dir())
+
+
+def _masks_alone(folder: Path) -> set[str]:
+    masks = {path.name.partition("_gt.nii")[0] for path in folder.glob("*_gt.nii*") if is_nifti(path)}
+    return {stem for stem in masks if _nifti(folder, stem) is None}
+
+
+def _stem(folder: Path, info: dict[str, str], phase: str) -> str:
+    """The name of a frame, without its ending; empty where Info.cfg has no number for it."""
+    number = info.get(phase) or ""
+    return f"{folder.name}_frame{int(number):02d}" if re.fullmatch("[0-9]{1,3}", number) else ""
 
 
 def _read_info(path: Path) -> dict[str, str]:
@@ -74,11 +89,10 @@ def _read_info(path: Path) -> dict[str, str]:
 
 
 def _frame(folder: Path, info: dict[str, str], phase: Literal["ED", "ES"]) -> Scan:
-    number = info.get(phase)
-    if not (number and re.fullmatch("[0-9]{1,3}", number)):
+    stem = _stem(folder, info, phase)
+    if not stem:
         rule = f"{phase} must be the number of a frame"
-        raise volume_error(folder / "Info.cfg", rule, number, "correct that line")
-    stem = f"{folder.name}_frame{int(number):02d}"
+        raise volume_error(folder / "Info.cfg", rule, info.get(phase), "correct that line")
     image = _nifti(folder, stem)
     if image is None:
         rule = f"the {phase} frame that Info.cfg names must exist"

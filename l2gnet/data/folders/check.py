@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from l2gnet.data.folders import acdc, decathlon, synapse
-from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans
+from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans, counted
+from l2gnet.data.sides import wrong_sides
 from l2gnet.errors import VolumeError, volume_error
 
 _Result = TypeVar("_Result")
@@ -45,18 +46,36 @@ def check(data_dir: str | Path) -> Report:
     Raises VolumeError if the folder holds no data set of a known kind, or one whose description cannot be read.
     """
     data_dir = Path(data_dir)
-    if not data_dir.is_dir():
-        raise volume_error(data_dir, "the data must be a folder", "none", "check the path")
-    if decathlon.is_task(data_dir):
+    kind = _kind(data_dir)
+    if kind == "decathlon":
         channels = decathlon.read_channels(data_dir)
         several = f"channels {', '.join(channels)}; a model takes all together, or those that `channel` names"
         notes = [several] if len(channels) > 1 else []
         folders = [decathlon.find_scans(data_dir, str(number)) for number in range(len(channels))]
-        return _report("decathlon", data_dir, folders, notes)
-    if acdc.is_acdc(data_dir):
-        return _report("acdc", data_dir, [acdc.find_scans(data_dir)], [])
-    if synapse.is_synapse(data_dir):
-        return _report("synapse", data_dir, [synapse.find_scans(data_dir)], [])
+        return _report(kind, data_dir, folders, notes)
+    folder = find_whole(data_dir)
+    absent = folder.test_patients - {scan.patient for scan in folder.scans}
+    return _report(kind, data_dir, [folder], counted(absent, "test case", "of TransUNet's split, but not here"))
+
+
+def find_whole(data_dir: Path) -> ScanFolder:
+    """The scans of a data folder of any kind, with all their channels; raises VolumeError as `check` does."""
+    return _FIND[_kind(data_dir)](data_dir)
+
+
+_FIND: dict[str, Callable[[Path], ScanFolder]] = {
+    "decathlon": decathlon.find_scans,
+    "acdc": acdc.find_scans,
+    "synapse": synapse.find_scans,
+}
+
+
+def _kind(data_dir: Path) -> str:
+    if not data_dir.is_dir():
+        raise volume_error(data_dir, "the data must be a folder", "none", "check the path")
+    for kind, is_one in (("decathlon", decathlon.is_task), ("acdc", acdc.is_acdc), ("synapse", synapse.is_synapse)):
+        if is_one(data_dir):
+            return kind
     rule = (
         "the folder must hold a dataset.json beside imagesTr and labelsTr (decathlon), patientNNN folders (acdc), "
         "or imgNNNN and labelNNNN.nii.gz, or train_npz and test_vol_h5 (synapse)"
@@ -67,6 +86,7 @@ def check(data_dir: str | Path) -> Report:
 
 def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: list[str]) -> Report:
     problems = [str(error) for folder in folders for error in folder.problems]
+    problems += [f"{data_dir}: {line}" for folder in folders for line in folder.missing]
     volumes: dict[str, int] = {}  # slices of each volume that could be read
     spacings_mm: list[tuple[float, float, float]] = []
 
@@ -78,6 +98,7 @@ def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: lis
             return None
 
     scans: list[Scan] = [scan for folder in folders for scan in folder.scans]
+    notes += [f"numbers in the masks became classes: {scan.renumbered}" for scan in scans[:1] if scan.class_of]
     for scan in scans:
         image = attempt(scan.read_image)
         labels = attempt(scan.read_labels) if scan.label else None
@@ -93,9 +114,10 @@ def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: lis
         if image and labels:
             attempt(scan.matched, image, labels)
         if labels:
+            notes += [f"{scan.name}: {remark}" for remark in (*labels.remarks, *wrong_sides(labels, scan.classes))]
             absent = [name for label, name in enumerate(scan.classes) if not (labels.array == label).any()]
             notes += [f"{scan.name}: no {name} in the mask" for name in absent]
-        else:
+        elif scan.label is None:
             notes.append(f"{scan.name}: no mask; it can be segmented, but neither trained on nor scored")
 
     notes += beside_scans(data_dir, scans)

@@ -15,12 +15,15 @@ lies there: a list with the names of the cases to train and to validate on, [{"t
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from l2gnet.data.beside import what_it_is
-from l2gnet.data.folders.scan import ABDOMEN_HU, Scan, ScanFolder, is_ct, lies_inside
+from l2gnet.data.folders.scan import ABDOMEN_HU, LARGEST, UNNAMED, Scan, ScanFolder, is_ct, lies_inside
+from l2gnet.data.folders.whole import case_name, unlike_its_description, unlike_its_splits
+from l2gnet.data.volume import IGNORED
 from l2gnet.errors import ConfigError, VolumeError, volume_error
 
 FILE = "dataset.json"
@@ -53,19 +56,23 @@ def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanF
         remedy = f"write {FILE} as the Decathlon or nnU-Net has it, or name the folder that holds it"
         raise volume_error(path, "a Decathlon or nnU-Net folder needs this file", "none", remedy)
     info = _read_json(path)
-    classes, channels = _classes(path, info), _channels(path, info)
+    (classes, class_of), channels = _classes(path, info), _channels(path, info)
     numbers = _channel_numbers(path, channels, channel)
     scans: dict[str, Scan] = {}
     problems: list[VolumeError] = []
-    for entry in _entries(root, path, info):
+    entries = _entries(root, path, info)
+    missing = [*_unlike_its_description(root, info, entries, len(channels))]
+    for entry in entries:
         try:
-            scan = _scan(root, path, entry, classes, numbers, len(channels))
+            scan = replace(_scan(root, path, entry, classes, numbers, len(channels)), class_of=class_of)
             if scan.name in scans:
                 raise volume_error(path, "each case must have a name of its own", scan.name, "remove or rename one")
             scans[scan.name] = scan
         except VolumeError as error:
             problems.append(error)
     held_out: frozenset[str] = frozenset()
+    if (root / SPLITS).is_file():
+        missing += _unlike_its_splits(root / SPLITS, set(scans))
     if fold >= 0:
         training, held_out = _read_fold(root / SPLITS, fold, set(scans))
         scans = {name: scan for name, scan in scans.items() if name in training | held_out}
@@ -81,6 +88,7 @@ def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanF
         window=ABDOMEN_HU if any(is_ct(channels[number]) for number in numbers) else None,
         test_patients=held_out,
         channels=tuple(channels[number] for number in numbers),
+        missing=tuple(missing),
     )
 
 
@@ -90,6 +98,19 @@ class _Entry:
 
     images: tuple[Any, ...]
     label: Any
+
+
+def _unlike_its_description(root: Path, info: dict[str, Any], entries: Sequence[_Entry], channels: int) -> list[str]:
+    images = [image for entry in entries for image in entry.images if isinstance(image, str)]
+    masks = [entry.label if isinstance(entry.label, str) else "" for entry in entries]
+    return unlike_its_description(root, info, images, masks, channels)
+
+
+def _unlike_its_splits(path: Path, cases: set[str]) -> list[str]:
+    try:
+        return unlike_its_splits(_read_json(path, list), cases)
+    except VolumeError as error:  # of a file that this training may not need
+        return [str(error)]
 
 
 def _read_fold(path: Path, fold: int, known: set[str]) -> tuple[frozenset[str], frozenset[str]]:
@@ -138,8 +159,8 @@ def _read_json(path: Path, kind: type = dict) -> Any:
     return info
 
 
-def _classes(path: Path, info: dict[str, Any]) -> tuple[str, ...]:
-    """The class names in the order of their numbers."""
+def _classes(path: Path, info: dict[str, Any]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The class names in the order of their numbers, and the class of each number (nothing where that is the same)."""
 
     def refuse(found: object) -> NoReturn:
         rule = 'labels must name a class for each number from 0, as {"background": 0, "liver": 1}'
@@ -152,17 +173,31 @@ def _classes(path: Path, info: dict[str, Any]) -> tuple[str, ...]:
     names: dict[int, str] = {}
     for key, value in labels.items():
         number, name = (key, value) if by_number else (value, key)
-        number = int(number) if isinstance(number, str) and number.isdecimal() and len(number) <= 3 else number
+        number = int(number) if isinstance(number, str) and number.isdecimal() and len(number) <= 5 else number
+        if isinstance(number, list) and not by_number:
+            _refuse_regions(path, key, number)
         if type(number) is not int or not isinstance(name, str) or not name.strip() or number in names:
-            refuse(f"{key!r}: {value!r}")  # also nnU-Net's regions, whose classes overlap
-        if name == "ignore" and not by_number:
-            refuse("nnU-Net's 'ignore', which no model here can be trained with")
+            refuse(f"{key!r}: {value!r}")
         names[number] = name.strip()
-    if sorted(names) != list(range(len(names))) or not 2 <= len(names) <= 256:
-        refuse(f"the numbers {sorted(names)}")
+    ignored = [number for number, name in names.items() if name == "ignore" and number and not by_number]
+    kept = sorted(names.keys() - ignored)
+    if not 2 <= len(kept) <= IGNORED or kept[0] != 0 or max(names) > LARGEST:
+        refuse(f"the numbers {kept}")
     if len(set(names.values())) < len(names):
         refuse(f"the names {[names[number] for number in sorted(names)]}, one of them twice")
-    return tuple(names[number] for number in sorted(names))
+    class_of = [UNNAMED] * (max(names) + 1)
+    for position, number in enumerate(kept):
+        class_of[number] = position
+    for number in ignored:
+        class_of[number] = IGNORED
+    same = class_of == list(range(len(kept)))
+    return tuple(names[number] for number in kept), () if same else tuple(class_of)
+
+
+def _refuse_regions(path: Path, name: str, labels: list[Any]) -> NoReturn:
+    rule = "each class must have one number: a region, which nnU-Net makes of several labels, overlaps other classes"
+    remedy = "name each label as a class of its own, train, and add the labels of a region up afterwards"
+    raise volume_error(path, rule, f"{name!r}: {labels!r}"[:200], remedy)
 
 
 def _channels(path: Path, info: dict[str, Any]) -> tuple[str, ...]:
@@ -225,7 +260,7 @@ def _scan(
     label = _inside(root, path, entry.label)
     if not label.is_file():
         raise volume_error(label, f"the label map that {FILE} asks for must exist", "none", "copy the data set again")
-    name = label.name.removesuffix(".gz").removesuffix(".nii")
+    name = case_name(label.name)
     inner: tuple[int, ...] = ()
     if len(entry.images) == channels > 1:
         images = [_inside(root, path, entry.images[number]) for number in numbers]

@@ -1,17 +1,27 @@
 """What every data folder comes down to: scans with label maps, as files, and what is wrong with them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from l2gnet.checks import nearest
-from l2gnet.data.beside import is_nifti, passed_over
-from l2gnet.data.volume import Volume, placed_like, read_channels, read_labels, read_volume, require_same_grid
+from l2gnet.data.beside import is_nifti, listed, passed_over
+from l2gnet.data.volume import (
+    IGNORED,
+    Volume,
+    placed_like,
+    read_channels,
+    read_labels,
+    read_volume,
+    require_same_grid,
+)
 from l2gnet.errors import ConfigError, VolumeError, volume_error
 
 _DESCRIPTIONS = {"dataset.json", "splits_final.json", "Info.cfg"}  # read with the scans that they describe
+UNNAMED = -1  # the class of a number that no mask of a data set may hold
+LARGEST = 65535  # of the numbers in a mask
 ABDOMEN_HU = (-125.0, 275.0)  # the window of soft tissue that TransUNet and its successors use, arXiv 2102.04306
 
 
@@ -22,7 +32,7 @@ class Scan:
     `group` (of diagnosis) and `phase` (of the heart beat) are empty where a data set has no such thing. `channels`
     are those to read from an image that holds several, in order; where each has a file of its own, `more` are the
     files of those after the first. `class_of` gives the class of each value in the label file, where that is not the
-    value itself.
+    value itself: `UNNAMED` for those that must not be there, `IGNORED` for those that are neither learnt nor scored.
     """
 
     name: str
@@ -49,17 +59,29 @@ class Scan:
         return read_volume(self.image, channel=self.channels[0] if self.channels else None)
 
     def read_labels(self) -> Volume:
-        """The label map, of values 0 to L-1; raises VolumeError where it is missing, damaged or of other values."""
+        """The label map, of values 0 to L-1 and IGNORED.
+
+        Raises VolumeError where it is missing, damaged or of other values.
+        """
         if self.label is None:
             rule = f"{self.name} must have a mask to be trained on or scored"
             raise volume_error(self.image, rule, "none", "leave this scan out, or copy its mask")
-        labels = read_labels(self.label)
-        known = len(self.class_of or self.classes)
-        unknown = np.unique(labels.array[labels.array >= known]).tolist()
+        class_of = np.array(self.class_of or range(len(self.classes)), np.int16)
+        labels = read_labels(self.label, largest=255 if len(class_of) <= 256 else LARGEST)
+        classes = class_of[labels.array.clip(max=len(class_of) - 1)]
+        unknown = np.unique(labels.array[(labels.array >= len(class_of)) | (classes == UNNAMED)]).tolist()
         if unknown:
-            rule = f"labels must lie in 0..{known - 1}"
+            named = [str(number) for number in np.flatnonzero(class_of != UNNAMED)]
+            gaps = len(named) < len(class_of)
+            rule = f"labels must be {listed(named, most=20)}" if gaps else f"labels must lie in 0..{len(class_of) - 1}"
             raise volume_error(self.label, rule, unknown, "use this data set's own mask, or name its labels")
-        return labels.like(np.array(self.class_of, np.uint8)[labels.array]) if self.class_of else labels
+        return labels.like(classes.astype(np.uint8))
+
+    @property
+    def renumbered(self) -> str:
+        """What became of each number in the label file, in words; empty where none was changed."""
+        names = {IGNORED: "left out of learning and scores"} | {c: f"{c} {name}" for c, name in enumerate(self.classes)}
+        return ", ".join(f"{n} -> {names[c]}" for n, c in enumerate(self.class_of) if c != UNNAMED)
 
     def read(self) -> tuple[Volume, Volume]:
         """The scan and its label map; raises VolumeError also where the two do not lie on one grid."""
@@ -79,7 +101,8 @@ class ScanFolder:
 
     `window` is the intensity range to look at, where grey values have a unit, as in CT. `test_patients` are those
     that the data set's own split holds out; empty where it has none. `licence` says what the data may be used for.
-    `channels` are the names of the image channels that each scan has, in order.
+    `channels` are the names of the image channels that each scan has, in order. `missing` says what the folder lacks
+    that none of `scans` needs, as the mask of an image: training goes on without it, and says so.
     """
 
     name: str
@@ -91,6 +114,7 @@ class ScanFolder:
     test_patients: frozenset[str] = frozenset()
     licence: str = "as the owner of the data grants"
     channels: tuple[str, ...] = ("image",)
+    missing: tuple[str, ...] = ()
 
     def with_structures(self, names: Sequence[str]) -> "ScanFolder":
         """The same scans with these structures alone, in the folder's order; what else is labelled is background.
@@ -103,9 +127,10 @@ class ScanFolder:
                 rule = "structures must be some of those in the folder"
                 raise ConfigError(f"{rule}, got {name!r}{nearest(name, self.classes[1:])}")
         kept = (self.classes[0], *(name for name in self.classes[1:] if name in names))
-        new = [kept.index(name) if name in kept else 0 for name in self.classes]
+        new = {old: kept.index(name) if name in kept else 0 for old, name in enumerate(self.classes)}
+        new |= {special: special for special in (UNNAMED, IGNORED)}
         scans = (
-            replace(scan, classes=kept, class_of=tuple(new[old] for old in scan.class_of or range(len(new))))
+            replace(scan, classes=kept, class_of=tuple(new[old] for old in scan.class_of or range(len(self.classes))))
             for scan in self.scans
         )
         return replace(self, classes=kept, scans=tuple(scans))
@@ -116,6 +141,18 @@ def beside_scans(root: Path, scans: Sequence[Scan]) -> list[str]:
     used = {file for scan in scans for file in scan.files}
     files = [file for file in root.rglob("*") if file.is_file() and file not in used]
     return passed_over(file for file in files if file.name not in _DESCRIPTIONS and not is_nifti(file))
+
+
+def counted(names: Iterable[str], noun: str, what: str) -> list[str]:
+    """A line that counts and names what is missing or too much; none where nothing is."""
+    found = sorted(set(names))
+    return [f"{len(found)} {noun}{'s' * (len(found) > 1)} {what}: {listed(found, most=20)}"] if found else []
+
+
+def without_masks(scans: Sequence[Scan]) -> list[str]:
+    """Which scans have no mask, where others have: a folder of none is one to segment."""
+    bare = [scan.name for scan in scans if scan.label is None]
+    return counted(bare, "scan", "without a mask, neither trained on nor scored") if len(bare) < len(scans) else []
 
 
 def is_ct(channel: str) -> bool:

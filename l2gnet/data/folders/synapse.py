@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from l2gnet.data.folders.scan import ABDOMEN_HU, Scan, ScanFolder, require_inside
+from l2gnet.data.folders.scan import ABDOMEN_HU, Scan, ScanFolder, require_inside, without_masks
 from l2gnet.data.formats.arrays import read_h5, read_npz
-from l2gnet.data.volume import MAX_BYTES, Volume, exact_labels
+from l2gnet.data.formats.nifti_voxels import MAX_BYTES
+from l2gnet.data.volume import Volume, exact_labels
 from l2gnet.errors import VolumeError, volume_error
 from l2gnet.shapes import Num
 
@@ -130,7 +131,17 @@ def find_scans(data_dir: str | Path) -> ScanFolder:
             scans.remove(scan)
             problems.append(error)
     scans.sort(key=lambda scan: scan.name)
-    return ScanFolder("synapse", CLASSES, tuple(scans), tuple(problems), CITATION, window, TEST_CASES, LICENCE)
+    return ScanFolder(
+        name="synapse",
+        classes=CLASSES,
+        scans=tuple(scans),
+        problems=tuple(problems),
+        citation=CITATION,
+        window=window,
+        test_patients=TEST_CASES,
+        licence=LICENCE,
+        missing=tuple(without_masks(scans)),
+    )
 
 
 def _raw_folders(root: Path) -> tuple[Path, Path] | None:

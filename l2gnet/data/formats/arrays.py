@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from l2gnet.data.volume import DEFLATE_RATIO, MAX_BYTES
+from l2gnet.data.formats.nifti_voxels import DEFLATE_RATIO, MAX_BYTES
 from l2gnet.errors import VolumeError, volume_error
 from l2gnet.shapes import Num
 

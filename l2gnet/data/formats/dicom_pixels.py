@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from l2gnet.data.volume import MAX_BYTES
+from l2gnet.data.formats.nifti_voxels import MAX_BYTES
 from l2gnet.errors import volume_error
 from l2gnet.shapes import Float32, Num
 

@@ -17,7 +17,8 @@ from l2gnet.data.formats.dicom_moments import (
     without_repeats,
 )
 from l2gnet.data.formats.dicom_places import at_each_place, grid, said_of_spacing, shared_plane
-from l2gnet.data.volume import MAX_BYTES, Volume, displayed
+from l2gnet.data.formats.nifti_voxels import MAX_BYTES
+from l2gnet.data.volume import Volume, displayed
 from l2gnet.errors import volume_error
 from l2gnet.shapes import Float, Float32
 

@@ -205,7 +205,7 @@ def test_check_counts_and_notes(data):
     for name in ("frame01", "frame01_gt"):
         save(data / "patient005" / f"patient005_{name}.nii.gz", mask_of_all_classes(), np.diag([-2, -1, 5, 1]))
     report = check(data)
-    assert not report.problems
+    assert report.problems == [f"{data}: 1 scan without a mask, neither trained on nor scored: patient002_ED"]
     assert report.notes == [
         "patient001_ES: no right ventricle in the mask",
         "patient002_ED: no mask; it can be segmented, but neither trained on nor scored",
@@ -218,7 +218,8 @@ def test_check_counts_and_notes(data):
         "classes: background, right ventricle, myocardium, left ventricle",
         "spacing 5-10 x 1-1.25 x 1.5-2 mm (D x H x W)",
         *(f"note: {note}" for note in report.notes),
-        "no problems",
+        f"problem: {report.problems[0]}",
+        "1 problem",
     ]
     with pytest.raises(VolumeError, match="patient002_ED must have a mask"):
         frames_of(data)[2].read()
@@ -243,8 +244,15 @@ def test_real_acdc_is_complete_and_sound(real_data):
     assert Counter(frame.group for frame in frames if frame.phase == "ED") == dict.fromkeys(GROUPS, 20)
     report = check(real_data)
     assert report.problems == []
-    assert report.notes == ["passed over: MANDATORY_CITATION.md (a text)"]
+    assert all(note.startswith("passed over: ") for note in report.notes)
     assert (report.patients, report.volumes, report.slices) == (100, 200, 1902)
     thickness, rows, columns = report.spacing_mm
     assert thickness == (5, 10)
     assert rows == columns == pytest.approx((0.703, 1.92), abs=1e-3)
+
+
+def test_masks_of_other_moments_need_their_image_too(data):
+    mask = data / "patient001" / "patient001_frame05_gt.nii.gz"
+    save(mask, mask_of_all_classes())
+    (data / "patient001" / "._patient001_frame06_gt.nii.gz").write_bytes(b"\x00\x05\x16\x07")
+    assert check(data).problems == [f"{data}: 1 mask without their image: patient001_frame05"]

@@ -134,7 +134,7 @@ def test_a_raw_scan_without_a_mask_is_left_out_and_noted(raw):
     (raw / "label" / "label0006.nii.gz").unlink()
     assert [case.name for case in open_synapse(raw).cases] == ["case0002", "case0005", "case0007"]
     report = check(raw)
-    assert not report.problems
+    assert report.problems == [f"{raw}: 1 scan without a mask, neither trained on nor scored: case0006"]
     assert "case0006: no mask; it can be segmented, but neither trained on nor scored" in report.notes
 
 

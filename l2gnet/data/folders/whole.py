@@ -1,0 +1,94 @@
+"""Whether a folder of the Decathlon or of nnU-Net is whole: what its description and its files say of each other."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from l2gnet.data.beside import is_nifti
+from l2gnet.data.folders.scan import counted, lies_inside
+
+_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+_CHANNEL = re.compile(r"(?<=.)_(\d{4})$")
+
+
+def case_name(file: str) -> str:
+    """The name of a file without folder and ending, which for a label map is that of its case."""
+    return _ENDING.sub("", Path(file).name)
+
+
+def unlike_its_description(
+    root: Path, info: Mapping[str, Any], images: Iterable[str], masks: Collection[str], channels: int
+) -> list[str]:
+    """What is wrong with a folder whose description names these images and masks, in words that count and name it."""
+    images = list(images)
+    return [
+        *_numbers(info, len({case_name(mask) for mask in masks})),
+        *_unnamed(root, {case_name(image) for image in images}, {case_name(mask) for mask in masks}, channels),
+        *_tests(root, info),
+    ]
+
+
+def unlike_its_splits(folds: Sequence[Any], known: Collection[str]) -> list[str]:
+    """What is wrong with the folds of nnU-Net's splits_final.json in a folder of these cases."""
+    lines, known, everyone = [], set(known), set()
+    for number, fold in enumerate(folds):
+        parts = [fold.get(part) for part in ("train", "val")] if isinstance(fold, dict) else []
+        if not parts or not all(isinstance(part, list) and all(isinstance(n, str) for n in part) for part in parts):
+            lines.append(f"fold {number} of splits_final.json does not name cases to train and to validate on")
+            continue
+        training, held_out = set(fold["train"]), set(fold["val"])
+        where = f"fold {number} of splits_final.json"
+        everyone |= training | held_out
+        lines += counted((training | held_out) - known, "case", f"in {where}, but not here")
+        lines += counted(training & held_out, "case", f"to train and to validate on in {where}")
+    return [*lines, *counted(known - everyone, "case", "in no fold of splits_final.json")]
+
+
+def _numbers(info: Mapping[str, Any], cases: int) -> list[str]:
+    tests = info.get("test")
+    counts = {"numTraining": cases} | ({"numTest": len(tests)} if isinstance(tests, list) else {})
+    return [
+        f"{name} in dataset.json is {str(info[name])[:20]}, and there are {count}"
+        for name, count in counts.items()
+        if name in info and str(info[name]) != str(count)
+    ]
+
+
+def _unnamed(root: Path, images: Collection[str], masks: Collection[str], channels: int) -> list[str]:
+    """Files of imagesTr and labelsTr that are of no case."""
+    found_images: set[str] = set()
+    more_channels: set[str] = set()
+    for file in _files(root / "imagesTr"):
+        name = case_name(file)
+        case = _CHANNEL.sub("", name)
+        channel = _CHANNEL.search(name)
+        if name in images:
+            continue
+        if case not in images and not {image for image in images if _CHANNEL.sub("", image) == case}:
+            found_images.add(case)
+        elif channel and int(channel[1]) >= channels:
+            more_channels.add(name)
+    found_masks = {case_name(file) for file in _files(root / "labelsTr")} - set(masks)
+    return [
+        *counted(found_images - found_masks, "image", "without a mask"),
+        *counted(found_masks - found_images, "mask", "without an image"),
+        *counted(found_masks & found_images, "case", "with image and mask that dataset.json does not name"),
+        *counted(more_channels, "image", f"of a channel beyond the {channels} of dataset.json"),
+    ]
+
+
+def _tests(root: Path, info: Mapping[str, Any]) -> list[str]:
+    tests = info.get("test")
+    named = [case.get("image") if isinstance(case, dict) else case for case in tests] if isinstance(tests, list) else []
+    gone = [name for name in named if isinstance(name, str) and name and not _is_there(root, name)]
+    return counted(map(case_name, gone), "test image", "in dataset.json, but not here")
+
+
+def _is_there(root: Path, name: str) -> bool:
+    first = _ENDING.sub(lambda ending: f"_0000{ending[0]}", name)  # as nnU-Net names that of the first channel
+    return any(lies_inside(root, root / file) and (root / file).is_file() for file in (name, first))
+
+
+def _files(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir() if file.is_file() and is_nifti(file)] if folder.is_dir() else []

@@ -1,0 +1,36 @@
+"""The loss of a segmentation, which looks away from pixels whose label nobody knows."""
+
+import torch
+import torch.nn.functional as F
+from monai.losses import DiceCELoss, DiceLoss
+
+from l2gnet.data.volume import IGNORED
+from l2gnet.shapes import Float, Num
+
+
+class SegmentationLoss(DiceCELoss):
+    """0.5 cross-entropy + 0.5 Dice of all classes, background included, of logits (B,L,H,W) and labels (B,1,H,W).
+
+    Dice is of each slice, or of the whole `batch` at once; `squared` has squares in its denominator. Pixels labelled
+    IGNORED count in neither, as nnU-Net defines it (`DC_and_CE_loss` with an `ignore_label`): cross-entropy is the mean
+    over the others, of the slices that pass together, and Dice is that of probabilities and labels set to 0 there.
+    """
+
+    def __init__(self, *, batch: bool, squared: bool):
+        super().__init__(
+            softmax=True, to_onehot_y=True, lambda_dice=0.5, lambda_ce=0.5, squared_pred=squared, batch=batch
+        )
+        self.dice_of_shares = DiceLoss(squared_pred=squared, batch=batch)
+
+    def forward(
+        self, input: Float[torch.Tensor, "B L H W"], target: Num[torch.Tensor, "B 1 H W"]
+    ) -> Float[torch.Tensor, ""]:
+        """The loss of a batch, 0 where no label of it is known."""
+        known = target != IGNORED
+        if known.all():
+            return super().forward(input, target)
+        labels = target.masked_fill(~known, 0)[:, 0].long()
+        truth = F.one_hot(labels, input.shape[1]).movedim(3, 1).to(input)
+        dice = self.dice_of_shares(input.softmax(1) * known, truth * known)
+        each = F.cross_entropy(input, labels, reduction="none") * known[:, 0]
+        return self.lambda_dice * dice + self.lambda_ce * each.sum() / known.sum().clamp_min(1)
