@@ -249,8 +249,8 @@ def check_solver(epsilon: float, tolerance: float, max_iterations: int, name: st
         raise ValueError(f"{name} must be above 0 and finite, got {epsilon}; for exact transport use POT's ot.emd")
     if not 0 < tolerance < math.inf:
         raise ValueError(f"tolerance must be above 0 and finite, got {tolerance}")
-    if max_iterations < 1:
-        raise ValueError(f"max_iterations must be at least 1, got {max_iterations}")
+    if max_iterations < 0:
+        raise ValueError(f"max_iterations must be at least 0, got {max_iterations}")
 
 
 def _check_problem(

@@ -131,7 +131,7 @@ def test_what_is_no_batch_of_tokens_is_refused_in_a_sentence():
         ({"epsilon": float("inf")}, "epsilon must be above 0 and finite, got inf"),
         ({"epsilon_receive": float("nan")}, "epsilon_receive must be above 0 and finite, got nan"),
         ({"tolerance": 0.0}, "tolerance must be above 0"),
-        ({"max_iterations": 0}, "max_iterations must be at least 1"),
+        ({"max_iterations": -1}, "max_iterations must be at least 0"),
     ],
 )
 @pytest.mark.usefixtures("as_a_user")

@@ -223,7 +223,7 @@ def test_bad_input_is_refused_with_the_rule(change, message):
         ({"epsilon": float("nan")}, "epsilon must be above 0 and finite, got nan"),
         ({"epsilon": float("inf")}, "epsilon must be above 0 and finite, got inf"),
         ({"tolerance": -1e-4}, "tolerance must be above 0 and finite, got -0.0001"),
-        ({"max_iterations": 0}, "max_iterations must be at least 1, got 0"),
+        ({"max_iterations": -1}, "max_iterations must be at least 0, got -1"),
     ],
 )
 def test_numbers_of_the_solver_must_be_possible(number, message):
