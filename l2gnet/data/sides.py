@@ -12,7 +12,7 @@ _SIDE = {word: side for side in ("left", "right") for word in (side, side[0], f"
 _CHAMBERS = {f"{side[0]}{part[0]}": (side, part) for side in ("left", "right") for part in ("ventricle", "atrium")}
 _ONE_SIDED = ({"liver", "gallbladder", "gall bladder"}, {"spleen"})  # on the right, on the left
 _LEAST_ML = 0.5  # of a structure that is seen well enough to say where it lies
-_LEAST_MM = 10.0  # that two structures lie the wrong way round: half of what any of these lie apart
+_LEAST_MM = 10.0  # that two lie the wrong way round; the ventricles of 100 hearts lie 12 to 54 mm the right way
 
 
 def sided(classes: Sequence[str]) -> list[str]:
