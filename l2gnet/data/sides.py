@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ _SIDE = {word: side for side in ("left", "right") for word in (side, side[0], f"
 _CHAMBERS = {f"{side[0]}{part[0]}": (side, part) for side in ("left", "right") for part in ("ventricle", "atrium")}
 _ONE_SIDED = ({"liver", "gallbladder", "gall bladder"}, {"spleen"})  # on the right, on the left
 _LEAST_ML = 0.5  # of a structure that is seen well enough to say where it lies
-_LEAST_MM = 10.0  # that two structures lie the wrong way round: half of what any of these lie apart
+_LEAST_MM = 10.0  # that two lie the wrong way round; the ventricles of 100 hearts lie 12 to 54 mm the right way
 
 
 def sided(classes: Sequence[str]) -> list[str]:
@@ -26,15 +26,17 @@ def wrong_sides(labels: Volume, classes: Sequence[str]) -> list[str]:
     Either the header mirrors the image, or the two were exchanged; a body whose organs are mirrored is rare. Nothing is
     said of a volume of unknown voxel size, nor of structures too small or too near each other to be sure.
     """
-    if not labels.has_mm:
+    pairs = _pairs(classes)
+    if not (pairs and labels.has_mm):
         return []
-    lines = []
-    for right, left in _pairs(classes):
-        right_mm, left_mm = (_to_the_right_mm(labels, classes.index(name)) for name in (right, left))
-        if (wrong_mm := left_mm - right_mm) > _LEAST_MM:
-            question = "does its header mirror it, or were the two exchanged?"
-            lines.append(f"{right} lies {wrong_mm:.0f} mm to the left of {left}: {question}")
-    return lines
+    names = {name for pair in pairs for name in pair}
+    places_mm = _to_the_right_mm(labels, {name: classes.index(name) for name in names})
+    question = "does its header mirror it, or were the two exchanged?"
+    return [
+        f"{right} lies {places_mm[left] - places_mm[right]:.0f} mm to the left of {left}: {question}"
+        for right, left in pairs
+        if places_mm[left] - places_mm[right] > _LEAST_MM
+    ]
 
 
 def _pairs(classes: Sequence[str]) -> list[tuple[str, str]]:
@@ -56,10 +58,19 @@ def _side_of(name: str) -> tuple[str, tuple[str, ...]]:
     return found.pop() if len(found) == 1 else "", tuple(word for word in words if word not in _SIDE)
 
 
-def _to_the_right_mm(labels: Volume, label: int) -> float:
-    """Where the middle voxel of a structure lies from left to right; NaN where there is too little of it."""
-    found = np.flatnonzero(labels.array == label)
-    if len(found) * abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000 < _LEAST_ML:
-        return math.nan
-    some = np.unravel_index(found[:: max(1, len(found) // 10_000)], labels.shape)
-    return float(np.median(labels.affine[0, :3] @ np.stack(some)) + labels.affine[0, 3])
+def _to_the_right_mm(labels: Volume, numbers: Mapping[str, int]) -> dict[str, float]:
+    """Where the middle voxel of each structure lies from left to right; NaN where there is too little of it."""
+    from scipy import ndimage  # here, as SciPy takes long to import
+
+    boxes = ndimage.find_objects(labels.array, max_label=max(numbers.values()))
+    voxel_ml = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
+    places_mm = dict.fromkeys(numbers, math.nan)
+    for name, number in numbers.items():
+        if box := boxes[number - 1]:
+            part = labels.array[box] == number
+            found = np.flatnonzero(part)
+            if len(found) * voxel_ml >= _LEAST_ML:
+                some = np.unravel_index(found[:: max(1, len(found) // 10_000)], part.shape)
+                places = np.stack(some, axis=1) + [side.start for side in box]
+                places_mm[name] = float(np.median(places @ labels.affine[0, :3]) + labels.affine[0, 3])
+    return places_mm

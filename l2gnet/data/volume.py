@@ -173,7 +173,7 @@ def require_same_grid(image: Volume, labels: Volume, image_path: str | Path, lab
     That is: equal shapes, and no corner voxel moved by more than a twentieth of the smallest spacing.
     """
     rule = f"the grid must be that of {image_path}"
-    remedy = "resample it onto that grid, or pair it with the right file"
+    remedy = "resample it onto that grid, as `l2gnet data repair` does for masks, or pair it with the right file"
     if image.shape != labels.shape:
         raise volume_error(labels_path, rule, f"shape {labels.shape} against {image.shape} (D, H, W)", remedy)
     corners = np.stack([*np.meshgrid(*((0, n - 1) for n in image.shape)), np.ones((2, 2, 2))]).reshape(4, 8)

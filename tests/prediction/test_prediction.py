@@ -182,7 +182,7 @@ def test_test_time_augmentation_uses_the_views_that_the_model_was_trained_with(t
     frames = read_frames(save_scan(tmp_path / "scan.nii", *scan_and_affine()))
     plain = Segmenter(model).predict(frames, "scan")
     trained = {"settings": {"recipe": "onecycle", "flips": True}}
-    card = ModelCard("l2gnet", SMALL, CLASSES, Grid(3.0, 48), trained)
+    card = ModelCard("l2gnet", SMALL, ("background", "a", "b", "c"), Grid(3.0, 48), trained)  # of no side
     save_checkpoint(tmp_path / "mirrors.safetensors", scattered_model(0), card)
     segmenter = Segmenter(tmp_path / "mirrors.safetensors", augment=True)
     assert len(segmenter.views[0]) == 4

@@ -55,7 +55,7 @@ def find_scans(data_dir: str | Path) -> ScanFolder:
                 frames.append(frame)
             except VolumeError as error:
                 errors.append(error)
-    missing = (*without_masks(frames), *counted(alone, "mask", "without their image"))
+    missing = (*without_masks(frames), *counted(alone, "mask", "without an image"))
     return ScanFolder("acdc", CLASSES, tuple(frames), tuple(errors), CITATION, licence=LICENCE, missing=missing)
 
 

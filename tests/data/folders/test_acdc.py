@@ -255,4 +255,4 @@ def test_masks_of_other_moments_need_their_image_too(data):
     mask = data / "patient001" / "patient001_frame05_gt.nii.gz"
     save(mask, mask_of_all_classes())
     (data / "patient001" / "._patient001_frame06_gt.nii.gz").write_bytes(b"\x00\x05\x16\x07")
-    assert check(data).problems == [f"{data}: 1 mask without their image: patient001_frame05"]
+    assert check(data).problems == [f"{data}: 1 mask without an image: patient001_frame05"]
