@@ -60,7 +60,8 @@ def evaluate_cases(
 def open_for_model(settings: DataSettings, card: ModelCard) -> DataSet:
     """All cases of a data folder, seen through the channels of a model, which must know the structures of the masks.
 
-    Channels and structures go by name, in any order, and the masks may lack some that the model knows. Where the
+    Channels and structures go by name, in any order, and the masks may lack some that the model knows. Where it was
+    trained on some structures of its folder (`structures`), others are background here as they were there. Where the
     folder has one channel and the model takes one, that is the one, whatever its name.
 
     Raises:
@@ -73,12 +74,15 @@ def open_for_model(settings: DataSettings, card: ModelCard) -> DataSet:
     if len(dataset.channels) != len(card.channels):
         rule = f"the model takes the image channels {', '.join(card.channels)}"
         raise ConfigError(f"{settings.data_dir}: {rule}, got {', '.join(dataset.channels)}; name as many by channel")
+    known = [name for name in dataset.classes[1:] if name in card.classes]
     unknown = [name for name in dataset.classes[1:] if name not in card.classes]
+    if unknown and known and card.training.get("settings", {}).get("structures"):
+        return open_whole(replace(settings, channel=", ".join(dataset.channels), structures=", ".join(known)))
     if unknown:
         rule = "the masks must hold structures that the model knows"
         remedy = "give one structure one name in dataset.json, or take a model of this task"
-        known = nearest(unknown[0], card.classes[1:])
-        raise ConfigError(f"{settings.data_dir}: {rule}, got {', '.join(unknown)}; {remedy}{known}")
+        like = nearest(unknown[0], card.classes[1:])
+        raise ConfigError(f"{settings.data_dir}: {rule}, got {', '.join(unknown)}; {remedy}{like}")
     return dataset
 
 

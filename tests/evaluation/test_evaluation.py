@@ -132,7 +132,7 @@ def write_folder(root, labels):
     numbers = np.array([labels.get(name, 0) for name in CLASSES], np.uint8)
     affine = np.diag([-2.0, -2.0, 8.0, 1.0])
     for folder, array in (("imagesTr/a_0000", classes.astype(np.float32)), ("labelsTr/a", numbers[classes])):
-        (root / folder).parent.mkdir()
+        (root / folder).parent.mkdir(parents=True)
         nib.Nifti1Image(array, affine).to_filename(root / f"{folder}.nii.gz")
     fields = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, **labels}, "file_ending": ".nii.gz"}
     (root / "dataset.json").write_text(json.dumps(fields))
@@ -157,6 +157,16 @@ def test_what_the_masks_do_not_know_counts_as_background(model, card, tmp_path):
     dataset = open_for_model(write_folder(tmp_path, {"stripe": 1}), card)
     (stripe,) = evaluate_cases(model, dataset.cases, card.grid, dataset.classes, segmented=card.classes)["a"]
     assert (stripe.structure, stripe.predicted_ml, stripe.missed) == ("stripe", 0.0, True)
+
+
+def test_what_a_model_was_told_to_leave_out_is_background_where_it_is_scored_too(model, card, tmp_path):
+    chosen = dataclasses.replace(card, classes=CLASSES[:2], training={"settings": {"structures": "square"}})
+    dataset = open_for_model(write_folder(tmp_path, {"stripe": 1, "square": 2}), chosen)
+    assert dataset.classes == CLASSES[:2]
+    (square,) = evaluate_cases(model, dataset.cases, card.grid, dataset.classes, segmented=card.classes)["a"]
+    assert (square.structure, square.dice) == ("square", 1.0)
+    with pytest.raises(ConfigError, match="got circle"):  # none of its own
+        open_for_model(write_folder(tmp_path / "other", {"circle": 1}), chosen)
 
 
 def test_structures_that_the_model_does_not_know_are_refused(card, tmp_path):
