@@ -1,6 +1,8 @@
+import dataclasses
 import functools
 import itertools
 import json
+import re
 
 import folders
 import nibabel as nib
@@ -19,6 +21,7 @@ from l2gnet.models import build_model
 from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import save_checkpoint
 from l2gnet.prediction.doubt import learn_familiar
+from l2gnet.prediction.inference import segment
 from l2gnet.prediction.segmenter import (
     Segmenter,
     structure_volumes_ml,
@@ -353,3 +356,18 @@ def test_dicom_gets_the_labels_of_the_same_scan_as_nifti(tmp_path, model):
     assert (tmp_path / "out/enhanced_labels_frame02.dcm").is_file()
     header = nib.load(tmp_path / "out/series_labels.nii.gz").header
     assert not any(word in header.binaryblock for word in (b"Doe", b"4711"))
+
+
+def test_a_heart_whose_right_ventricle_lies_on_the_left_is_doubted(tmp_path, model, monkeypatch):
+    def mirrored(models, scan, grid, **options):
+        labels = np.zeros(scan.shape, np.uint8)
+        W = scan.shape[2]  # whose far end is on the left
+        labels[:, :, : W // 3], labels[:, :, -(W // 3) :] = CLASSES.index("left ventricle"), 1
+        return dataclasses.replace(segment(models, scan, grid, **options), labels=scan.like(labels))
+
+    monkeypatch.setattr("l2gnet.prediction.segmenter.segment", mirrored)
+    frames = read_frames(save_scan(tmp_path / "scan.nii", *scan_and_affine()))
+    doubts = Segmenter(model).predict(frames, "scan").doubts
+    assert any(
+        re.match(r"right ventricle lies \d+ mm to the left of left ventricle: does its", line) for line in doubts
+    )

@@ -57,18 +57,14 @@ def _numbers(info: Mapping[str, Any], cases: int) -> list[str]:
 
 def _unnamed(root: Path, images: Collection[str], masks: Collection[str], channels: int) -> list[str]:
     """Files of imagesTr and labelsTr that are of no case."""
-    found_images: set[str] = set()
-    more_channels: set[str] = set()
-    for file in _files(root / "imagesTr"):
-        name = case_name(file)
-        case = _CHANNEL.sub("", name)
-        channel = _CHANNEL.search(name)
-        if name in images:
-            continue
-        if case not in images and not {image for image in images if _CHANNEL.sub("", image) == case}:
-            found_images.add(case)
-        elif channel and int(channel[1]) >= channels:
-            more_channels.add(name)
+    cases = {*images, *(_CHANNEL.sub("", image) for image in images)}
+    others = [name for name in map(case_name, _files(root / "imagesTr")) if name not in images]
+    found_images = {_CHANNEL.sub("", name) for name in others} - cases
+    more_channels = [
+        name
+        for name in others
+        if (channel := _CHANNEL.search(name)) and int(channel[1]) >= channels and _CHANNEL.sub("", name) in cases
+    ]
     found_masks = {case_name(file) for file in _files(root / "labelsTr")} - set(masks)
     return [
         *counted(found_images - found_masks, "image", "without a mask"),
