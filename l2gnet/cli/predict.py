@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from l2gnet.checks import exists, require_path
+from l2gnet.checks import MOST, exists, require, require_path
 from l2gnet.errors import ConfigError, VolumeError, unforeseen
 from l2gnet.models.settings import Precision
 
@@ -36,6 +36,7 @@ def predict(
     """
     from l2gnet.models.card import read_card
 
+    require(1 <= batch_size <= MOST, "batch_size", "at least 1" if batch_size < 1 else f"at most {MOST}", batch_size)
     card, *_ = map(read_card, (model, *ensemble))
     if not any(map(exists, scans)):  # one that is not there beside others is told in its turn
         require_path(*scans)

@@ -107,7 +107,7 @@ class Segmenter:
 
         Raises:
             VolumeError: the frames differ in shape, have other channels than the model takes, or their voxel size is
-                unknown and the model needs it.
+                unknown and the model needs it; or what it says of them is not finite.
         """
         shapes = sorted({frame.shape for frame in frames})
         if len(shapes) != 1:
@@ -118,7 +118,10 @@ class Segmenter:
             raise VolumeError(f"{name}: {rule}; found {found[0]}; name the files of all of them and no others.")
         slices = sum(len(self._in_plane(frame).array) for frame in frames)
         with tqdm(total=slices, desc=name, unit="slice", leave=False) as bar:
-            done = [self._segment(frame, bar) for frame in frames]
+            try:
+                done = [self._segment(frame, bar) for frame in frames]
+            except VolumeError as error:
+                raise VolumeError(f"{name}: {error}") from error
         return Prediction(
             name=name,
             classes=self.card.classes,
