@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 from l2gnet.errors import ConfigError
 
 T = TypeVar("T")
+MOST = 2**31 - 1  # what every library takes for a count
 
 
 def require(holds: bool, name: str, rule: str, value: Any, remedy: str = "") -> None:
@@ -31,11 +32,12 @@ def require_choices(settings: Any) -> None:
         require(not choices or value in choices, field.name, f"one of {', '.join(map(str, choices))}", value)
 
 
-def require_least(settings: Any, least: int, *names: str) -> None:
-    """Check that each of these settings is finite and at least so large."""
+def require_least(settings: Any, least: int, *names: str, most: int = MOST) -> None:
+    """Check that each of these settings is at least and at most so large."""
     for name in names:
         value = getattr(settings, name)
-        require(least <= value < float("inf"), name, f"at least {least}" if least else "0 or more, and finite", value)
+        rule = f"at least {least}" if least else "0 or more, and finite"
+        require(least <= value <= most, name, rule if value < least or value != value else f"at most {most}", value)
 
 
 def require_positive(settings: Any, *names: str) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from l2gnet.checks import MOST, require
 from l2gnet.jobs.library import PAGES
 
 _Parameters = Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])]
@@ -29,6 +30,8 @@ def run(
         again: Run even if the same job has finished before, into a folder of its own.
         execution_timeout: Seconds that a cell may take before the job fails; no limit if not given.
     """
+    fits = execution_timeout is None or 1 <= execution_timeout <= MOST
+    require(fits, "execution_timeout", f"from 1 to {MOST} seconds", execution_timeout)
     from l2gnet.jobs.plan import plan_job
 
     job = plan_job(notebook, profile=profile, parameters=dict(parameter), runs_dir=runs_dir, again=again)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from l2gnet.checks import MOST, require
 from l2gnet.errors import ConfigError
 from l2gnet.models.settings import Precision
 
@@ -46,6 +47,7 @@ def predict(
     """
     from l2gnet.models.card import read_card
 
+    require(1 <= batch_size <= MOST, "batch_size", "at least 1" if batch_size < 1 else f"at most {MOST}", batch_size)
     card, *_ = map(read_card, (model, *ensemble))
     from l2gnet.cli.scans import each_scan, end_with, named_scans
 

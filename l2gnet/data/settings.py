@@ -53,8 +53,11 @@ class DataSettings:
             f"empty for {self.data}, which is learnt whole",
             self.structures,
         )
-        require_least(self, 1, "patients", "validation_patients", "size_px")
-        require_least(self, 0, "spacing_mm", "split_seed")
+        require_least(self, 1, "patients", "validation_patients")
+        require_least(self, 1, "size_px", most=4096)
+        fits = self.spacing_mm == 0 or 0.01 <= self.spacing_mm <= 100
+        require(fits, "spacing_mm", "0 or more, and if more from 0.01 to 100", self.spacing_mm)
+        require_least(self, 0, "split_seed")
         require(0 <= self.field_shift < 1, "field_shift", "a share of a side, from 0 to below 1", self.field_shift)
         rule = "-1, or for data = decathlon a fold from 0 on"
         require(self.fold == -1 or (self.fold >= 0 and self.data == "decathlon"), "fold", rule, self.fold)

@@ -46,8 +46,8 @@ class Workers:
             raise ConfigError(f"workers: kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
         for name in ("count", "threads"):
             value = getattr(self, name)
-            if type(value) is not int or value < 0:
-                raise ConfigError(f"workers: {name} must be a whole number, 0 or more, got {value!r}")
+            if type(value) is not int or not 0 <= value <= _MOST_RUNS:
+                raise ConfigError(f"workers: {name} must be a whole number, 0 or more, to {_MOST_RUNS}, got {value!r}")
         if self.kind == "local" and self.options:
             raise ConfigError(f"workers: options are for queues, but kind is local; got {', '.join(self.options)}")
         if self.kind != "local" and self.count == 0:

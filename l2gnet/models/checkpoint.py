@@ -19,8 +19,16 @@ from l2gnet.models.older import weights_today
 
 
 def save_checkpoint(path: str | Path, model: SegmentationModel, card: ModelCard) -> None:
-    """Write weights and card to one safetensors file, atomically."""
+    """Write weights and card to one safetensors file, atomically.
+
+    Raises:
+        CheckpointError: a weight is NaN or infinite.
+    """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    try:
+        require_finite(weights)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}; train it again") from error
     header = {"format": FORMAT, "card": json.dumps(asdict(card))}
     with atomic_path(path) as temporary:
         save_file(weights, temporary, metadata=header)
@@ -30,7 +38,8 @@ def load_checkpoint(path: str | Path, *, expect: str | None = None) -> tuple[Seg
     """Rebuild the model of a checkpoint, or of a run folder, in evaluation mode, with its card.
 
     Raises:
-        CheckpointError: the file is damaged, its weights do not fit its card, or it is not an `expect` model.
+        CheckpointError: the file is damaged, its weights do not fit its card or are not finite, or it is not an
+            `expect` model.
     """
     path = checkpoint_file(path)
     card = read_card(path)
@@ -48,6 +57,7 @@ def load_checkpoint(path: str | Path, *, expect: str | None = None) -> tuple[Seg
             if file.metadata()["format"] != FORMAT:
                 weights = weights_today(weights)
         require_shapes(planned, {name: tuple(tensor.shape) for name, tensor in weights.items()})
+        require_finite(weights)
         model = build_model(card.model, **card.settings)
         model.load_state_dict(weights)
     except (RuntimeError, TypeError, ValueError, OverflowError, ZeroDivisionError, SafetensorError, OSError) as error:
@@ -75,3 +85,10 @@ def require_shapes(model: torch.nn.Module, shapes: Mapping[str, tuple[int, ...]]
     for name in sorted({*wanted, *shapes}):
         if wanted.get(name) != shapes.get(name):
             raise ValueError(f"{name} must have shape {wanted.get(name)}, found {shapes.get(name)}")
+
+
+def require_finite(weights: Mapping[str, torch.Tensor]) -> None:
+    """Raise ValueError, naming the first that does not, unless all weights hold finite numbers."""
+    for name, tensor in weights.items():
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"weights must be finite, but {name} holds NaN or infinity: its training has diverged")

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from l2gnet.checks import nearest_path, require, require_choices, require_least, require_positive
+from l2gnet.checks import nearest_path, require, require_choices, require_least
 from l2gnet.models import ModelName, Variant, model_options
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -12,6 +12,7 @@ Cost = Literal["cosine", "euclidean", "dot"]
 Readout = Literal["barycentric", "grid"]
 Relation = Literal["send-receive", "symmetric", "attention", "mean", "none"]
 Positions = Literal["none", "absolute", "relative"]
+_LARGEST = 4096  # channels, dimensions and references; the layer between two of so many holds 600 MB
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,45 @@ class ModelSettings:
             require(fits, "pretrained", "empty for any model but published transunet", self.pretrained)
             there = Path(self.pretrained).is_file()
             require(there, "pretrained", "a file of weights", self.pretrained, nearest_path(self.pretrained))
-        require_least(self, 1, "width", "depth", "code_dim", "references", "heads")
-        require_least(self, 0, "commitment", "codes", "tokens_at")
+        require_least(self, 1, "width", "depth", "code_dim", "references", "heads", most=_LARGEST)
+        require_least(self, 0, "codes", "tokens_at", most=2**20)
+        require_least(self, 0, "commitment")
+        widest = self.width * 2**self.depth
+        require(widest <= _LARGEST, "width", f"at most {_LARGEST} / 2^depth, as it doubles at each level", self.width)
         continuous = self.model not in ("vq_unet", "synergynet")
         require(self.codes > 0 or continuous, "codes", f"at least 1 for {self.model}", self.codes)
-        require_positive(self, "epsilon", "epsilon_receive")
-        require(self.code_dim % self.heads == 0, "heads", f"a divisor of code_dim = {self.code_dim}", self.heads)
+        for name in ("epsilon", "epsilon_receive"):
+            value = getattr(self, name)
+            require(1e-4 <= value <= 1000, name, "from 0.0001 to 1000, beside costs from 0 to 1", value)
+        # Published L2GNet has a dimension of its own.
+        dim, whose = (256, "the published code_dim") if self.variant == "published" else (self.code_dim, "code_dim")
+        require(dim % self.heads == 0, "heads", f"a divisor of {whose} = {dim}", self.heads)
+        if self.model == "l2gnet" and self.variant == "matched":
+            self._require_relation()
+
+    def _require_relation(self) -> None:
+        """Check what decides how l2gnet relates its tokens against each other."""
+        relative = self.relation in ("send-receive", "attention") or self.positions != "relative"
+        require(relative, "positions", f"none or absolute for relation {self.relation!r}", self.positions)
+        levels = [2**level for level in range(1, self.depth + 1)]
+        rule = f"0, or a power of two, at most 2^{self.depth} at this depth"
+        require(self.tokens_at in (0, *levels), "tokens_at", rule, self.tokens_at)
+        symmetric = self.relation == "symmetric" or self.readout != "grid"
+        require(symmetric, "readout", f"barycentric for relation {self.relation!r}", self.readout)
+
+    @property
+    def halvings(self) -> int:
+        """How often the model halves the resolution; published ones have a depth of their own."""
+        return self.depth if self.variant == "matched" else 4
+
+    def require_size(self, size_px: int) -> None:
+        """Raise ConfigError unless the model takes images of so many pixels."""
+        smallest = 2 ** (self.halvings + 1)  # what lies deepest has four pixels, enough to be normalised
+        require(size_px >= smallest, "size_px", f"at least {smallest} at depth {self.halvings}", size_px)
+        if self.model == "l2gnet" and self.variant == "matched" and self.readout == "grid":
+            tokens = (size_px // (self.tokens_at or 2**self.depth)) ** 2
+            rule = f"{tokens}, one for each token, for readout 'grid' at size_px {size_px}"
+            require(self.references == tokens, "references", rule, self.references)
 
     def model_settings(self, classes: int, channels: int = 1) -> dict[str, Any]:
         """The part of these settings that builds the model, for `build_model(settings.model, ...)`."""

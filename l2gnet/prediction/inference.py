@@ -12,6 +12,7 @@ from l2gnet.ahead import one_ahead
 from l2gnet.data.grid import Grid
 from l2gnet.data.resampling import batches_on_grid, image_on_grid, labels_on_scan
 from l2gnet.data.volume import Volume
+from l2gnet.errors import VolumeError
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.prediction.views import View
 from l2gnet.shapes import Float, Int64, UInt8
@@ -77,6 +78,9 @@ def segment(
 
     `views` are those of each model that have a say beside the slice itself. `on_scores` hears of the probability of
     each class on the scan's own grid, a few slices after the other: the largest decides a label.
+
+    Raises:
+        VolumeError: a model gives numbers that are none.
     """
     labels, confidence, steps = [], [], torch.zeros(2)
     codes: list[list[Tensor]] = [[] for _ in models]
@@ -89,7 +93,11 @@ def segment(
         confidence.append(slice_confidence(torch.stack(said).mean(0)).cpu().numpy())
         if views:
             said = [_averaged(*each, images) for each in zip(said, models, views, strict=True)]
-        labels.append(labels_on_scan(torch.stack(said).mean(0), grid, scan, on_scores))
+        mean = torch.stack(said).mean(0)
+        if not bool(mean.isfinite().all()):
+            rule = "the answer of the model must be finite numbers"
+            raise VolumeError(f"{rule}; found NaN or infinity; predict with precision 32-true, or with another model.")
+        labels.append(labels_on_scan(mean, grid, scan, on_scores))
         for index, trace in enumerate(traces):
             if trace.latent.codes is not None and trace.latent.distances is not None:
                 codes[index].append(trace.latent.codes.cpu())

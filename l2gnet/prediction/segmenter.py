@@ -116,12 +116,15 @@ class Segmenter:
 
         Raises:
             VolumeError: the frames differ in shape, have other channels than the model takes, or their voxel size is
-                unknown and the model needs it.
+                unknown and the model needs it; or what it says of them is not finite.
         """
         require_frames(frames, name, self.card)
         slices = sum(len(in_plane(frame, self.card).array) for frame in frames)
         with tqdm(total=slices, desc=name, unit="slice", leave=False) as bar:
-            done = [self._segment(frame, bar) for frame in frames]
+            try:
+                done = [self._segment(frame, bar) for frame in frames]
+            except VolumeError as error:
+                raise VolumeError(f"{name}: {error}") from error
         return Prediction(
             name=name,
             classes=self.card.classes,

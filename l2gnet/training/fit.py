@@ -29,7 +29,7 @@ def fit(settings: TrainSettings, dataset: DataSet, slices: SliceSet, run_dir: Pa
     """Train a model of the settings; returns its task, and how many epochs there have been.
 
     Raises:
-        ConfigError: the device has too little memory.
+        ConfigError: the device has too little memory, or the loss is not finite any more.
         CheckpointError: the checkpoint to resume from is damaged, or of another model.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):

@@ -19,7 +19,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from l2gnet.errors import CheckpointError
 from l2gnet.files import atomic_path
-from l2gnet.models.checkpoint import require_shapes
+from l2gnet.models.checkpoint import require_finite, require_shapes
 
 SAVE_EVERY_S = 60.0  # within an epoch
 
@@ -102,7 +102,7 @@ def require_resumable(path: str | Path, task: torch.nn.Module) -> None:
     It is a pickle inside a zip file; `weights_only=True` refuses every pickle that would run code.
 
     Raises:
-        CheckpointError: the file is damaged, holds more than numbers, or is of another model.
+        CheckpointError: the file is damaged, holds more than finite numbers, or is of another model.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -112,6 +112,7 @@ def require_resumable(path: str | Path, task: torch.nn.Module) -> None:
             if damaged is not None:
                 raise ValueError(f"another checksum in {damaged}")
         require_shapes(task, {name: tuple(tensor.shape) for name, tensor in _lightning_state(path).items()})
+        require_finite(lightning_weights(path))
     # A stranger's bytes can be wrong in as many ways as zip, pickle and torch know.
     except Exception as error:
         reason = str(error).partition("\n")[0][:300]

@@ -30,7 +30,7 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
     Raises:
         ConfigError: the folder holds a run already, and `settings.resume` is off or its settings were others; or
             another training is writing to it; or there is no such accelerator here, or too few devices, or too little
-            memory.
+            memory; or the loss is not finite any more.
         VolumeError: the data folder is not what it should be.
         CheckpointError: the checkpoint to resume from is damaged, or of another model.
     """

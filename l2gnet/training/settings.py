@@ -66,8 +66,7 @@ class TrainSettings(RunSettings, OptimisationSettings, DataSettings, ModelSettin
     def __post_init__(self) -> None:
         for part in PARTS:
             part.__post_init__(self)
-        smallest = 2 ** (self.depth + 1)
-        require(self.size_px >= smallest, "size_px", f"at least {smallest} at depth {self.depth}", self.size_px)
+        self.require_size(self.size_px)
         rule = f"a multiple of devices x nodes = {self.processes}"
         require(self.batch_size % self.processes == 0, "batch_size", rule, self.batch_size)
 

@@ -15,10 +15,12 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torchmetrics import MaxMetric, MeanMetric, Metric, MetricCollection, SumMetric
 
+from l2gnet.errors import ConfigError
 from l2gnet.evaluation.overlap import Overlap
 from l2gnet.method.codebook import CodebookUsage, codebook_usage
 from l2gnet.models import build_model
 from l2gnet.models.backbone import Trace
+from l2gnet.models.checkpoint import require_finite
 from l2gnet.prediction.inference import network_input
 from l2gnet.shapes import Float, Int64, Num
 from l2gnet.training.accumulation import remember_as_long
@@ -58,7 +60,11 @@ class SegmentationTask(pl.LightningModule):
                 self.model.codebook.learn_from_whole_batches()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save in how many parts the batches have passed."""
+        """Save in how many parts the batches have passed, and nothing once a weight is not finite."""
+        try:
+            require_finite(self.model.state_dict())
+        except ValueError as error:
+            raise self._diverged(str(error)) from error
         checkpoint["parts"] = self.parts
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -78,7 +84,11 @@ class SegmentationTask(pl.LightningModule):
                 metric.reset()
 
     def training_step(self, batch: Sequence[Tensor], batch_index: int) -> Tensor:
-        """Augment, predict, and add up the losses; of several parts, those before the last pass back here as well."""
+        """Augment, predict, and add up the losses; of several parts, those before the last pass back here as well.
+
+        Raises:
+            ConfigError: the loss is not finite.
+        """
         slices, labels, _ = batch
         torch.manual_seed(mixed_seed(self.settings.seed, self.global_step))
         images, labels = self.augmentation(network_input(slices), labels.long())
@@ -92,8 +102,19 @@ class SegmentationTask(pl.LightningModule):
             with torch.autocast(images.device.type, enabled=False):  # as Lightning passes back
                 self.trainer.strategy.backward(loss, None)
         loss = self._part_loss(*last, len(images))
-        self.epoch["loss"].update(gathered(total + loss.detach()).mean())
+        whole = gathered(total + loss.detach()).mean()
+        if not bool(whole.isfinite()):
+            raise self._diverged(f"the loss must be finite, got {whole.item()}")
+        self.epoch["loss"].update(whole)
         return loss
+
+    def _diverged(self, what: str) -> ConfigError:
+        rate, precision = self.settings.learning_rate, self.settings.precision
+        mixed = "" if precision == "32-true" else f", or precision 32-true (now {precision})"
+        return ConfigError(
+            f"{what} in epoch {self.current_epoch + 1}, step {self.global_step + 1}; train again in another folder, "
+            f"with a lower learning_rate (now {rate:g}){mixed}; the checkpoints of before are kept"
+        )
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
         """Not now, when those of the parts have been added up: each step begins with it."""

@@ -121,6 +121,26 @@ def test_predict_goes_on_after_scans_that_cannot_be_read(checkpoint, tmp_path):
     refused(again, "out: a folder must hold scans")  # our own labels are none
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("predict", "MODEL", ".", "-o", "out", "--batch-size", "0"), "batch_size must be at least 1, got 0"),
+        (("predict", "MODEL", ".", "-o", "out", "--batch-size", str(2**40)), "batch_size must be at most 2147483647"),
+        (("run", "01_train", "--execution-timeout", "-1"), "execution_timeout must be from 1 to 2147483647 seconds"),
+        (("app", "--port", "70000"), "port must be from 1 to 65535, got 70000"),
+        (("lab", "--port", "0"), "port must be from 1 to 65535, got 0"),
+        (("train", "--epsilon", "nan"), "epsilon must be from 0.0001 to 1000"),
+        (("train", "--learning-rate", "inf"), "learning_rate must be above 0 and finite, got inf"),
+        (("train", "--readout", "grid", "--references", "8"), "references must be 36, one for each token, for readout"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_anything_is_done(checkpoint, words, message, tmp_path):
+    result = command(*(checkpoint if word == "MODEL" else word for word in words), cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"l2gnet: error: {message}")
+    assert {file.name for file in tmp_path.iterdir()} == {"model.safetensors"}
+
+
 def test_predict_ends_no_batch_for_one_scan(checkpoint, tmp_path):
     """Colour and a series with a gap are refused by name, clutter is passed over, and the scans between are done."""
     affine, noisy = np.diag([-1.5, -1.5, 8.0, 1.0]), np.random.default_rng(0).integers(0, 255, (40, 40, 4)).astype("u1")

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from l2gnet.data.grid import Grid
@@ -37,6 +38,22 @@ def test_a_model_comes_back_as_it_was(saved):
     image = torch.randn(1, 1, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(again(image), model(image))
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers_are_neither_written_nor_read(saved, number):
+    path, model = saved
+    before = path.read_bytes()
+    with torch.no_grad():
+        model.head.weight[0, 0] = number
+    with pytest.raises(CheckpointError, match=r"weights must be finite, but head.weight holds NaN .*; train it again"):
+        save_checkpoint(path, model, CARD)
+    assert path.read_bytes() == before
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    save_file({name: weight.contiguous() for name, weight in model.state_dict().items()}, path, metadata=header)
+    with pytest.raises(CheckpointError, match=r"model.safetensors: .* head.weight holds NaN or infinity"):
+        load_checkpoint(path)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -203,6 +203,15 @@ def test_mixed_precision_runs_the_network_in_it_and_changes_few_labels(tmp_path,
     assert (mixed == plain).mean() > 0.97
 
 
+def test_an_answer_that_is_no_number_is_an_error_of_that_scan(tmp_path, model):
+    segmenter = Segmenter(model)
+    frames = read_frames(save_scan(tmp_path / "a.nii.gz", *scan_and_affine()))
+    with torch.no_grad():
+        segmenter.models[0].head.weight.mul_(torch.inf)  # as numbers that half precision does not hold
+    with pytest.raises(VolumeError, match=r"a: the answer of the model must be finite numbers; found NaN or infinity"):
+        segmenter.predict(frames, "a")
+
+
 def test_models_of_different_tasks_are_no_ensemble(tmp_path, model):
     other = save_model(tmp_path / "other.safetensors", classes=("background", "liver", "spleen", "stomach"))
     with pytest.raises(CheckpointError, match=r"other.safetensors: the models of an ensemble must share classes"):

@@ -3,6 +3,7 @@ import json
 import math
 import os
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from l2gnet.prediction.inference import network_input
 from l2gnet.prediction.views import trained_views
 from l2gnet.tables import read_rows
 from l2gnet.training.batches import SliceData
+from l2gnet.training.resume import lightning_weights, require_resumable
 from l2gnet.training.run import train
 from l2gnet.training.run_folder import open_run
 from l2gnet.training.settings import TrainSettings
@@ -262,6 +264,43 @@ def test_too_little_memory_names_the_setting_to_lower(tmp_path, monkeypatch):
         ConfigError, match=r"too little memory for batch_size 8, .*; halve batch_size first, or set accumulate, then"
     ):
         train(TrainSettings(**TINY), tmp_path / "run")
+
+
+def test_a_loss_that_is_no_number_ends_the_training_at_once(tmp_path):
+    settings = TrainSettings(**TINY | {"learning_rate": 1e6, "epochs": 8})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # transport of NaN, right before
+        with pytest.raises(ConfigError, match=r"finite, .* epoch \d, step \d+; .* lower learning_rate \(now 1e\+06\)"):
+            train(settings, tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+    for file in tmp_path.glob("*.ckpt"):
+        assert all(weight.isfinite().all() for weight in lightning_weights(file).values())
+
+
+def test_no_checkpoint_is_written_once_a_weight_is_no_number(tmp_path, monkeypatch):
+    step, steps = SegmentationTask.training_step, 0
+
+    def spoilt(self, batch, batch_index):
+        nonlocal steps
+        steps += 1
+        loss = step(self, batch, batch_index)
+        return loss if self.current_epoch == 0 else loss * math.nan  # as a gradient that overflows
+
+    monkeypatch.setattr(SegmentationTask, "training_step", spoilt)
+    settings = TrainSettings(**TINY | {"epochs": 3, "batch_size": 64, "model": "unet"})  # a step an epoch
+    with pytest.raises(
+        ConfigError, match=r"weights must be finite, but .* in epoch 2.* checkpoints of before are kept"
+    ):
+        train(settings, tmp_path)
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert kept["epoch"] == 0
+    assert steps == 2
+    task = SegmentationTask(settings, ("background", *"abc"), 1)
+    require_resumable(tmp_path / "last.ckpt", task)
+    kept["state_dict"]["model.stem.0.conv.weight"][0] = math.inf
+    torch.save(kept, tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError, match=r"weights must be finite, but stem.0.conv.weight holds NaN or infinity"):
+        require_resumable(tmp_path / "last.ckpt", task)
 
 
 def test_two_trainings_do_not_write_to_one_folder(tmp_path):
