@@ -50,7 +50,7 @@ def test_epsilon_is_live_and_an_unsolved_plan_says_so(front_end, explorer):
     assert explorer.solved["marginal_error"] > 1e-4
     assert explorer.solved["iterations"] == 1000
     front_end.change(explorer, epsilon=-1.0)
-    assert explorer.error.startswith("ValueError: epsilon must be above 0, got -1.0")
+    assert explorer.error.startswith("ValueError: epsilon must be above 0 and finite, got -1.0")
 
 
 def test_tensors_and_files_are_images_too(front_end, explorer, tmp_path):
