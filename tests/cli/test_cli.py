@@ -131,7 +131,7 @@ def test_predict_goes_on_after_scans_that_cannot_be_read(checkpoint, tmp_path):
         (("lab", "--port", "0"), "port must be from 1 to 65535, got 0"),
         (("train", "--epsilon", "nan"), "epsilon must be from 0.0001 to 1000"),
         (("train", "--learning-rate", "inf"), "learning_rate must be above 0 and finite, got inf"),
-        (("train", "--readout", "grid", "--references", "8"), "references must be 36, one for each token, for readout"),
+        (("train", "--readout", "grid"), "readout must be barycentric for relation 'send-receive', got 'grid'"),
     ],
 )
 def test_numbers_out_of_range_are_refused_before_anything_is_done(checkpoint, words, message, tmp_path):
