@@ -236,7 +236,7 @@ class TransportExplorer(Explorer):
                 heat = None if t.rows is None else t.rows.size * t.coverage(plan, reference)
                 word = "is heard by" if receiving else "receives from"
                 lit |= {"title": f"reference {reference} {word}", "unit": "× an even share"}
-                lit["text"] = f"reference {reference} {word} {_names_of(plan[:, reference], 'code', t.names)}"
+                lit["text"] = f"reference {reference}: {_names_of(plan[:, reference], 'code', t.names)}"
             elif row < 0:
                 lit["text"] = f"code {code} does not fire in this slice"
             else:

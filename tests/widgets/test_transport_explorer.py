@@ -82,7 +82,7 @@ def test_two_plans_are_shown_in_turn_each_at_its_epsilon(front_end):
     np.testing.assert_allclose(floats(explorer.lit["heat"], 4, 4), relation, rtol=1e-6)  # it takes both
     front_end.change(explorer, epsilon=0.5)
     front_end.change(explorer, selection={"reference": 1})
-    assert explorer.lit["text"].startswith("reference 1 is heard by codes ")
+    assert explorer.lit["title"] == "reference 1 is heard by"
     coverage = 16 * t.receiving.coverage(t.receiving.solve(0.5).plan[0].numpy(), 1)
     np.testing.assert_allclose(floats(explorer.lit["heat"], 4, 4), coverage, rtol=1e-6)
     front_end.change(explorer, side="sends")
