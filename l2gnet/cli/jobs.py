@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from l2gnet.checks import MOST, require
 from l2gnet.jobs.library import PAGES
+
+if TYPE_CHECKING:
+    from l2gnet.jobs.plan import Job
 
 _Parameters = Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])]
 
@@ -19,6 +22,8 @@ def run(
     runs_dir: Path = Path("runs"),
     again: bool = False,
     execution_timeout: int | None = None,
+    inspect: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Run a notebook headless, as a reproducible job.
 
@@ -29,12 +34,17 @@ def run(
         runs_dir: Folder that gets the run folder.
         again: Run even if the same job has finished before, into a folder of its own.
         execution_timeout: Seconds that a cell may take before the job fails; no limit if not given.
+        inspect: Run nothing: list the notebook's parameters with types, values and what they are.
+        dry_run: Run nothing: say what would run, and where.
     """
     fits = execution_timeout is None or 1 <= execution_timeout <= MOST
     require(fits, "execution_timeout", f"from 1 to {MOST} seconds", execution_timeout)
     from l2gnet.jobs.plan import plan_job
 
     job = plan_job(notebook, profile=profile, parameters=dict(parameter), runs_dir=runs_dir, again=again)
+    if inspect or dry_run:
+        print("\n\n".join([_parameters_of(job)] * inspect + [_plan_of(job)] * dry_run))
+        return
     from l2gnet.jobs.run import run_job
 
     result = run_job(job, cell_timeout_s=execution_timeout)
@@ -45,6 +55,29 @@ def run(
     if result.error:
         print(f"l2gnet: the notebook failed with {result.error}; see {result.notebook}", file=sys.stderr)
         sys.exit(143 if result.terminated else 1)
+
+
+def _parameters_of(job: "Job") -> str:
+    """A table of the parameters of a job's notebook, with the values that the job gives them."""
+    from l2gnet.jobs.parameters import read_parameters
+    from l2gnet.tables import text_table
+
+    declared = read_parameters(job.notebook).values()
+    rows = [
+        {"parameter": one.name, "type": one.type, "value": repr(job.values[one.name]), "what it is": one.help}
+        for one in declared
+    ]
+    return text_table(rows)
+
+
+def _plan_of(job: "Job") -> str:
+    """Which notebook would run, in which folder, and with what that is not its default."""
+    from l2gnet.jobs.parameters import read_parameters
+
+    declared = read_parameters(job.notebook)
+    changed = [f"  {name} = {value!r}" for name, value in job.values.items() if value != declared[name].default]
+    state = "has finished before, and would not run again" if job.output.exists() else "would run"
+    return "\n".join([f"{job.notebook} {state}, in {job.run_dir}", *(changed or ["  with its defaults"])])
 
 
 def sweep(

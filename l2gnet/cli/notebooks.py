@@ -19,7 +19,7 @@ def copy_out(folder: Annotated[Path, tyro.conf.Positional] = Path("notebooks")) 
 
 
 def lab(port: int = 8888, browser: bool = True) -> None:
-    """Open the notebooks in JupyterLab; where there are none yet, they are copied to notebooks/ first.
+    """Open the notebooks in JupyterLab, at the first; where there are none yet, they are copied to notebooks/ before.
 
     Args:
         port: Where JupyterLab is served, or the next port that is free: http://localhost:PORT.
@@ -31,5 +31,7 @@ def lab(port: int = 8888, browser: bool = True) -> None:
     folder = notebooks_here()
     if folder is None:
         copy_out(folder := Path("notebooks"))
-    options = [f"--ServerApp.root_dir={folder.resolve()}", f"--ServerApp.port={port}"]
+    first = folder.resolve() / "00_start_here.ipynb"
+    options = [str(first)] if first.exists() else []
+    options += [f"--ServerApp.root_dir={folder.resolve()}", f"--ServerApp.port={port}"]
     LabApp.launch_instance(options if browser else [*options, "--no-browser"])
