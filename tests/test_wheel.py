@@ -86,6 +86,7 @@ def test_the_wheel_holds_library_viewers_and_notebooks_under_one_name(built):
     homes = {"l2gnet": "l2gnet", "widgets": "l2gnet/widgets", "notebooks": "l2gnet/notebooks"}
     files = [ROOT / "l2gnet/py.typed", *brought(), *(ROOT / "widgets/js").glob("*.*")]
     files += [file for folder in ("l2gnet", "widgets") for file in (ROOT / folder).rglob("*.py")]
+    files += [file for file in (ROOT / "l2gnet").rglob("shipped/**/*") if file.is_file()]  # models and scores
     wanted = {}
     for file in files:
         folder, _, rest = file.relative_to(ROOT).as_posix().partition("/")
