@@ -16,6 +16,7 @@ from l2gnet.whole_batch import gathered
 
 _KMEANS_STEPS = 10
 _SMOOTHING = 1e-5  # of a token for each code, so that none is divided by zero
+_HARDLY_ANY = 100 * _SMOOTHING  # tokens a batch
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Codebook(nn.Module):
         for _ in range(_KMEANS_STEPS):
             uses, sums = self._totals(tokens, nearest_codes(tokens, means))
             means = torch.where(uses[:, None] > 0, sums / uses[:, None].clamp_min(1), means)
+        self.vectors.copy_(means)
         self.uses.copy_(uses)
         self.sums.copy_(uses[:, None] * means)
         self._follow()
@@ -122,10 +124,15 @@ class Codebook(nn.Module):
         return nearest.new_tensor(len(dead))
 
     def _follow(self) -> None:
-        """Put each code at the mean of its tokens; Laplace's smoothing draws those of hardly any to the origin."""
+        """Put each code at the mean of its tokens, smoothed as Laplace did; one that has had none stays where it is.
+
+        At the origin, where the smoothing would draw it, it is nearer to tokens of one length than most codes are, and
+        has no direction.
+        """
         total = self.uses.sum()
         smoothed = (self.uses + _SMOOTHING) / (total + len(self.uses) * _SMOOTHING) * total
-        self.vectors.copy_(self.sums / smoothed[:, None])
+        used = (self.uses > _HARDLY_ANY)[:, None]
+        self.vectors.copy_(torch.where(used, self.sums / smoothed[:, None], self.vectors))
 
     def _totals(
         self, tokens: Float[Tensor, "N d"], nearest: Int64[Tensor, " N"]

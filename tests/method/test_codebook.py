@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -63,6 +64,18 @@ def test_dead_codes_are_revived():
     assert torch.cdist(codebook.vectors, clusters(seed=1)[0] + 100).amin(1).max() < 30  # from some 200 away
 
 
+def test_codes_without_tokens_stay_among_the_tokens():
+    """At the origin they would be the nearest to new tokens of one length, and a cosine with them means nothing."""
+    codebook = Codebook(64, 16).train()
+    for step in range(8):  # seven tokens a batch: most codes wait long for one
+        tokens = torch.nn.functional.normalize(
+            torch.randn(1, 7, 16, generator=torch.Generator().manual_seed(step)), dim=2
+        )
+        result = codebook(tokens)
+        assert 0.3 < codebook.vectors.norm(dim=1).min() <= codebook.vectors.norm(dim=1).max() < 1.1, step
+    assert result.distances.max() < 1.5
+
+
 def test_usage_of_a_data_set():
     batches = [torch.tensor([[0, 0], [1, 1]]), torch.tensor([[0, 1]])]
     usage = codebook_usage(batches, codes=4)
@@ -124,6 +137,13 @@ def is_plain(tokens, codes):
     parts=st.integers(1, 3),
 )
 def test_agrees_with_the_library(shape, codes, seed, commitment, decay, revive_below, parts):
+    """But for codes without tokens, which the library draws to the origin: so they are here, too, for this test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("l2gnet.method.codebook._HARDLY_ANY", -1.0)
+        agree(shape, codes, seed, commitment, decay, revive_below, parts)
+
+
+def agree(shape, codes, seed, commitment, decay, revive_below, parts):
     ours = Codebook(codes, shape[2], commitment=commitment, decay=decay, revive_below=revive_below).train()
     ours.learn_from_parts(parts)
     theirs, state = oracle(ours, commitment)

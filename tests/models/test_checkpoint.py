@@ -88,7 +88,9 @@ def test_a_run_folder_stands_for_its_model(saved):
     with pytest.raises(CheckpointError, match=r"modle\.safetensors: a checkpoint must .*; did you mean .*model\.safet"):
         read_card(path.with_name("modle.safetensors"))
     path.unlink()
-    with pytest.raises(CheckpointError, match=r"a run folder with model\.safetensors, or .* \(phantom-.*\), found none$"):
+    with pytest.raises(
+        CheckpointError, match=r"a run folder with model\.safetensors, or .* \(phantom-.*\), found none$"
+    ):
         read_card(path.parent)
 
 
