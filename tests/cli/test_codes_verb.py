@@ -24,7 +24,7 @@ def test_codes_of_every_scan_that_can_be_read(tmp_path):
     assert "1 of 2 scans were not given codes: bad" in result.stderr
     assert " of 8 codes in 3 slices" in result.stdout
     names = {file.name for file in (tmp_path / "in").iterdir()} - {"good.nii.gz", "bad.nii.gz"}
-    ends = ("codes.nii.gz", "codes.npz", "histogram.csv", "plan.csv", "sent_to.nii.gz")
+    ends = ("codes.nii.gz", "codes.npz", "histogram.csv", "plan.csv", "sent_to.nii.gz", "received_from.nii.gz")
     assert names == {f"good_{end}" for end in ends}
     (tmp_path / "in/bad.nii.gz").unlink()
     again = command("codes", model, tmp_path / "in", "-o", tmp_path / "in")  # our own results are no scans
