@@ -29,7 +29,8 @@ def test_codes_of_every_scan_that_can_be_read(tmp_path):
     (tmp_path / "in/bad.nii.gz").unlink()
     again = command("codes", model, tmp_path / "in", "-o", tmp_path / "in")  # our own results are no scans
     assert again.returncode == 0, again.stderr
-    assert "passed over: good_codes.nii.gz, good_sent_to.nii.gz (label maps, by their names)" in again.stderr
+    ours = "good_codes.nii.gz, good_received_from.nii.gz, good_sent_to.nii.gz"
+    assert f"passed over: {ours} (label maps, by their names)" in again.stderr
 
 
 def test_a_model_without_codes_says_so_in_a_sentence(tmp_path):
