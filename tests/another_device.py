@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 from l2gnet.data.dataset import open_dataset
 from l2gnet.data.grid import Grid
-from l2gnet.data.slices import load_slices
+from l2gnet.data.slices import SliceSet, load_slices
 from l2gnet.evaluation.scores import evaluate_cases
 from l2gnet.inspection.audit import audit
 from l2gnet.inspection.code_atlas import CodeAtlas
@@ -179,7 +180,8 @@ def look_into(model, slices, dataset, grid, images) -> None:
     """All that is done with a trained model."""
     evaluate_cases(model, dataset.validation, grid, dataset.classes)
     learn_familiar(model, dataset.validation, grid)
-    audit(model, slices, dataset.classes, patients=[f"{n}" for n in range(len(slices.names))], blocks=["encoder.1"])
+    alone = SliceSet(slices.images, slices.labels, np.arange(len(slices)), tuple(f"{n}" for n in range(len(slices))))
+    audit(model, alone, dataset.classes, blocks=["encoder.1"])  # each slice for a patient: an interval wants several
     for relation in relations(model, images).values():
         redundancy(relation)
     receptive_field_px(model, images)
