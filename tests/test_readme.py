@@ -57,7 +57,7 @@ def run(desk, line, *more):
     words = shlex.split(line)
     assert words[0] == "l2gnet"
     command = [sys.executable, "-m", "l2gnet", *words[1:], *map(str, more)]
-    result = subprocess.run(command, cwd=desk, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, cwd=desk, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

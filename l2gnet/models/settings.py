@@ -55,19 +55,22 @@ class ModelSettings:
         for name in ("epsilon", "epsilon_receive"):
             value = getattr(self, name)
             require(1e-4 <= value <= 1000, name, "from 0.0001 to 1000, beside costs from 0 to 1", value)
-        # Published L2GNet has a dimension of its own.
-        dim, whose = (256, "the published code_dim") if self.variant == "published" else (self.code_dim, "code_dim")
-        require(dim % self.heads == 0, "heads", f"a divisor of {whose} = {dim}", self.heads)
-        if self.model == "l2gnet" and self.variant == "matched":
+        if self.variant == "matched":
+            levels = [2**level for level in range(1, self.depth + 1)]
+            rule = f"0, or a power of two, at most 2^{self.depth} at this depth"
+            require(self.tokens_at in (0, *levels), "tokens_at", rule, self.tokens_at)
+        if self.model == "l2gnet":
             self._require_relation()
 
     def _require_relation(self) -> None:
         """Check what decides how l2gnet relates its tokens against each other."""
+        # Published L2GNet has a dimension of its own.
+        dim, whose = (256, "the published code_dim") if self.variant == "published" else (self.code_dim, "code_dim")
+        require(dim % self.heads == 0, "heads", f"a divisor of {whose} = {dim}", self.heads)
+        if self.variant == "published":
+            return
         relative = self.relation in ("send-receive", "attention") or self.positions != "relative"
         require(relative, "positions", f"none or absolute for relation {self.relation!r}", self.positions)
-        levels = [2**level for level in range(1, self.depth + 1)]
-        rule = f"0, or a power of two, at most 2^{self.depth} at this depth"
-        require(self.tokens_at in (0, *levels), "tokens_at", rule, self.tokens_at)
         symmetric = self.relation == "symmetric" or self.readout != "grid"
         require(symmetric, "readout", f"barycentric for relation {self.relation!r}", self.readout)
 

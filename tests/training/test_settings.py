@@ -33,12 +33,15 @@ from l2gnet.training.settings import TrainSettings
         ({"variant": "published", "heads": 3}, "heads must be a divisor of the published code_dim = 256, got 3"),
         ({"variant": "published", "depth": 1, "size_px": 16}, "size_px must be at least 32 at depth 4, got 16"),
         (
-            {"readout": "grid", "references": 8},
+            {"relation": "symmetric", "readout": "grid", "references": 8},
             "references must be 36, one for each token, for readout 'grid' .* got 8",
         ),
         ({"readout": "grid", "relation": "attention"}, "readout must be barycentric for relation 'attention'"),
         ({"readout": "grid", "relation": "send-receive"}, "readout must be barycentric for relation 'send-receive'"),
-        ({"positions": "relative"}, "positions must be none or absolute for relation 'symmetric', got 'relative'"),
+        (
+            {"positions": "relative", "relation": "mean"},
+            "positions must be none or absolute for relation 'mean', got 'relative'",
+        ),
         ({"tokens_at": 3}, "tokens_at must be 0, or a power of two, at most 2\\^4 at this depth, got 3"),
         ({"tokens_at": 32}, "tokens_at must be 0, or a power of two, at most 2\\^4"),
         ({"width": 10**6}, "width must be at most 4096, got 1000000"),
@@ -74,6 +77,12 @@ from l2gnet.training.settings import TrainSettings
 def test_a_wrong_setting_is_refused_with_the_rule(values, message):
     with pytest.raises(ConfigError, match=message):
         TrainSettings.from_mapping(values)
+
+
+def test_what_a_model_does_not_take_is_not_asked_of_it():
+    assert TrainSettings(model="vq_unet", code_dim=30).heads == 4  # which only l2gnet cuts its codes into
+    with pytest.raises(ConfigError, match="heads must be a divisor of code_dim = 30, got 4"):
+        TrainSettings(code_dim=30)
 
 
 def test_whole_numbers_serve_as_floats():
