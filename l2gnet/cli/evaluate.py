@@ -47,8 +47,10 @@ def evaluate(
     if not cases:
         raise ConfigError(f"{data_dir}: the model was trained on every patient; name other data, or add --all-cases")
     network, _ = load_checkpoint(model)
-    calibration = Calibration(dataset.classes, card.classes)
-    scores = evaluate_cases(network, cases, card.grid, dataset.classes, segmented=card.classes, calibration=calibration)
+    calibration = Calibration(dataset.classes, dataset.regions, card)
+    scores = evaluate_cases(
+        network, cases, card.grid, dataset.classes, regions=dataset.regions, card=card, calibration=calibration
+    )
     print(text_table(structure_table(scores)))
     print(calibration)
     print(f"{len(cases)} volumes; {len(dataset.cases) - len(cases)} of patients that it was trained on left out")

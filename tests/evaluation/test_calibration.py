@@ -14,6 +14,7 @@ from l2gnet.data.volume import Volume
 from l2gnet.evaluation.calibration import Calibration
 from l2gnet.evaluation.scores import evaluate_cases, write_scores
 from l2gnet.models import build_model
+from l2gnet.models.card import ModelCard
 from l2gnet.prediction.inference import segment
 
 CLASSES = ("background", "square", "stripe")
@@ -89,7 +90,7 @@ def test_where_no_structure_is_nothing_is_claimed():
 def test_what_the_masks_do_not_know_counts_as_background():
     shares, truth = drawn(1)
     truth[truth == 2] = 0
-    folded = Calibration(("background", "square"), CLASSES)
+    folded = Calibration(("background", "square"), card=ModelCard("unet", {}, CLASSES, Grid(2.0, 16)))
     folded.add(shares, truth)
     by_hand = Calibration(("background", "square"))
     by_hand.add(np.stack([shares[:, 0] + shares[:, 2], shares[:, 1]], axis=1), truth)

@@ -114,8 +114,9 @@ def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: lis
         if image and labels:
             attempt(scan.matched, image, labels)
         if labels:
-            notes += [f"{scan.name}: {remark}" for remark in (*labels.remarks, *wrong_sides(labels, scan.classes))]
-            absent = [name for label, name in enumerate(scan.classes) if not (labels.array == label).any()]
+            sides = wrong_sides(labels, scan.classes, scan.regions)
+            notes += [f"{scan.name}: {remark}" for remark in (*labels.remarks, *sides)]
+            absent = [name for label, name in enumerate(scan.labels) if not (labels.array == label).any()]
             notes += [f"{scan.name}: no {name} in the mask" for name in absent]
         elif scan.label is None:
             notes.append(f"{scan.name}: no mask; it can be segmented, but neither trained on nor scored")
