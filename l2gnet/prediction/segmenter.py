@@ -106,10 +106,10 @@ class Segmenter:
         self.batch_size, self.precision, self.probabilities = batch_size, precision, probabilities
         self.views = [trained_views(card) for _, card in loaded] if augment else []
         for path, (_, card) in zip(checkpoints, loaded, strict=True):
-            ours, others = ((c.labels, c.regions, c.channels, c.grid, c.plane) for c in (self.card, card))
+            ours, others = ((c.classes, c.regions, c.channels, c.grid, c.plane) for c in (self.card, card))
             if ours != others:
                 raise CheckpointError(
-                    f"{path}: the models of an ensemble must share classes, channels, grid and plane, "
+                    f"{path}: the models of an ensemble must share classes, regions, channels, grid and plane, "
                     f"got {others} beside {ours}; name models of one task"
                 )
 
