@@ -24,7 +24,7 @@ def evaluate(
     Patients that the model was trained on are left out. Structures go by name: the folder may number them in another
     way, and have fewer of them than the model. The expected calibration error (Guo et al. 2017) and the Brier score are
     over all voxels, and over those where truth or prediction have a structure: nearly all others are background, of
-    which any model is sure.
+    which any model is sure. A region of nnU-Net's, made of several labels, is scored on their union.
 
     Args:
         model: A checkpoint: a run folder, or model.safetensors of one.
