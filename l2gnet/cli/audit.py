@@ -53,8 +53,9 @@ def audit(
     if with_block:
         worth = Loss.over(patient_gains(read_runs(*with_block), read_runs(*without_block), "dice"))
     network, _ = load_checkpoint(model)
-    slices = open_slices(cases, card, dataset.classes)
-    found = audit_model(network, slices, card.classes, patients=[case.patient for case in cases], worth=worth)
+    slices = open_slices(cases, card, dataset.classes, dataset.regions)
+    owners = [case.patient for case in cases]
+    found = audit_model(network, slices, card.classes, patients=owners, worth=worth, regions=card.regions)
     print(
         f"Dice {found.dice:.4f} on slices of {found.patients} patients, on the grid of the model; losses in points:\n"
     )

@@ -64,5 +64,5 @@ def prepare(data: tyro.conf.OmitArgPrefixes[Data]) -> None:
     from l2gnet.data.slices import cached_slices
 
     dataset = open_dataset(settings)
-    slices, path = cached_slices(dataset.cases, dataset.grid(settings), len(dataset.classes), settings.cache_dir)
+    slices, path = cached_slices(dataset.cases, dataset.grid(settings), len(dataset.labels), settings.cache_dir)
     print(f"{len(slices.names)} volumes, {len(slices)} slices in {path} ({path.stat().st_size / 2**20:.1f} MiB)")

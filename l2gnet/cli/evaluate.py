@@ -24,7 +24,7 @@ def evaluate(
     Patients that the model was trained on are left out. Structures go by name: the folder may number them in another
     way, and have fewer of them than the model. The expected calibration error (Guo et al. 2017) and the Brier score are
     over all voxels, and over those where truth or prediction have a structure: nearly all others are background, of
-    which any model is sure.
+    which any model is sure. A region of nnU-Net's, made of several labels, is scored on their union.
 
     Args:
         model: A checkpoint: a run folder, or model.safetensors of one.
@@ -47,8 +47,10 @@ def evaluate(
     if not cases:
         raise ConfigError(f"{data_dir}: the model was trained on every patient; name other data, or add --all-cases")
     network, _ = load_checkpoint(model)
-    calibration = Calibration(dataset.classes, card.classes)
-    scores = evaluate_cases(network, cases, card.grid, dataset.classes, segmented=card.classes, calibration=calibration)
+    calibration = Calibration(dataset.classes, dataset.regions, card)
+    scores = evaluate_cases(
+        network, cases, card.grid, dataset.classes, regions=dataset.regions, card=card, calibration=calibration
+    )
     print(text_table(structure_table(scores)))
     print(calibration)
     print(f"{len(cases)} volumes; {len(dataset.cases) - len(cases)} of patients that it was trained on left out")

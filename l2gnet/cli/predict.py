@@ -41,7 +41,7 @@ def predict(
         nnunet_names: Call the labels of CASE or CASE_0000 CASE.nii.gz, as nnU-Net does, for its evaluation to read;
             probabilities then go to a folder of that name.
         probabilities: Also write the probability of each class, CASE_probabilities.nii.gz: 4-D on the scan's grid, a
-            volume for each label from background on, adding up to 1; four bytes a voxel and class.
+            volume for each label from background on, adding up to 1, or for each region; four bytes a voxel and class.
         dicom_seg: Also write the labels of a DICOM series as DICOM SEG, which names the patient as the series does.
         all_planes: Give each structure of a DICOM SEG a frame on every plane of its series, empty where it is not.
     """

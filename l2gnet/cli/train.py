@@ -37,7 +37,14 @@ def train(
     with recorded(folder, "l2gnet train", asdict(settings) | {"run_dir": str(folder)}, secrets=["data_dir"]):
         trained = train_model(settings, folder)
         dataset = trained.dataset
-        scores = evaluate_cases(trained.model, dataset.validation, trained.grid, dataset.classes, settings.convention)
+        scores = evaluate_cases(
+            trained.model,
+            dataset.validation,
+            trained.grid,
+            dataset.classes,
+            settings.convention,
+            regions=dataset.regions,
+        )
         header = {"model": settings.model, "data": dataset.name, "convention": settings.convention}
         write_scores(folder, scores, dataset.validation, header)
     print(text_table(structure_table(scores)))

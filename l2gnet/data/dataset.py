@@ -16,6 +16,7 @@ from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans, counted, is
 from l2gnet.data.grid import Grid
 from l2gnet.data.made import KINDS, Kind
 from l2gnet.data.phantoms import PhantomCase
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.settings import DataSettings
 from l2gnet.data.volume import Volume
 from l2gnet.errors import ConfigError, VolumeError, volume_error
@@ -45,7 +46,8 @@ class Case:
 class DataSet:
     """Cases of a data set, split by patient; `window` is the intensity range that a `Grid` shows of them, if fixed.
 
-    `channels` are the names of the image channels of every case, in order.
+    `channels` are the names of the image channels of every case, in order. `regions` say of which labels the classes
+    after the background are made, where each is not one.
     """
 
     name: str
@@ -56,6 +58,12 @@ class DataSet:
     licence: str
     window: tuple[float, float] | None = None
     channels: tuple[str, ...] = ("image",)
+    regions: Regions = NO_REGIONS
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the labels in a mask, by number; without regions they are the classes."""
+        return self.regions.label_names(self.classes)
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -184,6 +192,7 @@ def _dataset(settings: DataSettings, folder: ScanFolder, validation: frozenset[s
         licence=folder.licence,
         window=settings.window_range or folder.window,
         channels=folder.channels,
+        regions=folder.regions,
     )
 
 

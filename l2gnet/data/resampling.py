@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from l2gnet.data.grid import Grid
+from l2gnet.data.outputs import labels_of
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.volume import IGNORED, Volume
 from l2gnet.errors import VolumeError
 from l2gnet.shapes import Float, Float32, Int, Integer, UInt8
@@ -37,15 +39,15 @@ def batches_on_grid(scan: Volume, grid: Grid, size: int) -> Iterator[UInt8[Tenso
         yield (_crop(resampled, grid) * 255).round_().to(torch.uint8)
 
 
-def labels_on_grid(labels: Volume, grid: Grid, classes: int) -> UInt8[np.ndarray, "D H W"]:
-    """The label map on a grid: each class is resampled as a share of the pixel, the largest share wins."""
+def labels_on_grid(labels: Volume, grid: Grid, count: int) -> UInt8[np.ndarray, "D H W"]:
+    """A map of `count` labels on a grid: each is resampled as a share of the pixel, the largest share wins."""
 
     def on_grid(slices: np.ndarray) -> Tensor:
         index = torch.from_numpy(np.array(slices, dtype=np.int64, order="C"))
-        ignored = index == IGNORED  # a class of its own on the way
-        shares = F.one_hot(index.masked_fill(ignored, classes), classes + int(ignored.any())).movedim(3, 1).float()
+        ignored = index == IGNORED  # a label of its own on the way
+        shares = F.one_hot(index.masked_fill(ignored, count), count + int(ignored.any())).movedim(3, 1).float()
         best = _crop(_resample(shares, _resampled_size(labels, grid)), grid, background=1.0).max(1).indices
-        return best.masked_fill(best == classes, IGNORED)
+        return best.masked_fill(best == count, IGNORED)
 
     return _slice_by_slice(on_grid, labels.array)
 
@@ -55,17 +57,18 @@ def labels_on_scan(
     grid: Grid,
     scan: Volume,
     on_scores: Callable[[Tensor], object] = lambda on_scan: None,
+    regions: Regions = NO_REGIONS,
 ) -> UInt8[np.ndarray, "D H W"]:
-    """Class scores on a grid (probabilities) to labels on the scan's own grid; outside lies background.
+    """Probabilities on a grid, of classes or regions, to labels on the scan's own grid; outside lies background.
 
     `on_scores` hears of the scores (B, L, H, W) there that the labels are taken from, a few slices at a time.
     """
 
     def on_scan_grid(slices: Tensor) -> Tensor:
-        on_resampled = _centre(slices, _resampled_size(scan, grid), background=1.0)
+        on_resampled = _centre(slices, _resampled_size(scan, grid), background=0.0 if regions else 1.0)
         on_scan = F.interpolate(on_resampled, scan.shape[1:], mode="bilinear", align_corners=False)
         on_scores(on_scan)
-        return on_scan.max(1).indices  # argmax gives the same, and takes five times as long on a CPU
+        return labels_of(on_scan, regions)
 
     return _slice_by_slice(on_scan_grid, scores)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.volume import Volume
 
 _SIDE = {word: side for side in ("left", "right") for word in (side, side[0], f"{side[0]}t")}
@@ -20,7 +21,7 @@ def sided(classes: Sequence[str]) -> list[str]:
     return [name for name in classes[1:] if _side_of(name)[0]]
 
 
-def wrong_sides(labels: Volume, classes: Sequence[str]) -> list[str]:
+def wrong_sides(labels: Volume, classes: Sequence[str], regions: Regions = NO_REGIONS) -> list[str]:
     """Structures that lie the wrong way round in the world, in words: liver and spleen, or a pair named by its sides.
 
     Either the header mirrors the image, or the two were exchanged; a body whose organs are mirrored is rare. Nothing is
@@ -29,8 +30,8 @@ def wrong_sides(labels: Volume, classes: Sequence[str]) -> list[str]:
     pairs = _pairs(classes)
     if not (pairs and labels.has_mm):
         return []
-    names = {name for pair in pairs for name in pair}
-    places_mm = _to_the_right_mm(labels, {name: classes.index(name) for name in names})
+    found = dict(zip(classes[1:], regions.labels_of(len(classes)), strict=True))
+    places_mm = _to_the_right_mm(labels, {name: found[name] for pair in pairs for name in pair})
     question = "does its header mirror it, or were the two exchanged?"
     return [
         f"{right} lies {places_mm[left] - places_mm[right]:.0f} mm to the left of {left}: {question}"
@@ -58,16 +59,16 @@ def _side_of(name: str) -> tuple[str, tuple[str, ...]]:
     return found.pop() if len(found) == 1 else "", tuple(word for word in words if word not in _SIDE)
 
 
-def _to_the_right_mm(labels: Volume, numbers: Mapping[str, int]) -> dict[str, float]:
+def _to_the_right_mm(labels: Volume, numbers: Mapping[str, tuple[int, ...]]) -> dict[str, float]:
     """Where the middle voxel of each structure lies from left to right; NaN where there is too little of it."""
     from scipy import ndimage  # here, as SciPy takes long to import
 
-    boxes = ndimage.find_objects(labels.array, max_label=max(numbers.values()))
     voxel_ml = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
     places_mm = dict.fromkeys(numbers, math.nan)
-    for name, number in numbers.items():
-        if box := boxes[number - 1]:
-            part = labels.array[box] == number
+    for name, own in numbers.items():
+        mask = np.isin(labels.array, own)
+        for box in ndimage.find_objects(mask.view(np.uint8)):
+            part = mask[box]
             found = np.flatnonzero(part)
             if len(found) * voxel_ml >= _LEAST_ML:
                 some = np.unravel_index(found[:: max(1, len(found) // 10_000)], part.shape)

@@ -45,17 +45,17 @@ class SliceSet:
 def load_slices(settings: DataSettings, dataset: DataSet, grid: Grid) -> SliceSet:
     """All slices of the data set on the model's grid; those of real data are kept in the cache folder."""
     if settings.data.startswith("phantom"):
-        return prepare_slices(dataset.cases, grid, len(dataset.classes))
-    return cached_slices(dataset.cases, grid, len(dataset.classes), settings.cache_dir)[0]
+        return prepare_slices(dataset.cases, grid, len(dataset.labels))
+    return cached_slices(dataset.cases, grid, len(dataset.labels), settings.cache_dir)[0]
 
 
-def prepare_slices(cases: Sequence[Case], grid: Grid, classes: int) -> SliceSet:
-    """Load every case and put its slices on the grid."""
+def prepare_slices(cases: Sequence[Case], grid: Grid, count: int) -> SliceSet:
+    """Load every case, with masks of `count` labels, and put its slices on the grid."""
     images, labels, owner = [], [], []
     for position, case in enumerate(tqdm(cases, desc="prepare", unit="volume", leave=False)):
         image, label = case.load()
         images.append(image_on_grid(image, grid))
-        labels.append(labels_on_grid(label, grid, classes))
+        labels.append(labels_on_grid(label, grid, count))
         owner += [position] * len(images[-1])
     return SliceSet(
         np.concatenate(images),
@@ -65,18 +65,18 @@ def prepare_slices(cases: Sequence[Case], grid: Grid, classes: int) -> SliceSet:
     )
 
 
-def cached_slices(cases: Sequence[Case], grid: Grid, classes: int, cache_dir: str | Path) -> tuple[SliceSet, Path]:
+def cached_slices(cases: Sequence[Case], grid: Grid, count: int, cache_dir: str | Path) -> tuple[SliceSet, Path]:
     """Prepared slices from the cache if it holds exactly these, else prepare and store them.
 
     The cache's name is a hash of the grid and of the content of every source file, so that a stale cache is
     never used. Returns the slices and the cache file.
     """
-    path = Path(cache_dir) / f"slices-{cache_key(cases, grid, classes)}.npz"
+    path = Path(cache_dir) / f"slices-{cache_key(cases, grid, count)}.npz"
     if path.exists():
         stored = _read(path)
         if stored is not None:
             return stored, path
-    slices = prepare_slices(cases, grid, classes)
+    slices = prepare_slices(cases, grid, count)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
@@ -88,9 +88,9 @@ def cached_slices(cases: Sequence[Case], grid: Grid, classes: int, cache_dir: st
     return slices, path
 
 
-def cache_key(cases: Sequence[Case], grid: Grid, classes: int) -> str:
+def cache_key(cases: Sequence[Case], grid: Grid, count: int) -> str:
     """A hash of everything that the prepared slices depend on."""
-    digest = hashlib.sha256(json.dumps([_FORMAT, asdict(grid), classes]).encode())
+    digest = hashlib.sha256(json.dumps([_FORMAT, asdict(grid), count]).encode())
     for case in cases:
         digest.update(f"{case.name} {case.reading}".encode())
         for path in case.files:

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from l2gnet.data.regions import NO_REGIONS, Regions
+from l2gnet.data.volume import IGNORED
+from l2gnet.models.card import ModelCard
 from l2gnet.shapes import Float, Int64, UInt8
 
 BINS = 15  # of equal width, as in Guo et al. 2017
@@ -23,33 +26,47 @@ class Calibration:
     voxels of the sum over classes of (p - y)^2, from 0 to 2. Since most voxels are background of which any model is
     sure, both are also told of the voxels where truth or prediction have a structure.
 
+    A region is a question of its own, yes or no: with regions, voxels are counted once for each, as of two classes.
+
     Args:
         classes: those of the masks, background first.
-        segmented: those of the model; what the masks do not know counts as background.
+        regions: of which labels of the masks the classes are made.
+        card: what the model segments, if it is something else; what the masks do not know counts as background.
     """
 
-    def __init__(self, classes: Sequence[str], segmented: Sequence[str] = ()):
-        self._number = [classes.index(name) if name in classes else 0 for name in segmented or classes]
-        self._classes = len(classes)
+    def __init__(self, classes: Sequence[str], regions: Regions = NO_REGIONS, card: ModelCard | None = None):
+        segmented, self._theirs = (card.classes, card.regions) if card else (classes, regions)
+        self._number = [classes.index(name) if name in classes else 0 for name in segmented]
+        self._classes, self._masks = len(classes), regions
         self._voxels, self._right = (np.zeros((2, BINS), np.int64) for _ in range(2))  # first where nothing is
         self._confidence = np.zeros((2, BINS))
         self._squares = np.zeros(2)
 
     def add(self, probabilities: Float[np.ndarray, "B M H W"], truth: UInt8[np.ndarray, "B H W"]) -> None:
-        """Count some slices; a probability for each class of the model, a label for each of the masks."""
+        """Count some slices; a probability for each class or region of the model, a label for each of the masks."""
+        numbers = self._number[1:] if self._theirs else self._number
         shares = np.zeros((self._classes, *truth.shape), np.float32)
-        for number, share in zip(self._number, probabilities.swapaxes(0, 1), strict=True):
+        for number, share in zip(numbers, probabilities.swapaxes(0, 1), strict=True):
             shares[number] += share
+        known = truth != IGNORED
+        shares, truth = shares[:, known], truth[known]
+        if not (self._theirs or self._masks):
+            self._count(shares, truth)
+            return
+        for share, labels in zip(shares[1:], self._masks.labels_of(self._classes), strict=True):
+            self._count(np.stack([1 - share, share]), np.isin(truth, labels).astype(np.uint8))
+
+    def _count(self, shares: Float[np.ndarray, "L voxels"], truth: UInt8[np.ndarray, " voxels"]) -> None:
         labels, confidence = shares.argmax(0), shares.max(0).astype(np.float64)
         right = labels == truth
         where = ((labels > 0) | (truth > 0)).astype(np.int64)
         bins = where * BINS + (np.ceil(confidence * BINS).astype(np.int64) - 1).clip(0, BINS - 1)
-        self._voxels += _count(bins)
-        self._right += _count(bins, right)
-        self._confidence += _count(bins, confidence)
+        self._voxels += _binned(bins)
+        self._right += _binned(bins, right)
+        self._confidence += _binned(bins, confidence)
         of_truth = np.take_along_axis(shares, truth[None].astype(np.int64), 0)[0]
         squares = np.square(shares, dtype=np.float64).sum(0) - 2 * of_truth + 1
-        self._squares += np.bincount(where.ravel(), squares.ravel(), minlength=2)
+        self._squares += np.bincount(where, squares, minlength=2)
 
     def of_case(self, truth: UInt8[np.ndarray, "D H W"]) -> Callable[[Tensor], None]:
         """What counts the slices of a case, as they come from `segment`, one after the other."""
@@ -103,6 +120,6 @@ class Calibration:
         }
 
 
-def _count(bins: Int64[np.ndarray, "..."], weights: np.ndarray | None = None) -> np.ndarray:
-    found = np.bincount(bins.ravel(), None if weights is None else weights.ravel(), minlength=2 * BINS)
+def _binned(bins: Int64[np.ndarray, " voxels"], weights: np.ndarray | None = None) -> np.ndarray:
+    found = np.bincount(bins, weights, minlength=2 * BINS)
     return found.reshape(2, BINS).astype(np.int64 if weights is None or weights.dtype == bool else np.float64)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.evaluation.metrics import StructureScore
 from l2gnet.evaluation.scores import evaluate_cases
 from l2gnet.evaluation.shifts import LEVELS, SHIFTS, Shift, shifted_cases
@@ -32,14 +33,15 @@ def shift_table(
     *,
     shifts: Sequence[Shift] = SHIFTS,
     levels: Sequence[int] = LEVELS,
+    regions: Regions = NO_REGIONS,
 ) -> pd.DataFrame:
     """Mean score of a trained model with a shift down and its level across; level 0 is the scans as they are."""
-    as_they_are = _mean(evaluate_cases(model, cases, grid, classes), metric)
-    rows = {
-        shift: [as_they_are]
-        + [_mean(evaluate_cases(model, shifted_cases(cases, shift, level), grid, classes), metric) for level in levels]
-        for shift in shifts
-    }
+
+    def mean(cases: Sequence[Case]) -> float:
+        return _mean(evaluate_cases(model, cases, grid, classes, regions=regions), metric)
+
+    as_they_are = mean(cases)
+    rows = {shift: [as_they_are, *(mean(shifted_cases(cases, shift, n)) for n in levels)] for shift in shifts}
     return pd.DataFrame.from_dict(rows, orient="index", columns=[0, *levels])
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.volume import IGNORED
 from l2gnet.errors import ConfigError, VolumeError
 from l2gnet.shapes import Bool, Float, Integer
@@ -43,8 +44,13 @@ def score_case(
     *,
     nsd_tolerance_mm: float = 2.0,
     convention: Convention = "strict",
+    regions: Regions = NO_REGIONS,
+    found: Sequence[Sequence[int]] = (),
 ) -> list[StructureScore]:
     """Score every structure of a case, in the order of `classes`, whose first entry is the background.
+
+    `regions` say of which labels the structures are made, where each is not one; a pixel with any of them is of the
+    structure. `found` gives the labels of each in the prediction, where they are others than in the truth.
 
     Distances run between surface voxels, those with a face neighbour outside the structure (beyond the image is
     outside). HD95 is the larger of the two directed 95th percentiles; ASSD averages both directions' distances
@@ -65,22 +71,25 @@ def score_case(
     shape, hold anything but labels of `classes` or have no valid spacing, `ConfigError` for a wrong setting.
     """
     _check_settings(classes, nsd_tolerance_mm, convention)
-    if prediction.shape == truth.shape and (ignored := truth == IGNORED).any() and len(classes) <= IGNORED:
+    label_count = len(regions.label_names(classes))
+    if prediction.shape == truth.shape and (ignored := truth == IGNORED).any() and label_count <= IGNORED:
         prediction, truth = (np.where(ignored, 0, labels) for labels in (prediction, truth))
-    _check_volumes(prediction, truth, len(classes), spacing_mm)
+    _check_volumes(prediction, truth, IGNORED if found else label_count, label_count, spacing_mm)
+    labels = regions.labels_of(len(classes))
     voxel_ml = math.nan if spacing_mm is None else math.prod(spacing_mm) / 1000
     step = None if convention == "transunet" else spacing_mm
-    predicted_boxes = _boxes(prediction, len(classes))
-    truth_boxes = _boxes(truth, len(classes))
+    predicted_boxes = _boxes(prediction, found or labels)
+    truth_boxes = _boxes(truth, labels)
 
     scores = []
-    for label, structure in enumerate(classes[1:], start=1):
-        predicted_box, truth_box = predicted_boxes[label - 1], truth_boxes[label - 1]
-        predicted_mask = prediction[predicted_box] == label
-        truth_mask = truth[truth_box] == label
+    for structure, own, true, predicted_box, truth_box in zip(
+        classes[1:], found or labels, labels, predicted_boxes, truth_boxes, strict=True
+    ):
+        predicted_mask = np.isin(prediction[predicted_box], own)
+        truth_mask = np.isin(truth[truth_box], true)
         predicted_voxels = int(np.count_nonzero(predicted_mask))
         true_voxels = int(np.count_nonzero(truth_mask))
-        hits = int(np.count_nonzero(truth_mask & (prediction[truth_box] == label)))
+        hits = int(np.count_nonzero(truth_mask & np.isin(prediction[truth_box], own)))
         missed = true_voxels > 0 and predicted_voxels == 0
         false_positive = true_voxels == 0 and predicted_voxels > 0
 
@@ -156,12 +165,22 @@ def _statistics(values: Sequence[float]) -> dict[str, float | int | None]:
     }
 
 
-def _boxes(labels: Integer[np.ndarray, "D H W"], class_count: int) -> list[Box]:
+def _boxes(labels: Integer[np.ndarray, "D H W"], structures: Sequence[Sequence[int]]) -> list[Box]:
     """The bounding box of each structure, an empty one where it is absent."""
     from scipy import ndimage  # here and below, as SciPy takes long to import
 
-    nowhere = (slice(0, 0),) * 3
-    return [box or nowhere for box in ndimage.find_objects(labels, max_label=class_count - 1)]
+    most = max((number for numbers in structures for number in numbers), default=0)
+    boxes = [None, *ndimage.find_objects(labels, max_label=most)]
+    return [_around([box for number in numbers if (box := boxes[number])]) for numbers in structures]
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    """The smallest box that holds all of these."""
+    d, h, w = (
+        slice(min((side.start for side in sides), default=0), max((side.stop for side in sides), default=0))
+        for sides in ([box[axis] for box in boxes] for axis in range(3))
+    )
+    return d, h, w
 
 
 def _surface_points(
@@ -208,20 +227,24 @@ def _check_settings(classes: Sequence[str], nsd_tolerance_mm: float, convention:
 
 
 def _check_volumes(
-    prediction: np.ndarray, truth: np.ndarray, class_count: int, spacing_mm: tuple[float, float, float] | None
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    predicted_count: int,
+    true_count: int,
+    spacing_mm: tuple[float, float, float] | None,
 ) -> None:
     if prediction.shape != truth.shape or truth.ndim != 3 or truth.size == 0:
         raise VolumeError(
             f"prediction and truth must share one shape (D, H, W), got {prediction.shape} and {truth.shape}; "
             "bring the prediction back to the grid of the truth"
         )
-    for name, labels in (("prediction", prediction), ("truth", truth)):
+    for name, labels, count in (("prediction", prediction, predicted_count), ("truth", truth, true_count)):
         if not np.issubdtype(labels.dtype, np.integer):
             raise VolumeError(f"{name} must hold integer labels, got {labels.dtype}; round and cast it first")
         lowest, highest = int(labels.min()), int(labels.max())
-        if lowest < 0 or highest >= class_count:
+        if lowest < 0 or highest >= count:
             raise VolumeError(
-                f"{name} must hold labels 0 to {class_count - 1}, one for each class, got {lowest} to {highest}; "
+                f"{name} must hold labels 0 to {count - 1}, those of its classes, got {lowest} to {highest}; "
                 "map its labels to the classes or name the missing classes"
             )
     if spacing_mm is not None and (

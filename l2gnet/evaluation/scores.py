@@ -5,12 +5,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from l2gnet.checks import nearest
 from l2gnet.data.dataset import Case, DataSet, open_whole
 from l2gnet.data.grid import Grid
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.settings import DataSettings
 from l2gnet.errors import ConfigError
 from l2gnet.evaluation.calibration import Calibration
@@ -32,29 +32,43 @@ def evaluate_cases(
     classes: Sequence[str],
     convention: Convention = "strict",
     *,
-    segmented: Sequence[str] = (),
+    regions: Regions = NO_REGIONS,
+    card: ModelCard | None = None,
     calibration: Calibration | None = None,
 ) -> dict[str, list[StructureScore]]:
     """Segment every case from its original file and score it on that file's grid.
 
-    `classes` are those of the masks, background first; `segmented` those of the model, where they are others. What
-    the model finds and the masks do not know counts as background.
+    `classes` are those of the masks, background first, and `regions` say which of them are regions; where those of the
+    model are others, its `card` says which. What the model finds and the masks do not know counts as background.
 
     Distances are in mm, or in voxels where the voxel size is unknown or the convention is `transunet`. `calibration`
     counts the probabilities of every case.
     """
-    numbers = [classes.index(name) if name in classes else 0 for name in segmented or classes]
-    label_of = np.array(numbers, np.uint8)
+    theirs = (card.classes, card.regions) if card else (tuple(classes), regions)
+    found = _labels_found(*theirs, classes)
     scores = {}
     with on_best_device(model):
         for case in tqdm(cases, desc="evaluate", unit="volume", leave=False):
             image, truth = case.load()
             count = calibration.of_case(truth.array) if calibration else lambda scores: None
-            predicted = predict_volume(model, image, grid, on_scores=count)
+            predicted = predict_volume(model, image, grid, regions=theirs[1], on_scores=count)
             spacing_mm = truth.spacing_mm if truth.has_mm else None
-            labels = label_of[predicted.array]
-            scores[case.name] = score_case(labels, truth.array, classes, spacing_mm, convention=convention)
+            scores[case.name] = score_case(
+                predicted.array,
+                truth.array,
+                classes,
+                spacing_mm,
+                convention=convention,
+                regions=regions,
+                found=found,
+            )
     return scores
+
+
+def _labels_found(segmented: Sequence[str], regions: Regions, classes: Sequence[str]) -> list[tuple[int, ...]]:
+    """The labels that a model gives to each of these classes."""
+    by_name = dict(zip(segmented[1:], regions.labels_of(len(segmented)), strict=True))
+    return [by_name.get(name, ()) for name in classes[1:]]
 
 
 def open_for_model(settings: DataSettings, card: ModelCard) -> DataSet:

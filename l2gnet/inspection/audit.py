@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from l2gnet.data.dataset import Case
+from l2gnet.data.outputs import labels_of, probabilities_of
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.slices import SliceSet, prepare_slices
 from l2gnet.data.volume import IGNORED
+from l2gnet.errors import ConfigError
 from l2gnet.evaluation.comparison import bootstrap_interval
 from l2gnet.evaluation.overlap import Overlap
 from l2gnet.inspection.blocks import Block, blocks_of, changed, kept
@@ -156,6 +159,7 @@ def audit(
     worth: Loss | None = None,
     batch_size: int = 16,
     seed: int = 0,
+    regions: Regions = NO_REGIONS,
 ) -> Audit:
     """Audit the blocks of a model on slices of its grid.
 
@@ -172,6 +176,7 @@ def audit(
         worth: what training without these blocks loses (see `patient_gains`).
         batch_size: slices that pass at once.
         seed: draws the other slices, and the order in which tokens are exchanged.
+        regions: of which labels the classes are made, where each is not one.
 
     Raises:
         ValueError: there is nothing to audit, no structure, or too few patients for an interval.
@@ -185,7 +190,7 @@ def audit(
     model.eval()
     found = blocks_of(model, blocks)
     partners = _of_other_patients(slices, patients, seed)
-    plain = Overlap(len(slices.names), len(classes))
+    plain = Overlap(len(slices.names), len(classes), regions=regions)
     overlaps: dict[tuple[str, str], Overlap] = {}
     looks: dict[str, list[tuple[float, float]]] = {}
     errors: dict[str, list[tuple[float, ...]]] = {}
@@ -198,7 +203,8 @@ def audit(
             _add(plain, model(images), slices, rows)
         for block in found:
             for name, change in _changes(block, theirs[block.name], seed + start):
-                overlap = overlaps.setdefault((block.name, name), Overlap(len(slices.names), len(classes)))
+                counts = Overlap(len(slices.names), len(classes), regions=regions)
+                overlap = overlaps.setdefault((block.name, name), counts)
                 with changed(block, change):
                     _add(overlap, model(images), slices, rows)
             output = own[block.name][1]
@@ -222,8 +228,20 @@ def audit(
 _CHANGES = (_REMOVED, _MEAN, _OTHER, _HEARD, _PERMUTED)
 
 
-def open_slices(cases: Sequence[Case], card: ModelCard, classes: Sequence[str]) -> SliceSet:
-    """The slices of cases on a model's grid, with their masks, of these classes, in the numbers of the model."""
+def open_slices(
+    cases: Sequence[Case], card: ModelCard, classes: Sequence[str], regions: Regions = NO_REGIONS
+) -> SliceSet:
+    """The slices of cases on a model's grid, with their masks, of these classes, in the numbers of the model.
+
+    Raises:
+        ConfigError: masks or model are of regions, and not both of the same.
+    """
+    if regions or card.regions:
+        if (tuple(classes), regions) != (card.classes, card.regions):
+            rule = f"an audit of regions needs masks with the labels of the model, {', '.join(card.labels[1:])}"
+            found = ", ".join(regions.label_names(classes)[1:])
+            raise ConfigError(f"{rule}, got {found}; write labels in dataset.json as those of its training")
+        return prepare_slices(cases, card.grid, len(card.labels))
     slices = prepare_slices(cases, card.grid, len(classes))
     label_of = np.full(IGNORED + 1, IGNORED, np.uint8)
     label_of[: len(classes)] = [card.classes.index(name) for name in classes]
@@ -274,7 +292,7 @@ def _images(model: nn.Module, slices: SliceSet, rows: Int64[np.ndarray, " B"]) -
 
 
 def _add(overlap: Overlap, logits: Float[Tensor, "B L H W"], slices: SliceSet, rows: Int64[np.ndarray, " B"]) -> None:
-    predicted = logits.argmax(1).cpu()
+    predicted = labels_of(probabilities_of(logits.float(), overlap.regions), overlap.regions).cpu()
     overlap.add(predicted, torch.from_numpy(slices.labels[rows]), torch.from_numpy(slices.case[rows]))
 
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from l2gnet.checks import exists, nearest_path
 from l2gnet.data.grid import Grid, Plane
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.errors import CheckpointError
 from l2gnet.models import MODELS, Variant
 
@@ -29,7 +30,7 @@ class ModelCard:
     """What a checkpoint says of itself: how to build the model, how to feed it, and where it comes from.
 
     `plane` is the one that the model's slices lie in: a fixed one, or the plane that each scan was acquired in.
-    `channels` are the names of the image channels that it takes, in order.
+    `channels` are the names of the image channels that it takes, in order. With `regions` its outputs are those.
     `training` holds the settings of its training and the fingerprints of data and code.
     """
 
@@ -40,6 +41,12 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
     plane: Plane = "acquired"
     channels: tuple[str, ...] = ("image",)
+    regions: Regions = NO_REGIONS
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the labels that it gives, by number; without regions they are the classes."""
+        return self.regions.label_names(self.classes)
 
     @property
     def windows(self) -> tuple[tuple[float, float] | None, ...]:
@@ -124,13 +131,9 @@ def _parsed_card(card: Mapping[str, Any], older: bool) -> ModelCard:
     for name, value in settings.items():  # whether the model takes them is looked at when it is built
         plain = isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))
         _require(plain, name, value)
-    _require(
-        isinstance(classes, list)
-        and all(isinstance(name, str) for name in classes)
-        and len(classes) == settings["classes"],
-        "classes",
-        classes,
-    )
+    _require(isinstance(classes, list) and all(isinstance(name, str) for name in classes), "classes", classes)
+    regions = _parsed_regions(card.get("regions", {}), len(classes) - 1)
+    _require(regions.outputs(classes) == settings["classes"], "classes", classes)
     _require(
         isinstance(channels, list)
         and all(isinstance(name, str) for name in channels)
@@ -150,7 +153,17 @@ def _parsed_card(card: Mapping[str, Any], older: bool) -> ModelCard:
     _require(isinstance(training, dict), "training", training)
     _require(plane in get_args(Plane), "plane", plane)
     seen = Grid(float(spacing_mm), size_px, window, tuple(windowed))
-    return ModelCard(model, settings, tuple(classes), seen, training, plane, tuple(channels))
+    return ModelCard(model, settings, tuple(classes), seen, training, plane, tuple(channels), regions)
+
+
+def _parsed_regions(regions: Mapping[str, Any], structures: int) -> Regions:
+    labels, painted = regions.get("labels", []), regions.get("painted", [])  # older cards have none
+    _require(isinstance(labels, list) and len(labels) in (0, structures), "regions", labels)
+    _require(isinstance(painted, list) and len(painted) == len(labels), "painted", painted)
+    for region, number in zip(labels, painted, strict=True):
+        numbers = isinstance(region, list) and all(type(n) is int and 0 < n < 255 for n in region)
+        _require(numbers and number in region, "regions", labels)
+    return Regions(tuple(map(tuple, labels)), tuple(painted))
 
 
 def _require(holds: bool, name: str, value: object) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.sides import wrong_sides
 from l2gnet.data.volume import Volume
 from l2gnet.models.backbone import SegmentationModel
@@ -56,22 +57,29 @@ def look_at(scan: Volume, seen: Segmented, patient: str, model: SegmentationMode
     )
 
 
-def learn_familiar(model: SegmentationModel, cases: Sequence[Case], grid: Grid) -> Familiar:
+def learn_familiar(
+    model: SegmentationModel, cases: Sequence[Case], grid: Grid, regions: Regions = NO_REGIONS
+) -> Familiar:
     """Segment the volumes that training held out, and note what is normal."""
     looks = []
     with on_best_device(model):
         for case in cases:
             scan, _ = case.load()
-            looks.append(look_at(scan, segment([model], scan, grid), case.patient, model))
+            looks.append(look_at(scan, segment([model], scan, grid, regions=regions), case.patient, model))
     return Familiar.of_looks(looks)
 
 
 def find_strange(
-    scan: Volume, seen: Segmented, known: Sequence[Familiar | None], classes: Sequence[str] = ()
+    scan: Volume,
+    seen: Segmented,
+    known: Sequence[Familiar | None],
+    classes: Sequence[str] = (),
+    regions: Regions = NO_REGIONS,
 ) -> Strangeness:
     """Set a scan, as each of the models has seen it, beside what that model takes for normal.
 
-    Where the `classes` of the labels are named, they tell whether left and right are as the scan's header says.
+    Where the `classes` of the labels are named, and `regions`, they tell whether left and right are as the scan's
+    header says.
     """
     measures = [
         (
@@ -84,7 +92,7 @@ def find_strange(
         for codes, distances, familiar in zip(seen.codes, seen.distances, known, strict=True)
         if familiar is not None and codes is not None and distances is not None
     ]
-    reasons = [*scan.remarks, *_odd(scan), *wrong_sides(seen.labels, classes)]
+    reasons = [*scan.remarks, *_odd(scan), *wrong_sides(seen.labels, classes, regions)]
     if known[0] is None:
         reasons.append("the model's card does not say what is normal")
     else:

@@ -65,6 +65,13 @@ def write_export(path: str | Path, model: SegmentationModel, card: ModelCard) ->
             _write_onnx(temporary, graph, images, any_batch, told)
 
 
+_MEANING = {
+    False: "(batch, classes, height, width); the largest is the class of a pixel, in the order of model.classes",
+    True: "(batch, regions, height, width); a pixel lies in each region, in the order of model.classes from 1 on, "
+    "whose logit is above 0, and its label is that of model.regions.painted for the last of them",
+}
+
+
 def instructions(card: ModelCard) -> dict[str, Any]:
     """All that a user of an exported file must know: how to make its input, what it gives, and what it is not for."""
     grid, plane = card.grid, card.plane
@@ -85,8 +92,8 @@ def instructions(card: ModelCard) -> dict[str, Any]:
             f"{fit}, by antialiased bilinear interpolation",
             "round to steps of 1/255",
         ],
-        "output": "logits: (batch, classes, height, width); the largest is the class of a pixel, in the order of "
-        "model.classes. marginal_error (l2gnet): (batch), of the transport plan; to be trusted below 1e-4",
+        "output": f"logits: {_MEANING[bool(card.regions)]}. marginal_error (l2gnet): (batch), of the transport plan; "
+        "to be trusted below 1e-4",
     }
 
 

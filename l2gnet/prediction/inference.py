@@ -10,6 +10,8 @@ from torch import Tensor
 
 from l2gnet.ahead import one_ahead
 from l2gnet.data.grid import Grid
+from l2gnet.data.outputs import labels_of, masks_of, probabilities_of, structures_of
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.resampling import batches_on_grid, image_on_grid, labels_on_scan
 from l2gnet.data.volume import Volume
 from l2gnet.errors import VolumeError
@@ -57,10 +59,11 @@ def predict_volume(
     grid: Grid,
     *,
     batch_size: int = 16,
+    regions: Regions = NO_REGIONS,
     on_scores: Callable[[Float[Tensor, "B L H W"]], object] = lambda scores: None,
 ) -> Volume:
-    """Segment a scan slice by slice; the labels (D, H, W) lie on its own grid. `on_scores` is that of `segment`."""
-    return segment([model], scan, grid, batch_size=batch_size, on_scores=on_scores).labels
+    """Segment a scan slice by slice; the labels (D, H, W) lie on its own grid. Options are those of `segment`."""
+    return segment([model], scan, grid, batch_size=batch_size, regions=regions, on_scores=on_scores).labels
 
 
 @torch.inference_mode()
@@ -70,14 +73,16 @@ def segment(
     grid: Grid,
     *,
     batch_size: int = 16,
+    regions: Regions = NO_REGIONS,
     views: Sequence[Sequence[View]] = (),
     on_slices: Callable[[int], object] = lambda done: None,
     on_scores: Callable[[Float[Tensor, "B L H W"]], object] = lambda scores: None,
 ) -> Segmented:
     """Segment a scan by the mean probability of all models; `on_slices` hears of every batch of slices done.
 
-    `views` are those of each model that have a say beside the slice itself. `on_scores` hears of the probability of
-    each class on the scan's own grid, a few slices after the other: the largest decides a label.
+    `regions` are those that the models find, if any. `views` are those of each model that have a say beside the slice
+    itself. `on_scores` hears of the probability of each class or region on the scan's own grid, a few slices after the
+    other: labels are taken from them.
 
     Raises:
         VolumeError: a model gives numbers that are none.
@@ -88,16 +93,16 @@ def segment(
     for images in _batches(models, scan, grid, batch_size):
         steps += torch.stack([_mean_step(images, 1), _mean_step(images, 2)]).cpu() * len(images)
         traces = [model.trace(images) for model in models]
-        said = [trace.logits.float().softmax(1) for trace in traces]
+        said = [probabilities_of(trace.logits.float(), regions) for trace in traces]
         # Of the slices themselves: views lower it, and what is normal was learnt without them.
-        confidence.append(slice_confidence(torch.stack(said).mean(0)).cpu().numpy())
+        confidence.append(slice_confidence(torch.stack(said).mean(0), regions).cpu().numpy())
         if views:
-            said = [_averaged(*each, images) for each in zip(said, models, views, strict=True)]
+            said = [_averaged(*each, images, regions) for each in zip(said, models, views, strict=True)]
         mean = torch.stack(said).mean(0)
         if not bool(mean.isfinite().all()):
             rule = "the answer of the model must be finite numbers"
             raise VolumeError(f"{rule}; found NaN or infinity; predict with precision 32-true, or with another model.")
-        labels.append(labels_on_scan(mean, grid, scan, on_scores))
+        labels.append(labels_on_scan(mean, grid, scan, on_scores, regions))
         for index, trace in enumerate(traces):
             if trace.latent.codes is not None and trace.latent.distances is not None:
                 codes[index].append(trace.latent.codes.cpu())
@@ -112,18 +117,19 @@ def segment(
     )
 
 
-def slice_confidence(probabilities: Float[Tensor, "B L h w"]) -> Float[Tensor, " B"]:
+def slice_confidence(probabilities: Float[Tensor, "B L h w"], regions: Regions = NO_REGIONS) -> Float[Tensor, " B"]:
     """The Dice that a model's own probabilities promise, mean of the structures found in each slice.
 
     Soft Dice confidence, 2 sum(p y) / (sum(p) + sum(y)) with y the pixels labelled (Borges et al. 2024,
     arXiv 2402.10665). Where nothing was found it is the probability of background at the least certain pixel.
     """
-    found = torch.zeros_like(probabilities).scatter_(1, probabilities.max(1, keepdim=True).indices, 1.0)[:, 1:]
-    share = probabilities[:, 1:]
+    found = masks_of(labels_of(probabilities, regions), regions.labels_of(probabilities.shape[1]))
+    share = structures_of(probabilities, regions)
+    nothing = 1 - share.amax(1) if regions else probabilities[:, 0]
     dice = 2 * (share * found).sum((2, 3)) / (share.sum((2, 3)) + found.sum((2, 3))).clamp_min(1e-6)
     present = found.any(3).any(2)
     mean = (dice * present).sum(1) / present.sum(1).clamp_min(1)
-    return torch.where(present.any(1), mean, probabilities[:, 0].flatten(1).amin(1))
+    return torch.where(present.any(1), mean, nothing.flatten(1).amin(1))
 
 
 def _mean_step(images: Float[Tensor, "B C H W"], pixels: int) -> Float[Tensor, ""]:
@@ -167,13 +173,18 @@ def network_input(
 
 
 def _averaged(
-    plain: Float[Tensor, "B L H W"], model: SegmentationModel, views: Sequence[View], images: Float[Tensor, "B C H W"]
+    plain: Float[Tensor, "B L H W"],
+    model: SegmentationModel,
+    views: Sequence[View],
+    images: Float[Tensor, "B C H W"],
+    regions: Regions,
 ) -> Float[Tensor, "B L H W"]:
     """The mean probability of a slice and its views, each where it reaches."""
-    total = plain
+    total, reached = plain, torch.ones_like(plain[:, :1])
     for view in views:
-        total = total + view.back(model(view.see(images)).float().softmax(1))
-    return total / total.sum(1, keepdim=True)
+        total = total + view.back(probabilities_of(model(view.see(images)).float(), regions))
+        reached = reached + view.back(torch.ones_like(plain[:, :1]))
+    return total / reached
 
 
 def _batches(

@@ -28,7 +28,7 @@ def card_text(card: ModelCard, parameters: int) -> str:
         "",
         NOT_CLINICAL,
         "",
-        f"- finds: {', '.join(card.classes[1:])}",
+        f"- finds: {', '.join(card.classes[1:])}" + ", each by itself: they may overlap" * bool(card.regions),
         f"- sees: {card.plane} slices, {grid}",
         f"- channels: {channels}",
         f"- settings: {settings}",

@@ -13,6 +13,7 @@ from l2gnet.data.formats.dicom_seg import write_segs
 from l2gnet.data.formats.dicom_series import Series
 from l2gnet.data.grid import PLANES
 from l2gnet.data.inputs import LABELS_END
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.volume import Volume, write_arrays, write_labels
 from l2gnet.errors import CheckpointError, VolumeError, unwritable
 from l2gnet.files import write_json
@@ -34,7 +35,7 @@ class Prediction:
     """The labels of each frame of a scan (one, or those of a cine), with numbers and doubts beside them.
 
     `confidence` is what the model thinks of each slice, from 0 to 1; `strange` what is unusual about each frame.
-    `probabilities`, where they were asked for, are a volume for each frame with a channel for each class.
+    `probabilities`, where they were asked for, are a volume for each frame with a channel for each class or region.
     """
 
     name: str
@@ -43,11 +44,12 @@ class Prediction:
     confidence: Float[np.ndarray, "T D"]
     strange: tuple[Strangeness, ...]
     probabilities: tuple[Volume, ...] = ()
+    regions: Regions = NO_REGIONS
 
     @property
     def volumes_ml(self) -> list[dict[str, float]]:
         """The volume of each structure in each frame, in millilitres."""
-        return [structure_volumes_ml(frame, self.classes) for frame in self.labels]
+        return [structure_volumes_ml(frame, self.classes, self.regions) for frame in self.labels]
 
     @property
     def function(self) -> CardiacFunction | None:
@@ -82,7 +84,7 @@ class Segmenter:
         batch_size: slices that pass the network at once.
         augment: test-time augmentation, by the views that each model was trained with; three to five times as slow.
         precision: bf16-mixed and 16-mixed are faster where the hardware has them, and change a few labels.
-        probabilities: keep the probability of each class, too: four bytes a voxel and class.
+        probabilities: keep the probability of each class or region, too: four bytes a voxel and class.
 
     Raises:
         CheckpointError: a file cannot be used, the models do not segment the same structures on the same grid, or
@@ -104,10 +106,10 @@ class Segmenter:
         self.batch_size, self.precision, self.probabilities = batch_size, precision, probabilities
         self.views = [trained_views(card) for _, card in loaded] if augment else []
         for path, (_, card) in zip(checkpoints, loaded, strict=True):
-            ours, others = ((c.classes, c.channels, c.grid, c.plane) for c in (self.card, card))
+            ours, others = ((c.classes, c.regions, c.channels, c.grid, c.plane) for c in (self.card, card))
             if ours != others:
                 raise CheckpointError(
-                    f"{path}: the models of an ensemble must share classes, channels, grid and plane, "
+                    f"{path}: the models of an ensemble must share classes, regions, channels, grid and plane, "
                     f"got {others} beside {ours}; name models of one task"
                 )
 
@@ -135,6 +137,7 @@ class Segmenter:
             confidence=np.stack([seen.confidence for seen, _, _ in done]),
             strange=tuple(strange for _, strange, _ in done),
             probabilities=tuple(shares for _, _, shares in done if shares is not None),
+            regions=self.card.regions,
         )
 
     def _segment(self, scan: Volume, bar: tqdm) -> tuple[Segmented, Strangeness, Volume | None]:
@@ -147,11 +150,12 @@ class Segmenter:
                 turned,
                 self.card.grid,
                 batch_size=self.batch_size,
+                regions=self.card.regions,
                 views=self.views,
                 on_slices=bar.update,
                 on_scores=(lambda part: shares.append(part.cpu())) if self.probabilities else lambda part: None,
             )
-        strange = find_strange(turned, seen, self.familiar, self.card.classes)
+        strange = find_strange(turned, seen, self.familiar, self.card.classes, self.card.regions)
         if not shares:
             return seen, strange, None
         first, *more = torch.cat(shares).movedim(1, 0).numpy()
@@ -175,26 +179,31 @@ def in_plane(scan: Volume, card: ModelCard) -> Volume:
     return scan if card.plane == "acquired" else scan.turned(PLANES[card.plane])
 
 
-def structure_volumes_ml(labels: Volume, classes: Sequence[str]) -> dict[str, float]:
-    """The volume of each structure of a label map, in millilitres."""
+def structure_volumes_ml(labels: Volume, classes: Sequence[str], regions: Regions = NO_REGIONS) -> dict[str, float]:
+    """The volume of each structure of a label map, in millilitres; `regions` are of several labels each."""
     # Slice by slice: it counts in int64, eight times the memory of the labels.
-    voxels = np.sum([np.bincount(part.ravel(), minlength=len(classes)) for part in labels.array], axis=0)
+    count = len(regions.label_names(classes))
+    voxels = np.sum([np.bincount(part.ravel(), minlength=count) for part in labels.array], axis=0)
     voxel_ml = abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000
-    return {name: float(voxels[label]) * voxel_ml for label, name in enumerate(classes) if label}
+    structures = zip(classes[1:], regions.labels_of(len(classes)), strict=True)
+    return {name: float(voxels[list(numbers)].sum()) * voxel_ml for name, numbers in structures}
 
 
 def write_prediction(folder: str | Path, prediction: Prediction, *, end: str = LABELS_END) -> Path:
     """Write `NAME_labels.nii.gz` on the scan's own grid and `NAME_labels.json` beside it; returns the former's path.
 
-    An empty `end` of the names gives those of nnU-Net, `NAME.nii.gz`.
+    An empty `end` of the names gives those of nnU-Net, `NAME.nii.gz`. Regions are lists of labels, as in dataset.json.
 
     Raises:
         VolumeError: the files cannot be written.
     """
     path = Path(folder) / f"{prediction.name}{end}.nii.gz"
     frames = zip(prediction.volumes_ml, prediction.confidence.tolist(), prediction.strange, strict=True)
+    classes, regions = prediction.classes, prediction.regions
+    painted = {"regions_class_order": list(regions.painted)} if regions else {}
     about: dict[str, Any] = {
-        "labels": {name: label for label, name in enumerate(prediction.classes)},
+        "labels": dict(zip(classes, (0, *map(list, regions.labels)) if regions else range(len(classes)), strict=True)),
+        **painted,
         "frames": [
             {
                 "volumes_ml": volumes_ml,
@@ -223,7 +232,8 @@ def write_probabilities(folder: str | Path, prediction: Prediction) -> None:
     """Write `NAME_probabilities.nii.gz`, or for a cine a `NAME_probabilities_frameNN.nii.gz` for each frame.
 
     4-D float32 on the scan's own grid: a volume for each class, in the order of the labels from background on. They
-    add up to one in each voxel, and the largest is the label's.
+    add up to one in each voxel, and the largest is the label's. Or a volume for each region, which do not: what is
+    above a half in a voxel decides its label.
 
     Raises:
         VolumeError: a file cannot be written.
@@ -245,7 +255,15 @@ def write_seg(
         VolumeError: a file cannot be written.
     """
     paths = _paths(folder, prediction, LABELS_END, ".dcm")
-    write_segs(series, paths, prediction.labels, prediction.classes, model=model, all_planes=all_planes)
+    write_segs(
+        series,
+        paths,
+        prediction.labels,
+        prediction.classes,
+        model=model,
+        all_planes=all_planes,
+        regions=prediction.regions,
+    )
 
 
 def _paths(folder: str | Path, prediction: Prediction, end: str, suffix: str) -> list[Path]:

@@ -48,7 +48,9 @@ def fit(settings: TrainSettings, dataset: DataSet, slices: SliceSet, run_dir: Pa
 
 def _new_task(settings: TrainSettings, dataset: DataSet, parts: int) -> SegmentationTask:
     pl.seed_everything(settings.seed, verbose=False)
-    task = SegmentationTask(settings, dataset.classes, len(dataset.validation), parts, len(dataset.channels))
+    task = SegmentationTask(
+        settings, dataset.classes, len(dataset.validation), parts, len(dataset.channels), dataset.regions
+    )
     if settings.pretrained:
         assert isinstance(task.model, TransUNet)  # the settings see to it
         load_imagenet_weights(task.model, settings.pretrained)

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DiceCELoss, DiceLoss
 
+from l2gnet.data.outputs import masks_of
+from l2gnet.data.regions import Regions
 from l2gnet.data.volume import IGNORED
 from l2gnet.shapes import Float, Num
 
@@ -34,3 +36,27 @@ class SegmentationLoss(DiceCELoss):
         dice = self.dice_of_shares(input.softmax(1) * known, truth * known)
         each = F.cross_entropy(input, labels, reduction="none") * known[:, 0]
         return self.lambda_dice * dice + self.lambda_ce * each.sum() / known.sum().clamp_min(1)
+
+
+class RegionLoss(torch.nn.Module):
+    """0.5 binary cross-entropy + 0.5 Dice of each region by itself, of logits (B,L,H,W) and labels (B,1,H,W).
+
+    As nnU-Net's `DC_and_BCE_loss`: no softmax, no background. Dice is as in `SegmentationLoss`. Pixels labelled IGNORED
+    count in neither. Cross-entropy is the mean over pixels and regions even then, where nnU-Net adds up the regions:
+    one pixel that nobody knows shall not weigh the loss anew.
+    """
+
+    def __init__(self, regions: Regions, *, batch: bool, squared: bool):
+        super().__init__()
+        self.regions = regions
+        self.dice = DiceLoss(squared_pred=squared, batch=batch)
+
+    def forward(
+        self, input: Float[torch.Tensor, "B L H W"], target: Num[torch.Tensor, "B 1 H W"]
+    ) -> Float[torch.Tensor, ""]:
+        """The loss of a batch, 0 where no label of it is known."""
+        known = target != IGNORED
+        truth = masks_of(target[:, 0], self.regions.labels).to(input)
+        dice = self.dice(input.sigmoid() * known, truth)
+        each = F.binary_cross_entropy_with_logits(input, truth, reduction="none") * known
+        return 0.5 * dice + 0.5 * each.sum() / (known.sum() * input.shape[1]).clamp_min(1)

@@ -12,15 +12,18 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.sides import sided
 from l2gnet.training.augmentation import Augmentation, TurnOrMirror
-from l2gnet.training.loss import SegmentationLoss
+from l2gnet.training.loss import RegionLoss, SegmentationLoss
 from l2gnet.training.settings import TrainSettings
 
 
-def build_loss(settings: TrainSettings) -> SegmentationLoss:
+def build_loss(settings: TrainSettings, regions: Regions = NO_REGIONS) -> SegmentationLoss | RegionLoss:
     """Of each slice, or for `transunet` of the whole batch at once, with squares in the denominator of Dice."""
     theirs = settings.recipe == "transunet"
+    if regions:
+        return RegionLoss(regions, batch=theirs, squared=theirs)
     return SegmentationLoss(batch=theirs, squared=theirs)
 
 

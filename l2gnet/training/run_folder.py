@@ -83,12 +83,12 @@ def write_models(
     """Write `model.safetensors`, the model as it is, and `best.safetensors`, that of its best epoch, with cards."""
     card = ModelCard(
         settings.model,
-        settings.model_settings(len(dataset.classes), len(dataset.channels)),
+        settings.model_settings(dataset.regions.outputs(dataset.classes), len(dataset.channels)),
         dataset.classes,
         grid,
         {
             "settings": _shareable(settings),
-            "data_fingerprint": cache_key(dataset.cases, grid, len(dataset.classes)),
+            "data_fingerprint": cache_key(dataset.cases, grid, len(dataset.labels)),
             "code": code_version(),
             "epochs": epochs,
             "parts": parts,
@@ -96,6 +96,7 @@ def write_models(
             **_described(dataset),
         },
         channels=dataset.channels,
+        regions=dataset.regions,
     )
     best = build_model(card.model, **card.settings)
     best.load_state_dict(lightning_weights(run_dir / BEST_FILE))
@@ -105,7 +106,7 @@ def write_models(
 
 def _write(path: Path, model: SegmentationModel, card: ModelCard, dataset: DataSet) -> None:
     """Write a model with its card, and on the card what the model takes for normal."""
-    familiar = learn_familiar(model, dataset.validation, card.grid)
+    familiar = learn_familiar(model, dataset.validation, card.grid, card.regions)
     axial = dataset.window is not None and familiar.axes == (PLANES["axial"],)  # CT is cut across, however acquired
     training = card.training | {"familiar": familiar.as_dict()}
     save_checkpoint(path, model, replace(card, training=training, plane="axial" if axial else "acquired"))

@@ -15,6 +15,8 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torchmetrics import MaxMetric, MeanMetric, Metric, MetricCollection, SumMetric
 
+from l2gnet.data.outputs import labels_of, probabilities_of
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.errors import ConfigError
 from l2gnet.evaluation.overlap import Overlap
 from l2gnet.method.codebook import CodebookUsage, codebook_usage
@@ -40,13 +42,15 @@ class SegmentationTask(pl.LightningModule):
         validation_cases: int,
         parts: int = 1,
         channels: int = 1,
+        regions: Regions = NO_REGIONS,
     ):
         super().__init__()
         self.parts = parts
         self.settings, self.classes, self.validation_cases = settings, classes, validation_cases
-        self.model = build_model(settings.model, **settings.model_settings(len(classes), channels))
+        self.regions = regions
+        self.model = build_model(settings.model, **settings.model_settings(regions.outputs(classes), channels))
         self.augmentation = build_augmentation(settings, classes)
-        self.segmentation_loss = build_loss(settings)
+        self.segmentation_loss = build_loss(settings, regions)
         self.epoch = MetricCollection(_epoch_totals(), compute_groups=False)
         if self.model.codebook:
             self.code_use = CodeUse(len(self.model.codebook.vectors))
@@ -135,13 +139,14 @@ class SegmentationTask(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start counting overlaps afresh."""
-        self._overlap = Overlap(self.validation_cases, len(self.classes), self.device)
+        self._overlap = Overlap(self.validation_cases, len(self.classes), self.device, self.regions)
 
     def validation_step(self, batch: Sequence[Tensor], batch_index: int) -> Int64[Tensor, "B H W"]:
         """Count what predictions and truth share; returns the predicted labels."""
         slices, labels, case = batch
         parts = part(slices).chunk(self.parts)
-        own_labels = torch.cat([self.model(network_input(one)).argmax(1) for one in parts])
+        logits = torch.cat([self.model(network_input(one)).float() for one in parts])
+        own_labels = labels_of(probabilities_of(logits, self.regions), self.regions)
         predicted_labels = gathered(own_labels)[: len(slices)]
         self._overlap.add(predicted_labels, labels, case)
         return predicted_labels

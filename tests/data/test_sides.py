@@ -7,6 +7,7 @@ import pytest
 import SimpleITK
 
 from l2gnet.data.folders.check import check
+from l2gnet.data.regions import Regions
 from l2gnet.data.sides import sided, wrong_sides
 from l2gnet.data.volume import Volume, read_labels
 
@@ -90,3 +91,10 @@ def test_a_mirrored_case_is_told_among_others(tmp_path):
     assert all(note.startswith("case0005: ") for note in told)
     assert any("liver lies" in note for note in told)
     assert not report.problems
+
+
+def test_a_region_lies_where_all_of_its_labels_lie():
+    names, regions = ("background", "right kidney", "left kidney", "cyst"), Regions(((1, 3), (2, 4), (3, 4)), (1, 2, 3))
+    assert wrong_sides(body(1, 3, 2, 4), names, regions) == []
+    (line,) = wrong_sides(body(1, 3, 2, 4, affine=np.diag([-1.0, 1, 1, 1]) @ SPL), names, regions)
+    assert line.startswith("right kidney lies")

@@ -10,10 +10,12 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
-from l2gnet.data.volume import Volume
+from l2gnet.data.regions import Regions
+from l2gnet.data.volume import IGNORED, Volume
 from l2gnet.evaluation.calibration import Calibration
 from l2gnet.evaluation.scores import evaluate_cases, write_scores
 from l2gnet.models import build_model
+from l2gnet.models.card import ModelCard
 from l2gnet.prediction.inference import segment
 
 CLASSES = ("background", "square", "stripe")
@@ -89,7 +91,7 @@ def test_where_no_structure_is_nothing_is_claimed():
 def test_what_the_masks_do_not_know_counts_as_background():
     shares, truth = drawn(1)
     truth[truth == 2] = 0
-    folded = Calibration(("background", "square"), CLASSES)
+    folded = Calibration(("background", "square"), card=ModelCard("unet", {}, CLASSES, Grid(2.0, 16)))
     folded.add(shares, truth)
     by_hand = Calibration(("background", "square"))
     by_hand.add(np.stack([shares[:, 0] + shares[:, 2], shares[:, 1]], axis=1), truth)
@@ -120,3 +122,28 @@ def test_an_evaluation_counts_every_voxel_of_every_case(tmp_path):
     assert json.loads((tmp_path / "metrics.json").read_text())["calibration"] == calibration.as_dict()
     with (tmp_path / "reliability.csv").open() as file:
         assert sum(int(row["voxels"]) for row in csv.DictReader(file) if row["voxels_of"] == "all voxels") == 10560
+
+
+def test_each_region_is_counted_as_a_question_of_two_answers():
+    draw = np.random.default_rng(0)
+    regions = Regions(((1, 2), (2,)), (1, 2))
+    shares, truth = draw.random((4, 2, 6, 5), np.float32), draw.integers(0, 3, (4, 6, 5)).astype(np.uint8)
+    both = Calibration(CLASSES, regions)
+    both.add(shares, truth)
+    by_hand = Calibration(("background", "region"))
+    for number, labels in enumerate(regions.labels):
+        by_hand.add(np.stack([1 - shares[:, number], shares[:, number]], 1), np.isin(truth, labels).astype(np.uint8))
+    assert both.as_dict() == by_hand.as_dict()
+    assert both.as_dict()["all_voxels"]["voxels"] == 2 * truth.size
+    brier = np.mean([2 * (shares[:, n] - np.isin(truth, own)) ** 2 for n, own in enumerate(regions.labels)])
+    assert both.as_dict()["all_voxels"]["brier"] == pytest.approx(brier)
+
+
+def test_voxels_that_the_truth_leaves_open_are_not_counted():
+    shares, truth = drawn(2)
+    unknown = truth.copy()
+    unknown[..., 4:] = IGNORED
+    left, all_known = Calibration(CLASSES), Calibration(CLASSES)
+    left.add(shares, unknown)
+    all_known.add(shares[..., :4], truth[..., :4])
+    assert left.as_dict() == all_known.as_dict()

@@ -148,14 +148,14 @@ def card():
 def test_on_other_data_structures_go_by_name(labels, model, card, tmp_path):
     dataset = open_for_model(write_folder(tmp_path, labels), card)
     assert len(dataset.cases) == 1  # of one patient, too
-    scores = evaluate_cases(model, dataset.cases, card.grid, dataset.classes, segmented=card.classes)
+    scores = evaluate_cases(model, dataset.cases, card.grid, dataset.classes, card=card)
     by_name = {score.structure: score.dice for score in scores["a"]}
     assert by_name == {name: float(name == "square") for name in labels}
 
 
 def test_what_the_masks_do_not_know_counts_as_background(model, card, tmp_path):
     dataset = open_for_model(write_folder(tmp_path, {"stripe": 1}), card)
-    (stripe,) = evaluate_cases(model, dataset.cases, card.grid, dataset.classes, segmented=card.classes)["a"]
+    (stripe,) = evaluate_cases(model, dataset.cases, card.grid, dataset.classes, card=card)["a"]
     assert (stripe.structure, stripe.predicted_ml, stripe.missed) == ("stripe", 0.0, True)
 
 
@@ -163,7 +163,7 @@ def test_what_a_model_was_told_to_leave_out_is_background_where_it_is_scored_too
     chosen = dataclasses.replace(card, classes=CLASSES[:2], training={"settings": {"structures": "square"}})
     dataset = open_for_model(write_folder(tmp_path, {"stripe": 1, "square": 2}), chosen)
     assert dataset.classes == CLASSES[:2]
-    (square,) = evaluate_cases(model, dataset.cases, card.grid, dataset.classes, segmented=card.classes)["a"]
+    (square,) = evaluate_cases(model, dataset.cases, card.grid, dataset.classes, card=card)["a"]
     assert (square.structure, square.dice) == ("square", 1.0)
     with pytest.raises(ConfigError, match="got circle"):  # none of its own
         open_for_model(write_folder(tmp_path / "other", {"circle": 1}), chosen)

@@ -12,6 +12,7 @@ from monai.metrics import compute_average_surface_distance, compute_hausdorff_di
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
+from l2gnet.data.regions import Regions
 from l2gnet.data.volume import IGNORED
 from l2gnet.errors import ConfigError, VolumeError
 from l2gnet.evaluation.metrics import score_case, summarise
@@ -409,3 +410,42 @@ def test_what_the_truth_leaves_open_is_not_scored(convention):
     use = truth != IGNORED
     hits, false = ((predicted[use] == 1) & (truth[use] == want) for want in (1, 0))
     assert known.dice == 2 * hits.sum() / (2 * hits.sum() + false.sum())
+
+
+TUMOUR = Regions(((1, 2, 3), (2, 3), (3,)), (1, 2, 3))
+TUMOUR_CLASSES = ("background", "whole", "core", "enhancing")
+
+
+def test_a_region_is_right_where_prediction_and_truth_have_any_of_its_labels():
+    truth = np.array([[[0, 1, 1, 1, 2, 2, 3, 3]]], np.uint8)
+    predicted = np.array([[[1, 1, 1, 2, 2, 3, 3, 0]]], np.uint8)
+    whole, core, enhancing = score_case(predicted, truth, TUMOUR_CLASSES, SPACING_MM, regions=TUMOUR)
+    assert whole.dice == pytest.approx(2 * 6 / (7 + 7))
+    assert core.dice == pytest.approx(2 * 3 / (4 + 4))
+    assert enhancing.dice == pytest.approx(2 * 1 / (2 + 2))
+    assert core.false_negative_rate == pytest.approx(1 / 4)
+    assert [score.truth_ml / VOXEL_ML for score in (whole, core, enhancing)] == pytest.approx([7, 4, 2])
+    assert [score.structure for score in (whole, core, enhancing)] == list(TUMOUR_CLASSES[1:])
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_a_region_is_scored_as_its_mask_alone(seed):
+    """With labels in other numbers in the prediction, some of which the masks do not know, and some unknown voxels."""
+    rng = np.random.default_rng(seed)
+    truth, predicted = rng.integers(0, 4, (2, 5, 6, 7)).astype(np.uint8)
+    truth[rng.random(truth.shape) < 0.1] = IGNORED
+    found = ((1, 2, 3), (1, 3), (5,))
+    predicted[predicted == 0] = 5
+    scores = score_case(predicted, truth, TUMOUR_CLASSES, SPACING_MM, regions=TUMOUR, found=found)
+    for score, own, true in zip(scores, found, TUMOUR.labels, strict=True):
+        mask = np.where(truth == IGNORED, IGNORED, np.isin(truth, true)).astype(np.uint8)
+        alone = score_one(np.isin(predicted, own).astype(np.uint8), mask)
+        for name in ("dice", "hd95_mm", "assd_mm", "nsd", "false_negative_rate", "truth_ml", "predicted_ml"):
+            assert getattr(score, name) == pytest.approx(getattr(alone, name), nan_ok=True)
+
+
+def test_a_structure_that_a_model_does_not_know_is_missed():
+    truth = np.array([[[1, 2, 3]]], np.uint8)
+    scores = score_case(truth, truth, TUMOUR_CLASSES, SPACING_MM, found=((1,), (), (3,)))
+    assert [score.missed for score in scores] == [False, True, False]

@@ -1,6 +1,7 @@
 import numpy as np
 import torch
 
+from l2gnet.data.regions import Regions
 from l2gnet.data.volume import IGNORED
 from l2gnet.evaluation.metrics import score_case
 from l2gnet.evaluation.overlap import Overlap
@@ -45,3 +46,13 @@ def test_pixels_that_the_truth_leaves_open_count_in_nothing():
     torch.testing.assert_close(overlap.dice(), torch.tensor([[2 / 3, 2 / 3]]))
     assert torch.equal(overlap.dice(), without.dice())
     assert overlap.false_negatives().tolist() == [[0.5, 0]]
+
+
+def test_regions_are_counted_by_their_unions():
+    regions = Regions(((1, 2, 3), (2, 3), (3,)), (1, 2, 3))
+    truth = torch.tensor([[[0, 1, 1, 1, 2, 2, 3, 3, IGNORED]]])
+    predicted = torch.tensor([[[1, 1, 1, 2, 2, 3, 3, 0, 3]]])
+    overlap = Overlap(1, 4, regions=regions)
+    overlap.add(predicted, truth.to(torch.uint8), torch.tensor([0]))
+    torch.testing.assert_close(overlap.dice(), torch.tensor([[12 / 14, 6 / 8, 2 / 4]]))
+    torch.testing.assert_close(overlap.false_negatives(), torch.tensor([[1 / 7, 1 / 4, 1 / 2]]))

@@ -4,7 +4,7 @@ import os
 import pickle
 import resource
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from l2gnet.data.grid import Grid
+from l2gnet.data.regions import Regions
 from l2gnet.errors import CheckpointError
 from l2gnet.models import MODELS, build_model, model_options
 from l2gnet.models.card import ModelCard, count_parameters, read_card
@@ -126,7 +127,7 @@ def test_a_checkpoint_of_another_model_is_refused(saved):
             lambda path: save_file(
                 {"w": torch.zeros(1)},
                 path,
-                {"format": "l2gnet-2", "card": json.dumps({**CARD.__dict__, "grid": CARD.grid.__dict__})},
+                {"format": "l2gnet-2", "card": json.dumps(asdict(CARD))},
             ),
             "weights do not fit the model",
         ),
@@ -142,7 +143,7 @@ def test_a_damaged_checkpoint_ends_in_one_error(saved, damage, message):
 
 def forged(path, weights=None, layout="l2gnet-2", **changes):
     """A checkpoint file with some of the card's JSON changed."""
-    card = json.loads(json.dumps({**CARD.__dict__, "grid": CARD.grid.__dict__})) | changes
+    card = json.loads(json.dumps(asdict(CARD))) | changes
     weights = {name: tensor.contiguous() for name, tensor in (weights or {"w": torch.zeros(1)}).items()}
     save_file(weights, path, {"format": layout, "card": json.dumps(card)})
     return path
@@ -177,7 +178,7 @@ def test_a_card_is_read_with_suspicion(tmp_path, changes, message):
 
 def test_a_card_from_before_channels_had_names_is_of_one(tmp_path):
     path = tmp_path / "model.safetensors"
-    card = CARD.__dict__ | {"grid": {"spacing_mm": 1.0, "size_px": 32, "window": [0, 1]}}
+    card = asdict(CARD) | {"grid": {"spacing_mm": 1.0, "size_px": 32, "window": [0, 1]}}
     del card["channels"]
     save_file({"w": torch.zeros(1)}, path, {"format": "l2gnet-2", "card": json.dumps(card)})
     assert (read_card(path).channels, read_card(path).grid) == (("image",), Grid(1.0, 32, (0.0, 1.0)))
@@ -300,3 +301,25 @@ def test_a_card_of_version_0_1_means_the_symmetric_relation(tmp_path):
         assert (
             read_card(forged(tmp_path / "a.safetensors", None, layout, model=model, settings=settings)).settings == told
         )
+
+
+def test_a_card_tells_of_regions_and_damaged_ones_are_refused(tmp_path):
+    path, model = tmp_path / "model.safetensors", build_model("unet", classes=2, width=4, depth=2)
+    settings = {"classes": 2, "width": 4, "depth": 2}
+    card = ModelCard(
+        "unet", settings, ("background", "whole", "core"), CARD.grid, regions=Regions(((1, 2), (2,)), (1, 2))
+    )
+    save_checkpoint(path, model, card)
+    assert read_card(path) == load_checkpoint(path)[1] == card
+    assert card.labels == ("background", "1: whole", "2: whole + core")
+    for labels, painted in [
+        ((), ()),  # then there would be three outputs
+        (((1, 2),), (1,)),
+        (((1, 2), (2,)), (1,)),
+        (((1, 2), (2,)), (1, 1)),
+        (((1, 2), (255,)), (1, 255)),
+        (((1, 2), (0,)), (1, 0)),
+    ]:
+        save_checkpoint(path, model, replace(card, regions=Regions(labels, painted)))
+        with pytest.raises(CheckpointError, match="the model card is damaged"):
+            read_card(path)

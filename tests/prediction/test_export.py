@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -7,6 +8,7 @@ import torch
 
 from l2gnet.data.grid import Grid
 from l2gnet.data.phantoms import make_heart
+from l2gnet.data.regions import Regions
 from l2gnet.errors import ConfigError
 from l2gnet.models import MODELS, build_model
 from l2gnet.models.card import ModelCard
@@ -80,6 +82,10 @@ def test_a_file_says_how_to_use_it():
     text = json.dumps(instructions(card(spacing_mm=0.0)))
     assert "resample each slice to 48 x 48 pixels" in text
     assert "0.5th to 99.5th percentile" in text
+    assert "the largest is the class of a pixel" in text
+    of_regions = instructions(replace(card(), regions=Regions(((1, 2, 3), (2, 3), (3,)), (1, 2, 3))))
+    assert "whose logit is above 0" in of_regions["output"]
+    assert of_regions["model"]["regions"]["painted"] == (1, 2, 3)
 
 
 def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path):

@@ -3,11 +3,12 @@ import pytest
 import torch
 
 from l2gnet.data.grid import Grid
+from l2gnet.data.regions import Regions
 from l2gnet.data.volume import Volume
 from l2gnet.models import build_model
 from l2gnet.models.backbone import Trace
 from l2gnet.models.blocks.latent import Latent
-from l2gnet.prediction.inference import network_input, predict_volume, segment, trace_codes
+from l2gnet.prediction.inference import network_input, predict_volume, segment, slice_confidence, trace_codes
 from l2gnet.prediction.views import View
 
 GRID = Grid(2.0, 32)
@@ -86,3 +87,52 @@ def test_views_have_their_say_where_they_reach():
     against = segment([model], volume, GRID, views=[[View(mirrored=(2,)), View(mirrored=(3,))]])
     assert not np.array_equal(against.labels.array, plain.labels.array)
     assert np.array_equal(against.confidence, plain.confidence)  # it is that of the slices themselves
+
+
+TWO = Regions(((1, 2), (2,)), (1, 2))
+
+
+def bright_regions():
+    """A model of two regions of single pixels: above 0.3, and above 0.6."""
+    model = brightness_model()
+    model.forward = lambda images: torch.cat([40 * (images - 0.3), 40 * (images - 0.6)], dim=1)
+    model.trace = lambda images: Trace(model.forward(images), Latent(images))
+    return model
+
+
+def test_regions_are_found_each_by_itself_and_outside_of_the_grid_is_none():
+    volume, probabilities = scan(), []
+    volume.array[:] = 0
+    volume.array[:, 10:40, 10:60], volume.array[:, 20:30, 20:40] = 500, 1000
+    small = Grid(spacing_mm=GRID.spacing_mm, size_px=16)
+    found = segment([bright_regions()], volume, small, regions=TWO, on_scores=probabilities.append)
+    shares = torch.cat(probabilities).movedim(1, 0).numpy()
+    assert shares.shape == (2, *volume.shape)
+    by_hand = np.zeros(volume.shape, np.uint8)
+    for share, number in zip(shares, (1, 2), strict=True):
+        by_hand[share > 0.5] = number
+    assert np.array_equal(found.labels.array, by_hand)
+    assert set(np.unique(by_hand)) == {0, 1, 2}
+    assert not by_hand[:, 0].any()  # which the grid does not reach
+    assert (found.confidence > 0.8).all()
+
+
+def test_views_of_regions_are_averaged_where_they_reach():
+    volume, model = scan(), bright_regions()
+    plain, turned = [], []
+    segment([model], volume, GRID, regions=TWO, on_scores=plain.append)
+    segment(
+        [model], volume, GRID, regions=TWO, views=[[View(mirrored=(2,)), View(mirrored=(3,))]], on_scores=turned.append
+    )
+    torch.testing.assert_close(torch.cat(turned), torch.cat(plain))
+    segment([model], volume, GRID, regions=TWO, views=[[View(degrees=10.0)]], on_scores=turned.append)
+    assert torch.cat(turned).max() <= 1
+
+
+def test_the_confidence_of_regions_is_that_of_each():
+    shares = torch.tensor([[[[0.9, 0.9, 0.2, 0.1]], [[0.8, 0.1, 0.1, 0.1]]]])
+    whole = 2 * 1.8 / (2.1 + 2)
+    core = 2 * 0.8 / (1.1 + 1)
+    assert slice_confidence(shares, TWO).item() == pytest.approx((whole + core) / 2)
+    nothing = torch.tensor([[[[0.4, 0.2]], [[0.1, 0.3]]]])
+    assert slice_confidence(nothing, TWO).item() == pytest.approx(0.6)

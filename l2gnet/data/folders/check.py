@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from l2gnet.data.folders import acdc, decathlon, synapse
 from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans, counted
 from l2gnet.data.sides import wrong_sides
@@ -99,6 +101,7 @@ def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: lis
 
     scans: list[Scan] = [scan for folder in folders for scan in folder.scans]
     notes += [f"numbers in the masks became classes: {scan.renumbered}" for scan in scans[:1] if scan.class_of]
+    notes += [f"regions: its labels are {', '.join(scan.labels[1:])}" for scan in scans[:1] if scan.regions]
     for scan in scans:
         image = attempt(scan.read_image)
         labels = attempt(scan.read_labels) if scan.label else None
@@ -114,8 +117,11 @@ def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: lis
         if image and labels:
             attempt(scan.matched, image, labels)
         if labels:
-            notes += [f"{scan.name}: {remark}" for remark in (*labels.remarks, *wrong_sides(labels, scan.classes))]
-            absent = [name for label, name in enumerate(scan.classes) if not (labels.array == label).any()]
+            sides = wrong_sides(labels, scan.classes, scan.regions)
+            notes += [f"{scan.name}: {remark}" for remark in (*labels.remarks, *sides)]
+            structures = scan.regions.labels_of(len(scan.classes))
+            present = [(labels.array == 0).any(), *(np.isin(labels.array, own).any() for own in structures)]
+            absent = [name for name, found in zip(scan.classes, present, strict=True) if not found]
             notes += [f"{scan.name}: no {name} in the mask" for name in absent]
         elif scan.label is None:
             notes.append(f"{scan.name}: no mask; it can be segmented, but neither trained on nor scored")

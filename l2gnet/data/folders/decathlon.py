@@ -5,7 +5,7 @@ Antonelli et al., Nature Communications 13, 2022, doi 10.1038/s41467-022-30695-9
 
                 the Decathlon (and nnU-Net 1)           nnU-Net 2
     channels    "modality": {"0": "CT"}                 "channel_names": {"0": "CT"}
-    classes     "labels": {"0": "background"}           "labels": {"background": 0}
+    classes     "labels": {"0": "background"}           "labels": {"background": 0}, or lists: regions
     cases       a list "training" of image and label    the files in labelsTr, or "dataset" by case
     images      one file a case, channels in it         one file a channel, CASE_0000.nii.gz
 
@@ -16,14 +16,14 @@ lies there: a list with the names of the cases to train and to validate on, [{"t
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from l2gnet.data.beside import what_it_is
-from l2gnet.data.folders.scan import ABDOMEN_HU, LARGEST, UNNAMED, Scan, ScanFolder, is_ct, lies_inside
+from l2gnet.data.folders.labels import Labels, read_labels_of
+from l2gnet.data.folders.scan import ABDOMEN_HU, Scan, ScanFolder, is_ct, lies_inside
 from l2gnet.data.folders.whole import case_name, unlike_its_description, unlike_its_splits
-from l2gnet.data.volume import IGNORED
 from l2gnet.errors import ConfigError, VolumeError, volume_error
 
 FILE = "dataset.json"
@@ -56,7 +56,7 @@ def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanF
         remedy = f"write {FILE} as the Decathlon or nnU-Net has it, or name the folder that holds it"
         raise volume_error(path, "a Decathlon or nnU-Net folder needs this file", "none", remedy)
     info = _read_json(path)
-    (classes, class_of), channels = _classes(path, info), _channels(path, info)
+    labels, channels = read_labels_of(path, info), _channels(path, info)
     numbers = _channel_numbers(path, channels, channel)
     scans: dict[str, Scan] = {}
     problems: list[VolumeError] = []
@@ -64,7 +64,7 @@ def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanF
     missing = [*_unlike_its_description(root, info, entries, len(channels))]
     for entry in entries:
         try:
-            scan = replace(_scan(root, path, entry, classes, numbers, len(channels)), class_of=class_of)
+            scan = _scan(root, path, entry, labels, numbers, len(channels))
             if scan.name in scans:
                 raise volume_error(path, "each case must have a name of its own", scan.name, "remove or rename one")
             scans[scan.name] = scan
@@ -80,7 +80,8 @@ def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanF
     licence = info.get("licence", info.get("license"))
     return ScanFolder(
         name=name if isinstance(name, str) and name else "decathlon",
-        classes=classes,
+        classes=labels.classes,
+        regions=labels.regions,
         scans=tuple(scans[name] for name in sorted(scans)),
         problems=tuple(problems),
         citation=reference if isinstance(reference, str) and reference else "as the owner of the data asks",
@@ -159,47 +160,6 @@ def _read_json(path: Path, kind: type = dict) -> Any:
     return info
 
 
-def _classes(path: Path, info: dict[str, Any]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The class names in the order of their numbers, and the class of each number (nothing where that is the same)."""
-
-    def refuse(found: object) -> NoReturn:
-        rule = 'labels must name a class for each number from 0, as {"background": 0, "liver": 1}'
-        raise volume_error(path, rule, str(found)[:200], "correct labels, and renumber the label files if need be")
-
-    labels = info.get("labels")
-    if not isinstance(labels, dict) or not labels:
-        refuse(labels)
-    by_number = all(key.isdecimal() for key in labels)
-    names: dict[int, str] = {}
-    for key, value in labels.items():
-        number, name = (key, value) if by_number else (value, key)
-        number = int(number) if isinstance(number, str) and number.isdecimal() and len(number) <= 5 else number
-        if isinstance(number, list) and not by_number:
-            _refuse_regions(path, key, number)
-        if type(number) is not int or not isinstance(name, str) or not name.strip() or number in names:
-            refuse(f"{key!r}: {value!r}")
-        names[number] = name.strip()
-    ignored = [number for number, name in names.items() if name == "ignore" and number and not by_number]
-    kept = sorted(names.keys() - ignored)
-    if not 2 <= len(kept) <= IGNORED or kept[0] != 0 or max(names) > LARGEST:
-        refuse(f"the numbers {kept}")
-    if len(set(names.values())) < len(names):
-        refuse(f"the names {[names[number] for number in sorted(names)]}, one of them twice")
-    class_of = [UNNAMED] * (max(names) + 1)
-    for position, number in enumerate(kept):
-        class_of[number] = position
-    for number in ignored:
-        class_of[number] = IGNORED
-    same = class_of == list(range(len(kept)))
-    return tuple(names[number] for number in kept), () if same else tuple(class_of)
-
-
-def _refuse_regions(path: Path, name: str, labels: list[Any]) -> NoReturn:
-    rule = "each class must have one number: a region, which nnU-Net makes of several labels, overlaps other classes"
-    remedy = "name each label as a class of its own, train, and add the labels of a region up afterwards"
-    raise volume_error(path, rule, f"{name!r}: {labels!r}"[:200], remedy)
-
-
 def _channels(path: Path, info: dict[str, Any]) -> tuple[str, ...]:
     channels = info.get("channel_names", info.get("modality"))
     if (
@@ -253,9 +213,7 @@ def _entries(root: Path, path: Path, info: dict[str, Any]) -> list[_Entry]:
     return entries
 
 
-def _scan(
-    root: Path, path: Path, entry: _Entry, classes: tuple[str, ...], numbers: tuple[int, ...], channels: int
-) -> Scan:
+def _scan(root: Path, path: Path, entry: _Entry, labels: Labels, numbers: tuple[int, ...], channels: int) -> Scan:
     """The scan of a case, or VolumeError where a file is missing or lies outside the folder."""
     label = _inside(root, path, entry.label)
     if not label.is_file():
@@ -274,7 +232,17 @@ def _scan(
     for image in images:
         if not image.is_file():
             raise volume_error(image, f"the image that {FILE} asks for must exist", "none", "copy the data set again")
-    return Scan(name, name, images[0], label, classes, channels=inner, more=tuple(images[1:]))
+    return Scan(
+        name,
+        name,
+        images[0],
+        label,
+        labels.classes,
+        channels=inner,
+        class_of=labels.class_of,
+        more=tuple(images[1:]),
+        regions=labels.regions,
+    )
 
 
 def _of_channel(image: str, channel: int) -> str:

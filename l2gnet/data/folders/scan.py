@@ -8,6 +8,7 @@ import numpy as np
 
 from l2gnet.checks import nearest
 from l2gnet.data.beside import is_nifti, listed, passed_over
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.volume import (
     IGNORED,
     Volume,
@@ -33,6 +34,7 @@ class Scan:
     are those to read from an image that holds several, in order; where each has a file of its own, `more` are the
     files of those after the first. `class_of` gives the class of each value in the label file, where that is not the
     value itself: `UNNAMED` for those that must not be there, `IGNORED` for those that are neither learnt nor scored.
+    With `regions` it gives labels, of which the classes are made.
     """
 
     name: str
@@ -45,6 +47,12 @@ class Scan:
     channels: tuple[int, ...] = ()
     class_of: tuple[int, ...] = ()
     more: tuple[Path, ...] = ()
+    regions: Regions = NO_REGIONS
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the labels in a map, by number."""
+        return self.regions.label_names(self.classes)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -66,7 +74,7 @@ class Scan:
         if self.label is None:
             rule = f"{self.name} must have a mask to be trained on or scored"
             raise volume_error(self.image, rule, "none", "leave this scan out, or copy its mask")
-        class_of = np.array(self.class_of or range(len(self.classes)), np.int16)
+        class_of = np.array(self.class_of or range(len(self.labels)), np.int16)
         labels = read_labels(self.label, largest=255 if len(class_of) <= 256 else LARGEST)
         classes = class_of[labels.array.clip(max=len(class_of) - 1)]
         unknown = np.unique(labels.array[(labels.array >= len(class_of)) | (classes == UNNAMED)]).tolist()
@@ -80,7 +88,7 @@ class Scan:
     @property
     def renumbered(self) -> str:
         """What became of each number in the label file, in words; empty where none was changed."""
-        names = {IGNORED: "left out of learning and scores"} | {c: f"{c} {name}" for c, name in enumerate(self.classes)}
+        names = {IGNORED: "left out of learning and scores"} | {c: f"{c} {name}" for c, name in enumerate(self.labels)}
         return ", ".join(f"{n} -> {names[c]}" for n, c in enumerate(self.class_of) if c != UNNAMED)
 
     def read(self) -> tuple[Volume, Volume]:
@@ -115,13 +123,17 @@ class ScanFolder:
     licence: str = "as the owner of the data grants"
     channels: tuple[str, ...] = ("image",)
     missing: tuple[str, ...] = ()
+    regions: Regions = NO_REGIONS
 
     def with_structures(self, names: Sequence[str]) -> "ScanFolder":
         """The same scans with these structures alone, in the folder's order; what else is labelled is background.
 
         Raises:
-            ConfigError: the folder has no such structure.
+            ConfigError: the folder has no such structure, or regions.
         """
+        if self.regions:
+            rule = "structures must be empty for a folder of regions, whose labels belong to several of them"
+            raise ConfigError(f"{rule}, got {', '.join(names)}; leave the others out of labels in dataset.json")
         for name in names:
             if name not in self.classes[1:]:
                 rule = "structures must be some of those in the folder"

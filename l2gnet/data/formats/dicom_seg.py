@@ -10,10 +10,10 @@ import numpy as np
 from l2gnet.colours import label_colour
 from l2gnet.data.formats.dicom_file import Dataset, told
 from l2gnet.data.formats.dicom_series import Series, Stack
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.volume import Volume, in_stored_order
 from l2gnet.errors import unwritable, volume_error
 from l2gnet.files import atomic_path
-from l2gnet.shapes import UInt8
 
 _LONGEST = 64  # characters of a name or description
 _ELSEWHERE = (1e6, 1e6, 1e6)  # in mm, where nobody lies
@@ -41,11 +41,12 @@ def write_segs(
     *,
     model: str,
     all_planes: bool = False,
+    regions: Regions = NO_REGIONS,
 ) -> None:
     """Write the labels of each frame as DICOM SEG, on the planes of its images; patient and study are theirs.
 
     A structure is one tracked thing in all frames of a series. Planes without it are left out, or, with `all_planes`,
-    are there and empty.
+    are there and empty. Segments that are regions overlap.
 
     Raises:
         VolumeError: the labels are not on the grid of a series, it lacks what a SEG must say (as of the patient),
@@ -54,7 +55,15 @@ def write_segs(
     for frame, (path, on_frame, stack) in enumerate(zip(paths, labels, series.stacks(), strict=True)):
         with told(series.path):
             segmentation = _segmentation(
-                series, path, stack, on_frame, classes, frame=frame, model=model, all_planes=all_planes
+                series,
+                path,
+                stack,
+                on_frame,
+                classes,
+                frame=frame,
+                model=model,
+                all_planes=all_planes,
+                regions=regions,
             )
         try:
             with atomic_path(path) as temporary:
@@ -73,6 +82,7 @@ def _segmentation(
     frame: int,
     model: str,
     all_planes: bool,
+    regions: Regions,
 ) -> Any:
     from highdicom import UID
     from highdicom import Volume as PlacedVolume
@@ -80,14 +90,18 @@ def _segmentation(
 
     if labels.stored is None:
         raise volume_error(path, "labels must be those of a series", "others", "predict this series")
-    array: UInt8[np.ndarray, "D H W"] = np.ascontiguousarray(in_stored_order(labels.array, labels.stored).T)
+    array = np.ascontiguousarray(in_stored_order(labels.array, labels.stored).T)
+    segments: dict[str, Any] = {}
+    if regions:
+        array = np.stack([np.isin(array, numbers) for numbers in regions.labels], axis=3).astype(np.uint8)
+        segments = {"channels": {"SegmentNumber": range(1, len(classes))}}
     images = [image.header for image in stack.images]
     for image in images:  # which may be off by thousandths, and highdicom wants them the same
         image.ImageOrientationPatient, image.PixelSpacing = images[0].ImageOrientationPatient, images[0].PixelSpacing
     frame_of_reference = images[0].get("FrameOfReferenceUID")
     return Segmentation(
         source_images=[_whole(series.path, images)] if series.files == (series.path,) else images,
-        pixel_array=PlacedVolume(array, stack.affine, "PATIENT", frame_of_reference_uid=frame_of_reference),
+        pixel_array=PlacedVolume(array, stack.affine, "PATIENT", frame_of_reference_uid=frame_of_reference, **segments),
         segmentation_type="BINARY",
         segment_descriptions=[_described(series, images[0], n, classes[n], model) for n in range(1, len(classes))],
         series_instance_uid=UID(),

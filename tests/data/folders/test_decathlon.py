@@ -239,7 +239,6 @@ def test_one_class_more_or_a_name_with_a_byte_order_mark_makes_no_difference(dec
         ({"labels": {"0": "a", "1": "a"}}, r"found the names \['a', 'a'\], one of them twice"),
         ({"labels": {"background": 0, "a": True}}, "found 'a': True"),
         ({"labels": {"background": 0, "a": 1.0}}, r"found 'a': 1\.0"),
-        ({"labels": {"background": 0, "whole": [1, 2]}}, r"a region, .* several labels, .*found 'whole': \[1, 2\]"),
         ({"labels": {str(n): f"class {n}" for n in range(257)}}, "found the numbers"),
         ({"modality": None}, r"channel_names \(or modality\) must number the image channels from 0.*found None"),
         ({"modality": {"1": "CT"}}, "must number the image channels"),

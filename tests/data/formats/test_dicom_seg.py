@@ -10,6 +10,7 @@ from test_dicom import heart, one_input, placed, shuffled
 from l2gnet.colours import COLOURS
 from l2gnet.data.formats.dicom import find_series, is_dicom
 from l2gnet.data.formats.dicom_seg import write_segs
+from l2gnet.data.regions import Regions
 from l2gnet.data.volume import write_labels
 from l2gnet.errors import VolumeError
 
@@ -187,3 +188,19 @@ def test_a_name_in_any_character_set_is_the_same_name_in_the_seg(tmp_path, kind)
     scan = one_input(tmp_path / "series")
     write_segs(scan.series, [tmp_path / "out.dcm"], [labels_of(scan.read()[0])], CLASSES, model="l2gnet")
     assert str(dcmread(tmp_path / "out.dcm").PatientName) == name
+
+
+def test_segments_that_are_regions_overlap(tmp_path):
+    folders.write_dicom(tmp_path / "series", [heart()], placed())
+    scan = one_input(tmp_path / "series")
+    labels = labels_of(scan.read()[0])
+    names, regions = ("background", "whole", "core"), Regions(((1, 3), (3,)), (1, 3))
+    write_segs(scan.series, [tmp_path / "labels.dcm"], [labels], names, model="l2gnet", regions=regions)
+    write_labels(tmp_path / "labels.nii.gz", labels)
+    nifti = nib.load(tmp_path / "labels.nii.gz")
+    voxels = voxels_in_the_world(dcmread(tmp_path / "labels.dcm"))
+    assert voxels.keys() == {1, 2}
+    for segment, points in voxels.items():
+        inside = np.isin(np.asarray(nifti.dataobj), regions.labels[segment - 1])
+        expected = nib.affines.apply_affine(nifti.affine, np.argwhere(inside))
+        np.testing.assert_allclose(in_order(points), in_order(expected), atol=2e-3)
