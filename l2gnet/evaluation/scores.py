@@ -1,10 +1,11 @@
 """Predictions against truth on the original grid: per patient, per structure, ED and ES."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from l2gnet.checks import nearest
@@ -20,6 +21,7 @@ from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard, patient_fingerprint
 from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.inference import on_best_device, predict_volume
+from l2gnet.shapes import Float
 from l2gnet.tables import csv_text
 
 Scores = Mapping[str, Sequence[StructureScore]]
@@ -43,6 +45,9 @@ def evaluate_cases(
 
     Distances are in mm, or in voxels where the voxel size is unknown or the convention is `transunet`. `calibration`
     counts the probabilities of every case.
+
+    Raises:
+        ConfigError: the model has not as many outputs as its classes or regions ask for.
     """
     theirs = (card.classes, card.regions) if card else (tuple(classes), regions)
     found = _labels_found(*theirs, classes)
@@ -51,7 +56,12 @@ def evaluate_cases(
         for case in tqdm(cases, desc="evaluate", unit="volume", leave=False):
             image, truth = case.load()
             count = calibration.of_case(truth.array) if calibration else lambda scores: None
-            predicted = predict_volume(model, image, grid, regions=theirs[1], on_scores=count)
+
+            def hear(scores: Float[Tensor, "B L H W"], count: Callable[[Tensor], None] = count) -> None:
+                _require_outputs(scores.shape[1], *theirs)
+                count(scores)
+
+            predicted = predict_volume(model, image, grid, regions=theirs[1], on_scores=hear)
             spacing_mm = truth.spacing_mm if truth.has_mm else None
             scores[case.name] = score_case(
                 predicted.array,
@@ -63,6 +73,12 @@ def evaluate_cases(
                 found=found,
             )
     return scores
+
+
+def _require_outputs(outputs: int, classes: Sequence[str], regions: Regions) -> None:
+    if outputs != regions.outputs(classes):
+        rule = f"the model must have an output for each class or region, {', '.join(classes)}"
+        raise ConfigError(f"{rule}, got {outputs}; give the regions of its card")
 
 
 def _labels_found(segmented: Sequence[str], regions: Regions, classes: Sequence[str]) -> list[tuple[int, ...]]:

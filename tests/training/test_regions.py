@@ -74,6 +74,8 @@ def test_a_model_of_regions_is_learnt_and_scored_on_unions_of_labels(trained):
     scores = evaluate_cases(
         run.model, run.dataset.validation, run.grid, run.dataset.classes, regions=run.dataset.regions
     )
+    with pytest.raises(ConfigError, match=r"an output for each class or region, .*, got 3; give the regions"):
+        evaluate_cases(run.model, run.dataset.validation, run.grid, run.dataset.classes)
     segmenter = Segmenter(run.run_dir)
     for case in run.dataset.validation:
         image, truth = case.load()
