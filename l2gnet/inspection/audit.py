@@ -179,14 +179,14 @@ def audit(
         regions: of which labels the classes are made, where each is not one.
 
     Raises:
-        ValueError: there is nothing to audit, no structure, or too few patients for an interval.
+        ConfigError: there is nothing to audit, no structure, or too few patients for an interval.
     """
     patients = patients or slices.names
     count = len(set(patients))
     if len(classes) < 2:
-        raise ValueError(f"an audit needs a structure beside the background, got the classes {', '.join(classes)}")
+        raise ConfigError(f"an audit needs a structure beside the background, got the classes {', '.join(classes)}")
     if count < _FEWEST_PATIENTS:
-        raise ValueError(f"an audit needs at least {_FEWEST_PATIENTS} patients for an interval, got {count}")
+        raise ConfigError(f"an audit needs at least {_FEWEST_PATIENTS} patients for an interval, got {count}")
     model.eval()
     found = blocks_of(model, blocks)
     partners = _of_other_patients(slices, patients, seed)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from l2gnet.errors import ConfigError
 from l2gnet.method.mapper import L2GMapper, Mapped
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.blocks.latent import Latent
@@ -74,13 +75,13 @@ def blocks_of(model: nn.Module, names: Sequence[str] = ()) -> list[Block]:
     """The blocks to audit: those of these names in any model, or the global blocks and gates of one of this project.
 
     Raises:
-        ValueError: the model has no module of a name, or none that is known to relate or to gate.
+        ConfigError: the model has no module of a name, or none that is known to relate or to gate.
     """
     modules = dict(model.named_modules())
     if names:
         unknown = [name for name in names if name not in modules]
         if unknown:
-            raise ValueError(f"the model has no module {unknown[0]!r}; model.named_modules() names them")
+            raise ConfigError(f"the model has no module {unknown[0]!r}; model.named_modules() names them")
         return [Block(name, modules[name]) for name in names]
     found = []
     if isinstance(model, SegmentationModel):
@@ -94,7 +95,7 @@ def blocks_of(model: nn.Module, names: Sequence[str] = ()) -> list[Block]:
         gates = ((f"decoder.{n}.gate", modules.get(f"decoder.{n}.gate")) for n in range(len(modules)))
         found += [Block(name, gate, "local") for name, gate in gates if gate is not None]
     if not found:
-        raise ValueError("the model has no block that relates or gates, so there is nothing to audit; name its blocks")
+        raise ConfigError("the model has no block that relates or gates, so there is nothing to audit; name its blocks")
     return found
 
 

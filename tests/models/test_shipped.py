@@ -14,11 +14,11 @@ from l2gnet.training.settings import TrainSettings
 
 JOB = yaml.safe_load((Path(__file__).parents[2] / "notebooks" / "jobs" / "shipped-models.yaml").read_text())
 MADE = JOB["grid"]["model"]
-LEAST = {"phantom-heart": 0.95, "phantom-abdomen": 0.9}
+LEAST = {"phantom-heart": 0.95, "phantom-abdomen": 0.9, "phantom-key": 0.95}
 
 
 def settings_of(name):
-    return TrainSettings(**JOB["parameters"], **MADE[name])
+    return TrainSettings(**JOB["parameters"] | MADE[name])
 
 
 def test_every_model_of_the_job_comes_along():
