@@ -11,7 +11,7 @@ demo: .venv/installed-lab
 test: style javascript
 	$(BIN)/pytest $(TESTS) --durations 10 --nbval tests notebooks
 
-# What one runs while working, in a minute and a half: the same without browser, notebooks, SLURM and slow tests.
+# What one runs while working, in under two minutes: the same without browser, notebooks, SLURM and slow tests.
 check: style javascript
 	$(BIN)/pytest $(TESTS) -m 'not slow and not browser and not slurm' tests
 

@@ -4,6 +4,7 @@ import functools
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 # Tests run in parallel: threads that wait for each other's cores cost far more than they save. Kernels inherit it.
@@ -15,10 +16,19 @@ import pytest
 jaxtyping.install_import_hook("l2gnet", "typechecks.check")
 
 LONG = {"slow", "browser", "slurm"}
+TESTS = Path(__file__).parent
+# Files that start a process for each test, train in each, or damage hundreds of files: slow as a whole.
+HEAVY = ("cli/", "jobs/test_run.py", "jobs/test_sweep.py", "training/test_run_training.py", "training/test_resume.py")
+HEAVY += ("training/test_accumulation.py", "training/test_regions.py", "data/folders/test_folder_fuzz.py")
+HEAVY += ("data/formats/test_series_fuzz.py", "test_fuzz.py", "test_device.py", "test_imports.py", "test_readme.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put notebooks and files with long tests before all others: none of them shall start when the rest is done."""
+    for item in items:
+        if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).as_posix().startswith(HEAVY):
+            item.add_marker("slow")
     long = {item.path for item in items if LONG & {mark.name for mark in item.iter_markers()}}
     long |= {item.path for item in items if item.path.suffix == ".ipynb"}
     items.sort(key=lambda item: item.path not in long)

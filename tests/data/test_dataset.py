@@ -180,6 +180,7 @@ def test_a_phantom_case_knows_where_its_axes_point():
     assert right_ventricle[0] > left_ventricle[0] + 15
 
 
+@pytest.mark.slow
 def test_the_abdomen_is_a_phantom_too():
     dataset = open_phantom(data="phantom-abdomen", split_seed=1)
     assert dataset.name == "phantom-abdomen"

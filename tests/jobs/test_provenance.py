@@ -99,12 +99,14 @@ def holding(megabytes, seconds):
     return [sys.executable, "-c", f"import time; x = b'1' * {megabytes}_000_000; time.sleep({seconds})"]
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_process_that_was_started_is_seen():
     with PeakMemory() as peak:
         subprocess.run(holding(300, 3), check=True)
     assert 300 < peak.mb < 400
 
 
+@pytest.mark.slow
 def test_the_memory_of_what_such_a_process_has_started_is_seen_and_that_of_earlier_ones_is_not():
     with subprocess.Popen(holding(600, 60)) as earlier:
         with PeakMemory() as peak:

@@ -86,6 +86,7 @@ def stored_as(array, affine, axes, flips):
     return np.flip(np.transpose(array, axes), [axis for axis in range(3) if flips[axis]]), affine @ to_old
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plane", "spacing_mm"),
     [("acquired", (1.4, 1.6, 8.0)), ("acquired", (8.0, 1.4, 1.6)), ("coronal", (2.0, 1.5, 8.0))],
