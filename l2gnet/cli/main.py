@@ -1,6 +1,8 @@
 """The `l2gnet` command: its verbs, each a function of a file beside this one, and its errors, each one line."""
 
 import errno
+import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -60,6 +62,9 @@ def main() -> None:
         if words is error:
             raise
         _refuse(str(words))
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` has: what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise

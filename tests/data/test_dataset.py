@@ -314,7 +314,7 @@ def test_the_first_fault_of_a_folder_stops_it(task, tmp_path):
     shutil.copy(task / "dataset.json", tmp_path)
     (tmp_path / "imagesTr" / "case3_0000.nii.gz").unlink()
     with pytest.raises(
-        VolumeError, match=r"case3\.nii\.gz: the image that dataset\.json asks for must exist|case3_0000"
+        VolumeError, match=r"case3\.nii\.gz: the image of case3\.nii\.gz must exist|case3_0000"
     ):
         open_task(tmp_path)
 

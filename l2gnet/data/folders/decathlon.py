@@ -231,7 +231,7 @@ def _scan(root: Path, path: Path, entry: _Entry, labels: Labels, numbers: tuple[
             images = of_channels if of_channels[0].is_file() or channels > 1 else images
     for image in images:
         if not image.is_file():
-            raise volume_error(image, f"the image that {FILE} asks for must exist", "none", "copy the data set again")
+            raise volume_error(image, f"the image of {label.name} must exist", "none", "copy the data set again")
     return Scan(
         name,
         name,

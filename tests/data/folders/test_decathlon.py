@@ -336,7 +336,7 @@ def test_every_fault_is_reported_at_once(decathlon):
     for problem, message in zip(
         report.problems,
         [
-            r"spleen_02\.nii\.gz: the image that dataset\.json asks for must exist",
+            r"spleen_02\.nii\.gz: the image of spleen_02\.nii\.gz must exist",
             r"spleen_10\.nii\.gz: the label map that dataset\.json asks for must exist",
             r"dataset\.json: each case must have a name of its own; found spleen_19",
             r"spleen_19\.nii\.gz: labels must lie in 0\.\.2; found \[3, 200\]",
@@ -351,7 +351,7 @@ def test_a_missing_channel_is_reported(nnunet):
     (nnunet / "imagesTr" / "spleen_10_0001.nii.gz").unlink()
     assert not find_scans(nnunet, "T2").problems
     (problem,) = check(nnunet).problems
-    assert "spleen_10_0001.nii.gz: the image that dataset.json asks for must exist" in problem
+    assert "spleen_10_0001.nii.gz: the image of spleen_10.nii.gz must exist" in problem
 
 
 def test_the_report_says_what_was_found(decathlon):
