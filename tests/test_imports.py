@@ -20,6 +20,7 @@ HEAVY = {
     "scipy.ndimage",
     "scipy.spatial",
     "scipy.stats",
+    "sympy",
     "torch._dynamo",
     "torchmetrics",
     "vector_quantize_pytorch",
@@ -51,8 +52,9 @@ def imports_of(verb):
         PASSES,
         imports_of("predict"),
         imports_of("evaluate"),
+        "from l2gnet.models.checkpoint import load_checkpoint; load_checkpoint('phantom-heart')",
     ],
-    ids=["public names", "models", "predict", "evaluate"],
+    ids=["public names", "models", "predict", "evaluate", "a checkpoint"],
 )
 def test_what_is_not_used_is_not_loaded(code):
     tell = f"import sys; print(*sorted({HEAVY} & sys.modules.keys()))"

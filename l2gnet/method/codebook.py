@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
-from l2gnet.draws import normal
 from l2gnet.shapes import Bool, Float, Int64, Num
 from l2gnet.whole_batch import gathered
 
@@ -59,7 +58,7 @@ class Codebook(nn.Module):
         super().__init__()
         self.commitment, self.decay, self.revive_below = commitment, decay, revive_below
         self.whole_batches = False
-        self.register_buffer("vectors", normal(codes, dim))
+        self.register_buffer("vectors", torch.randn(codes, dim))
         self.register_buffer("uses", torch.ones(codes))
         self.register_buffer("sums", torch.zeros(codes, dim))
         self.register_buffer("started", torch.tensor(False))

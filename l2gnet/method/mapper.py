@@ -14,7 +14,6 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from l2gnet.draws import normal
 from l2gnet.method.cost import Cost
 from l2gnet.method.graph import relate_in_graph
 from l2gnet.method.places import in_own_frame, waves, waves_size
@@ -132,7 +131,7 @@ class L2GMapper(nn.Module):
         if readout == "grid" and (relation != "symmetric" or positions):
             raise ValueError("readout 'grid' gives out what was sent, so relation must be 'symmetric', no positions")
         both = (heads, references, dim // heads)
-        self.references = nn.Parameter(normal(*both) if relation == "symmetric" else normal(2, *both))
+        self.references = nn.Parameter(torch.randn(both if relation == "symmetric" else (2, *both)))
         self.relation, self.heads, self.positions = relation, heads, positions
         epsilons = (epsilon,) if relation == "symmetric" else (epsilon, epsilon_receive)
         self.setting = Setting(epsilons, cost, readout, tolerance, max_iterations)

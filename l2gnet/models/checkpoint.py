@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch.overrides import TorchFunctionMode
 
 from l2gnet.errors import CheckpointError
 from l2gnet.files import atomic_path
@@ -16,6 +17,14 @@ from l2gnet.models import Variant, build_model, model_types
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import FORMAT, ModelCard, checkpoint_file, read_card
 from l2gnet.models.older import weights_today
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves random numbers out where only shapes are asked for: torch would import its compiler to draw them there."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call `torch.empty` for `torch.randn`."""
+        return (torch.empty if func is torch.randn else func)(*args, **kwargs or {})
 
 
 def save_checkpoint(path: str | Path, model: SegmentationModel, card: ModelCard) -> None:
@@ -50,7 +59,7 @@ def load_checkpoint(path: str | Path, *, expect: str | None = None) -> tuple[Seg
     if expect is not None and card.model != expect:
         raise CheckpointError(f"{path}: holds a model {card.model!r}, expected {expect!r}; name the right checkpoint")
     try:
-        with torch.device("meta"):  # shapes without memory: a small file may ask for a huge model
+        with torch.device("meta"), _NoDraws():  # shapes without memory: a small file may ask for a huge model
             planned = build_model(card.model, **card.settings)
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)

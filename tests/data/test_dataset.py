@@ -313,9 +313,7 @@ def test_the_first_fault_of_a_folder_stops_it(task, tmp_path):
         shutil.copytree(task / name, tmp_path / name)
     shutil.copy(task / "dataset.json", tmp_path)
     (tmp_path / "imagesTr" / "case3_0000.nii.gz").unlink()
-    with pytest.raises(
-        VolumeError, match=r"case3\.nii\.gz: the image of case3\.nii\.gz must exist|case3_0000"
-    ):
+    with pytest.raises(VolumeError, match=r"case3\.nii\.gz: the image of case3\.nii\.gz must exist|case3_0000"):
         open_task(tmp_path)
 
 

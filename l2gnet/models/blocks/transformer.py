@@ -1,10 +1,10 @@
 """A vision transformer over the pixels of a feature map (Dosovitskiy et al. 2021, arXiv 2010.11929)."""
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from l2gnet.draws import normal
 from l2gnet.models.blocks.attention import TransformerBlock
 from l2gnet.models.blocks.latent import Latent
 from l2gnet.shapes import Float
@@ -22,7 +22,7 @@ class TransformerBottleneck(nn.Module):
 
     def __init__(self, features: int, *, heads: int, layers: int, side: int):
         super().__init__()
-        self.position = nn.Parameter(0.02 * normal(1, features, side, side))
+        self.position = nn.Parameter(0.02 * torch.randn(1, features, side, side))
         self.dropout = nn.Dropout(0.1)
         self.layers = nn.ModuleList(TransformerBlock(features, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(features, eps=1e-6)
