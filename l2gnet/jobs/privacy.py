@@ -87,6 +87,11 @@ def scrubbed(value: Any, secrets: Mapping[str, Any]) -> Any:
     return [scrubbed(item, secrets) for item in value] if isinstance(value, list) else value
 
 
+def without(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters with `[name]` for the value of each that is secret."""
+    return {name: f"[{name}]" if name in secrets else value for name, value in values.items()}
+
+
 def _spellings(secret: Any) -> list[str]:
     """A secret as it may stand in running text, where it is long enough to be told from ordinary words."""
     if isinstance(secret, list):

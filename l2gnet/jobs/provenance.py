@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 from l2gnet.errors import BusyError
 from l2gnet.files import content_hash, read_json, write_json
-from l2gnet.jobs.privacy import scrubbed
+from l2gnet.jobs.privacy import scrubbed, without
 from l2gnet.models.card import checkpoint_file, shipped_models
 from l2gnet.version import code_version
 
@@ -91,12 +91,11 @@ def recorded(run_dir: Path, command: str, parameters: Mapping[str, Any], secrets
     """
     started, data = time.time(), data_fingerprint(parameters)
     hidden = {name: parameters[name] for name in secrets if parameters[name]}
-    shown = {name: f"[{name}]" if name in hidden else value for name, value in parameters.items()}
     told = {"job": run_dir.name, "notebook": None, "command": command, "profile": None}
 
     def write(error: str | None) -> None:
         how = outcome(started=started, error=scrubbed(error, hidden), peak_mb=peak.mb, data=data)
-        write_json(run_dir / "run.json", told | {"parameters": scrubbed(shown, hidden)} | how)
+        write_json(run_dir / "run.json", told | {"parameters": scrubbed(without(parameters, hidden), hidden)} | how)
 
     with PeakMemory(with_self=True) as peak:
         try:

@@ -22,7 +22,7 @@ from traitlets.config import Config
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json, sole_writer, write_json, write_text
 from l2gnet.jobs.plan import Job, plan_job
-from l2gnet.jobs.privacy import scrubbed
+from l2gnet.jobs.privacy import scrubbed, without
 from l2gnet.jobs.provenance import PeakMemory, outcome
 
 _TERMINATED = "terminated by SIGTERM"
@@ -115,7 +115,7 @@ def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None)
                     "job": job.name,
                     "notebook": job.notebook.name,
                     "profile": scrubbed(job.profile, secrets),
-                    "parameters": scrubbed(_without(values, secrets), secrets),
+                    "parameters": scrubbed(without(values, secrets), secrets),
                     **outcome(started=started, error=error, peak_mb=peak.mb, data=job.data_fingerprint),
                 },
             )
@@ -133,7 +133,7 @@ def scrub(notebook: nbformat.NotebookNode, secrets: Mapping[str, Any]) -> nbform
     """
     notebook.metadata.pop("widgets", None)
     ran = notebook.metadata.get("papermill", {})
-    ran["parameters"] = _without(ran.get("parameters", {}), secrets)
+    ran["parameters"] = without(ran.get("parameters", {}), secrets)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if "data" in output and output.data.pop(_WIDGET_VIEW, None) and set(output.data) <= {"text/plain"}:
@@ -144,10 +144,6 @@ def scrub(notebook: nbformat.NotebookNode, secrets: Mapping[str, Any]) -> nbform
             for name in secrets:
                 cell.source = re.sub(rf"(?m)^{name} = .*$", f'{name} = "[{name}]"', cell.source)
     return nbformat.from_dict(scrubbed(notebook, secrets))
-
-
-def _without(values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: f"[{name}]" if name in secrets else value for name, value in values.items()}
 
 
 def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool, cell_timeout_s: int | None) -> str | None:
