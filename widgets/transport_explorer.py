@@ -80,6 +80,7 @@ class TransportExplorer(Explorer):
         self._labels = None if labels is None else open_labels("labels", as_volume(labels), scan, images)
         self._classes, self._aspect = list(classes), spacing_mm[0] / spacing_mm[1]
         self._epsilons = {"sends": epsilon, "receives": epsilon_receive or epsilon}
+        self._beside: tuple[Any, Any] = (None, None)  # the plan that is not shown, after what it solves
         super().__init__(scan.array, index, epsilon=epsilon)
         self._take_slice()
         self._when(["epsilon", "exact"], self._solve)
@@ -189,8 +190,10 @@ class TransportExplorer(Explorer):
         self._plans = {self.side: self._plan}
         if self._has_two:
             side, other = ("receives", t.receiving) if t is self._transport else ("sends", self._transport)
-            found = other.exact if self.exact else other.solve(self._epsilons[side]).plan[0].numpy()
-            self._plans[side] = found
+            problem = (other, self.exact, self._epsilons[side])
+            if problem != self._beside[0]:  # a move of this epsilon leaves the other plan as it is
+                self._beside = problem, other.exact if self.exact else other.solve(problem[2]).plan[0].numpy()
+            self._plans[side] = self._beside[1]
         error = t.marginal_error(self._plan)
         self._measured = {
             "cost": float((self._plan * t.cost).sum()),
