@@ -10,6 +10,9 @@ from l2gnet.checks import MOST, require
 from l2gnet.jobs.library import PAGES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from l2gnet.jobs.parameters import Parameter
     from l2gnet.jobs.plan import Job
 
 _Parameters = Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])]
@@ -43,7 +46,10 @@ def run(
 
     job = plan_job(notebook, profile=profile, parameters=dict(parameter), runs_dir=runs_dir, again=again)
     if inspect or dry_run:
-        print("\n\n".join([_parameters_of(job)] * inspect + [_plan_of(job)] * dry_run))
+        from l2gnet.jobs.parameters import read_parameters
+
+        declared = read_parameters(job.notebook)
+        print("\n\n".join([_parameters_of(job, declared)] * inspect + [_plan_of(job, declared)] * dry_run))
         return
     from l2gnet.jobs.run import run_job
 
@@ -57,24 +63,19 @@ def run(
         sys.exit(143 if result.terminated else 1)
 
 
-def _parameters_of(job: "Job") -> str:
+def _parameters_of(job: "Job", declared: "Mapping[str, Parameter]") -> str:
     """A table of the parameters of a job's notebook, with the values that the job gives them."""
-    from l2gnet.jobs.parameters import read_parameters
     from l2gnet.tables import text_table
 
-    declared = read_parameters(job.notebook).values()
     rows = [
         {"parameter": one.name, "type": one.type, "value": repr(job.values[one.name]), "what it is": one.help}
-        for one in declared
+        for one in declared.values()
     ]
     return text_table(rows)
 
 
-def _plan_of(job: "Job") -> str:
+def _plan_of(job: "Job", declared: "Mapping[str, Parameter]") -> str:
     """Which notebook would run, in which folder, and with what that is not its default."""
-    from l2gnet.jobs.parameters import read_parameters
-
-    declared = read_parameters(job.notebook)
     changed = [f"  {name} = {value!r}" for name, value in job.values.items() if value != declared[name].default]
     state = "has finished before, and would not run again" if job.output.exists() else "would run"
     return "\n".join([f"{job.notebook} {state}, in {job.run_dir}", *(changed or ["  with its defaults"])])
