@@ -35,7 +35,7 @@ def build(
 ) -> SegmentationUNet:
     """Build an Attention U-Net: the backbone with a gate on each skip."""
     return SegmentationUNet(
-        Identity(),
+        lambda _: Identity(),
         channels=channels,
         classes=classes,
         width=width,
@@ -48,7 +48,7 @@ def build(
 def build_published(*, channels: int = 1, classes: int = 4) -> SegmentationUNet:
     """Build the well-known 2-D Attention U-Net: 64 to 1024 channels, upsampled by repetition and a convolution."""
     return SegmentationUNet(
-        Identity(),
+        lambda _: Identity(),
         channels=channels,
         classes=classes,
         width=64,

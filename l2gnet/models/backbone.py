@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from l2gnet.checks import require
 from l2gnet.method.codebook import Codebook
 from l2gnet.method.mapper import L2GMapper
 from l2gnet.models.blocks.convolution import Convolution, Down, TwoConvolutions
 from l2gnet.models.blocks.latent import Latent
+from l2gnet.models.levels import level_of
 from l2gnet.shapes import Float
 
 
@@ -132,17 +132,17 @@ class Up(nn.Module):
 
 
 class SegmentationUNet(SegmentationModel):
-    """A U-Net with `bottleneck` at 1 / 2^level of the resolution.
+    """A U-Net with a bottleneck at one of its levels.
 
     Args:
-        bottleneck: maps features (B, width * 2^level, h, w) to a `Latent` of the same shape.
+        bottleneck: makes, for so many channels, a module that maps features (B, C, h, w) to a `Latent` of that shape.
         channels: C, image channels.
         classes: L, with background.
         width: channels at full resolution; they double at each level.
         depth: number of halvings.
         deep_supervision: give `side_logits` at each coarser decoder level while training.
-        level: number of halvings before the bottleneck; its features go on into the skip there and downward. By
-            default it is the deepest one.
+        tokens_at: the bottleneck lies at 1 / `tokens_at` of the resolution; its features go on into the skip there and
+            downward. For 0 it is the deepest level.
         gate: makes, for skips of so many channels, a module that maps upsampled features and skip to a factor
             (B, 1, h, w) for the skip; none leaves the skips as they are.
         upsample: makes, for so many channels before and after, the module that doubles the resolution.
@@ -150,23 +150,24 @@ class SegmentationUNet(SegmentationModel):
 
     def __init__(
         self,
-        bottleneck: nn.Module,
+        bottleneck: Callable[[int], nn.Module],
         *,
         channels: int,
         classes: int,
         width: int,
         depth: int,
         deep_supervision: bool,
-        level: int | None = None,
+        tokens_at: int = 0,
         gate: Callable[[int], nn.Module] | None = None,
         upsample: Callable[[int, int], nn.Module] = deconvolution,
     ):
         super().__init__(channels, smallest_px=2**depth)
-        self.level = depth if level is None else level
+        self.level = level_of(tokens_at, depth)
+        made = bottleneck(width * 2**self.level)  # before the rest, as a seed has it
         sizes = [width * 2**level for level in range(depth + 1)]
         self.stem = TwoConvolutions(channels, width)
         self.encoder = nn.ModuleList(Down(*pair) for pair in pairwise(sizes))
-        self.bottleneck = bottleneck
+        self.bottleneck = made
         self.decoder = nn.ModuleList(
             Up(coarse, fine, upsample=upsample(coarse, fine), gate=gate(fine) if gate else None)
             for fine, coarse in reversed(list(pairwise(sizes)))
@@ -192,15 +193,3 @@ class SegmentationUNet(SegmentationModel):
             if self.training and level < len(self.side_heads):
                 side_logits.append(self.side_heads[level](features))
         return Trace(self.head(features), latent, side_logits, gates)
-
-
-def level_of(tokens_at: int, depth: int) -> int:
-    """How many halvings lie before the bottleneck: those to 1 / `tokens_at` of the resolution; for 0 all of them.
-
-    Raises:
-        ConfigError: the network has no such level.
-    """
-    level = tokens_at.bit_length() - 1 if tokens_at else depth
-    there = tokens_at in (0, 1 << max(level, 0)) and 1 <= level <= depth
-    require(there, "tokens_at", f"0, or a power of two, at most 2^{depth} at this depth", tokens_at)
-    return level

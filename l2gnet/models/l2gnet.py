@@ -17,7 +17,7 @@ from l2gnet.method.cost import Cost
 from l2gnet.method.mapper import L2GMapper, Mapped
 from l2gnet.method.places import waves, waves_size
 from l2gnet.method.relation import Readout
-from l2gnet.models.backbone import SegmentationUNet, level_of
+from l2gnet.models.backbone import SegmentationUNet
 from l2gnet.models.blocks.discrete import TokenBottleneck, discrete_latent
 from l2gnet.models.blocks.latent import Latent
 from l2gnet.models.blocks.relations import MeanRelation, SelfAttention
@@ -126,15 +126,14 @@ def build(
         case "mean":
             mapper = MeanRelation(code_dim)
     codebook = Codebook(codes, code_dim, commitment=commitment) if codes else None
-    level = level_of(tokens_at, depth)
     return SegmentationUNet(
-        L2GBottleneck(width * 2**level, code_dim, codebook, mapper, placed=positions == "absolute"),
+        lambda features: L2GBottleneck(features, code_dim, codebook, mapper, placed=positions == "absolute"),
         channels=channels,
         classes=classes,
         width=width,
         depth=depth,
         deep_supervision=deep_supervision,
-        level=level,
+        tokens_at=tokens_at,
     )
 
 

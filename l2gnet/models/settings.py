@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from l2gnet.checks import nearest_path, require, require_choices, require_least
 from l2gnet.models import ModelName, Variant, model_options
+from l2gnet.models.levels import level_of
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Cost = Literal["cosine", "euclidean", "dot"]
@@ -56,9 +57,7 @@ class ModelSettings:
             value = getattr(self, name)
             require(1e-4 <= value <= 1000, name, "from 0.0001 to 1000, beside costs from 0 to 1", value)
         if self.variant == "matched":
-            levels = [2**level for level in range(1, self.depth + 1)]
-            rule = f"0, or a power of two, at most 2^{self.depth} at this depth"
-            require(self.tokens_at in (0, *levels), "tokens_at", rule, self.tokens_at)
+            level_of(self.tokens_at, self.depth)
         if self.model == "l2gnet":
             self._require_relation()
 

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from l2gnet.method.codebook import Codebook
-from l2gnet.models.backbone import SegmentationUNet, level_of
+from l2gnet.models.backbone import SegmentationUNet
 from l2gnet.models.blocks.attention import CrossAttention, heads_for
 from l2gnet.models.blocks.convolution import ResidualBlock
 from l2gnet.models.blocks.discrete import DiscreteBottleneck, discrete_latent
@@ -63,15 +63,14 @@ def build(
     commitment: float = 0.0,
 ) -> SegmentationUNet:
     """Build SynergyNet: the backbone with a codebook of `codes` x `code_dim` and cross-attention around it."""
-    level = level_of(tokens_at, depth)
     return SegmentationUNet(
-        SynergyBottleneck(width * 2**level, Codebook(codes, code_dim, commitment=commitment)),
+        lambda features: SynergyBottleneck(features, Codebook(codes, code_dim, commitment=commitment)),
         channels=channels,
         classes=classes,
         width=width,
         depth=depth,
         deep_supervision=deep_supervision,
-        level=level,
+        tokens_at=tokens_at,
     )
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from l2gnet.models.backbone import SegmentationModel, SegmentationUNet, Trace, level_of
+from l2gnet.models.backbone import SegmentationModel, SegmentationUNet, Trace
 from l2gnet.models.blocks.attention import heads_for
 from l2gnet.models.blocks.convolution import Convolution, TwoConvolutions
 from l2gnet.models.blocks.resnet import ResNetEncoder
@@ -28,18 +28,15 @@ def build(
     layers: int = 4,
 ) -> SegmentationUNet:
     """Build a TransUNet on the shared backbone, with positions for images of `size_px`; others interpolate them."""
-    level = level_of(tokens_at, depth)
-    features = width * 2**level
-    side = max(size_px // 2**level, 1)
-    bottleneck = TransformerBottleneck(features, heads=heads_for(features), layers=layers, side=side)
+    side = max(size_px // (tokens_at or 2**depth), 1)
     return SegmentationUNet(
-        bottleneck,
+        lambda features: TransformerBottleneck(features, heads=heads_for(features), layers=layers, side=side),
         channels=channels,
         classes=classes,
         width=width,
         depth=depth,
         deep_supervision=deep_supervision,
-        level=level,
+        tokens_at=tokens_at,
     )
 
 

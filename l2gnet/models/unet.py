@@ -8,7 +8,12 @@ def build(
 ) -> SegmentationUNet:
     """Build a plain U-Net with `width` channels at full resolution and `depth` halvings."""
     return SegmentationUNet(
-        Identity(), channels=channels, classes=classes, width=width, depth=depth, deep_supervision=deep_supervision
+        lambda _: Identity(),
+        channels=channels,
+        classes=classes,
+        width=width,
+        depth=depth,
+        deep_supervision=deep_supervision,
     )
 
 

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from l2gnet.method.codebook import Codebook
-from l2gnet.models.backbone import SegmentationUNet, level_of
+from l2gnet.models.backbone import SegmentationUNet
 from l2gnet.models.blocks.convolution import ResidualBlock
 from l2gnet.models.blocks.discrete import DiscreteBottleneck, discrete_latent
 from l2gnet.models.blocks.latent import Latent
@@ -49,15 +49,14 @@ def build(
     commitment: float = 0.0,
 ) -> SegmentationUNet:
     """Build a VQ-UNet: the backbone with a codebook of `codes` x `code_dim` in its bottleneck."""
-    level = level_of(tokens_at, depth)
     return SegmentationUNet(
-        VQBottleneck(width * 2**level, Codebook(codes, code_dim, commitment=commitment)),
+        lambda features: VQBottleneck(features, Codebook(codes, code_dim, commitment=commitment)),
         channels=channels,
         classes=classes,
         width=width,
         depth=depth,
         deep_supervision=deep_supervision,
-        level=level,
+        tokens_at=tokens_at,
     )
 
 
