@@ -1,8 +1,12 @@
 import { element, pen, sum, viewer } from "./viewer.js";
-import { agreement, Cut, dragged, edges, greys, known, millimetres, pixel, stepped, strokeEdges } from "./slices.js";
+import { agreement, Cut, greys, known, millimetres, stepped } from "./slices.js";
+import { Layer } from "./layers.js";
+import { Pane } from "./pane.js";
+import { WHOLE } from "./look.js";
 
 /** @import { Values } from "./viewer.js" */
 /** @import { Plane } from "./slices.js" */
+/** @import { Box } from "./drawing.js" */
 /**
  * What never changes of a viewer.
  *
@@ -17,11 +21,28 @@ import { agreement, Cut, dragged, edges, greys, known, millimetres, pixel, stepp
  * @property {{label: number, name: string, colour: string}[]} structures
  * @property {Record<string, string>} agreement
  */
-/** @typedef {ReturnType<typeof blank>} Pane */
 /**
- * @typedef {<Type extends keyof HTMLElementEventMap>(
- *   type: Type, handler: (event: HTMLElementEventMap[Type]) => void, options?: AddEventListenerOptions
- * ) => void} Listen
+ * A picture of one plane with the maps `shown` on it; `labels` and `truth` are room for those of a slice.
+ *
+ * @typedef {object} Picture
+ * @property {number} plane
+ * @property {Cut} cut
+ * @property {string[]} shown
+ * @property {Pane} pane
+ * @property {Layer} grey
+ * @property {Layer} over
+ * @property {Uint8Array} labels
+ * @property {Uint8Array} truth
+ */
+/**
+ * A slice to paint: where in the array, and where on the canvas.
+ *
+ * @typedef {object} Canvas
+ * @property {CanvasRenderingContext2D} context
+ * @property {Box} box
+ * @property {number} ratio
+ * @property {number} index
+ * @property {Uint8Array} visible
  */
 
 const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
@@ -41,37 +62,6 @@ function toggle(list, value) {
   return list.includes(value) ? list.filter((other) => other !== value) : [...list, value];
 }
 
-/**
- * A canvas of the pixels of a cut, to be painted as 32-bit numbers.
- *
- * @param {Cut} cut
- */
-function layer({ rows, columns }) {
-  const canvas = element("canvas", { width: columns, height: rows });
-  const context = pen(canvas);
-  const image = context.createImageData(columns, rows);
-  return { canvas, context, image, pixels: new Uint32Array(image.data.buffer) };
-}
-
-/**
- * A picture of one plane with the maps `shown` on it; `labels` and `truth` are room for those of a slice.
- *
- * @param {number} plane
- * @param {Cut} cut
- * @param {string[]} shown
- * @param {string} title
- */
-function blank(plane, cut, shown, title) {
-  const canvas = element("canvas", { tabIndex: 0, role: "img" });
-  const caption = element("div", { className: "l2g-caption" });
-  const sides = ["top", "bottom", "left", "right"].map((side, i) =>
-    element("span", { className: `l2g-letter l2g-${side}`, "aria-hidden": "true" }, cut.plane.letters[i]),
-  );
-  const box = element("div", { className: "l2g-pane" }, canvas, caption, ...sides);
-  const [labels, truth] = [new Uint8Array(cut.size), new Uint8Array(cut.size)];
-  return { plane, axis: cut.plane.axis, cut, shown, canvas, caption, box, title, grey: layer(cut), paint: layer(cut), labels, truth };
-}
-
 export default viewer((view) => {
   const { model, arrays } = view;
   /** @type {About} */
@@ -88,9 +78,9 @@ export default viewer((view) => {
   const shownNow = () => maps.filter((name) => model.get("shown").includes(name));
   /** @type {() => number[]} */
   const visibleNow = () => model.get("visible");
-  /** @type {Pane[]} */
-  let panes = [];
-  let layout = new AbortController(); // ends the listeners of the panes that are replaced
+  /** @type {Picture[]} */
+  let pictures = [];
+  const looks = planes.map(() => WHOLE); // panes of one plane are zoomed and panned together
   /** @type {number[] | null} */
   let hovered = null;
 
@@ -110,14 +100,6 @@ export default viewer((view) => {
     move(axis, to);
   }
 
-  function onWheel(/** @type {WheelEvent} */ event, /** @type {number} */ axis) {
-    const step = -Math.sign(event.deltaY);
-    const now = voxelNow()[axis];
-    if (event.ctrlKey || !step || now + step < 0 || now + step >= shape[axis]) return; // at an end the page scrolls on
-    event.preventDefault();
-    move(axis, now + step);
-  }
-
   function codeAt(/** @type {number[]} */ [d, h, w]) {
     const codes = arrays.get("codes");
     if (!codes || !codes.known[d]) return null;
@@ -127,93 +109,63 @@ export default viewer((view) => {
 
   // -- The pictures --------------------------------------------------------------------------------------------------
 
-  function makePane(/** @type {number} */ plane, /** @type {string[]} */ shown) {
-    const title = maps.length && model.get("side_by_side") ? shown.join(", ") : planes[plane].name;
-    const pane = blank(plane, cuts[plane], shown, title);
-    /** @type {Listen} */
-    const listen = (type, handler, options) => view.on(pane.canvas, type, handler, { signal: layout.signal, ...options });
-    listen("keydown", (event) => onKey(event, pane.axis));
-    listen("wheel", (event) => onWheel(event, pane.axis), { passive: false });
-    listen("pointerleave", () => {
-      hovered = null;
-      readOut();
-    });
-    listenToPointer(pane, listen);
-    return pane;
-  }
-
   /**
-   * A click points at a voxel; a drag changes the window: across its width, down its level.
-   *
-   * @param {Pane} pane
-   * @param {Listen} listen
+   * @param {number} plane
+   * @param {string[]} shown
+   * @returns {Picture}
    */
-  function listenToPointer(pane, listen) {
-    /** @type {{x: number, y: number, window: number[], dragged: boolean} | null} */
-    let press = null;
-    /** @type {(place: number, count: number) => number} */
-    const inside = (place, count) => Math.min(Math.max(place, 0), count - 1);
-    const voxelAt = (/** @type {PointerEvent} */ event) => {
-      const { left, top, width, height } = pane.canvas.getBoundingClientRect();
-      const row = Math.floor(((event.clientY - top) / height) * pane.cut.rows);
-      const column = Math.floor(((event.clientX - left) / width) * pane.cut.columns);
-      return pane.cut.voxel(voxelNow()[pane.axis], inside(row, pane.cut.rows), inside(column, pane.cut.columns));
-    };
-    listen("pointerdown", (event) => {
-      if (event.button !== 0) return;
-      press = { x: event.clientX, y: event.clientY, window: model.get("window"), dragged: false };
-      pane.canvas.setPointerCapture(event.pointerId);
+  function makePicture(plane, shown) {
+    const cut = cuts[plane];
+    const title = maps.length && model.get("side_by_side") ? shown.join(", ") : planes[plane].name;
+    const pane = new Pane(view, cut, spacingMm, title, {
+      now: () => ({ voxel: voxelNow(), window: model.get("window"), cross: model.get("three_planes") }),
+      paint: (context, box, ratio) => paint(made, context, box, ratio),
+      onPoint: (voxel) => view.select({ voxel, by: "voxel", ...(arrays.get("codes") ? { code: codeAt(voxel) } : {}) }),
+      onSlice: (index) => move(cut.plane.axis, index),
+      onWindow: (window) => view.set({ window }),
+      onHover: (voxel) => {
+        hovered = voxel;
+        readOut();
+      },
+      onView: (look) => {
+        looks[plane] = look;
+        for (const other of pictures) if (other.plane === plane && other !== made) other.pane.see(look);
+      },
     });
-    listen("pointermove", (event) => {
-      hovered = voxelAt(event);
-      if (press) {
-        const [dx, dy] = [event.clientX - press.x, event.clientY - press.y];
-        press.dragged ||= Math.hypot(dx, dy) > 3;
-        if (press.dragged) view.set({ window: dragged(press.window, dx, dy) });
-      }
-      readOut();
-    });
-    listen("pointerup", (event) => {
-      if (press && !press.dragged) {
-        const voxel = voxelAt(event);
-        view.select({ voxel, by: "voxel", ...(arrays.get("codes") ? { code: codeAt(voxel) } : {}) });
-      }
-      press = null;
-    });
+    pane.look = looks[plane];
+    const [labels, truth] = [new Uint8Array(cut.size), new Uint8Array(cut.size)];
+    const made = { plane, cut, shown, pane, grey: new Layer(cut), over: new Layer(cut), labels, truth };
+    return made;
   }
 
   /** One row: a pane a map if side by side. With three planes: a row of planes, for each map if side by side. */
   function layOut() {
-    layout.abort();
-    layout = new AbortController();
+    for (const { pane } of pictures) pane.close();
     const shown = shownNow();
     const groups = model.get("side_by_side") && shown.length ? shown.map((name) => [name]) : [shown];
     const rows = model.get("three_planes")
-      ? groups.map((group) => [0, 1, 2].map((plane) => makePane(plane, group)))
-      : [groups.map((group) => makePane(0, group))];
-    panes = rows.flat();
-    picture.replaceChildren(...rows.map((row) => element("div", { className: "l2g-panes" }, ...row.map(({ box }) => box))));
+      ? groups.map((group) => [0, 1, 2].map((plane) => makePicture(plane, group)))
+      : [groups.map((group) => makePicture(0, group))];
+    pictures = rows.flat();
+    picture.replaceChildren(...rows.map((row) => element("div", { className: "l2g-panes" }, ...row.map(({ pane }) => pane.element))));
     fit();
   }
 
   /** Size all panes by one scale, so that a millimetre is the same everywhere. */
   function fit() {
-    const rows = [...picture.children].map((row) => panes.filter(({ box }) => box.parentElement === row));
-    const widthMm = (/** @type {Pane} */ { cut, plane }) => cut.columns * spacingMm[planes[plane].across];
-    const heightMm = (/** @type {Pane} */ { cut, plane }) => cut.rows * spacingMm[planes[plane].down];
+    const rows = [...picture.children].map((row) => pictures.filter(({ pane }) => pane.element.parentElement === row));
     const scales = rows.map((row) => {
       const room = picture.clientWidth - 6 * (row.length - 1);
-      const wide = room / sum(row.map(widthMm));
-      return Math.min(wide, PANES_HEIGHT / Math.max(...row.map(heightMm)));
+      const wide = room / sum(row.map(({ pane }) => pane.lengthsMm[1]));
+      return Math.min(wide, PANES_HEIGHT / Math.max(...row.map(({ pane }) => pane.lengthsMm[0])));
     });
     const perMm = Math.max(Math.min(...scales), 0.1);
-    for (const pane of panes) {
-      const [width, height] = [widthMm(pane), heightMm(pane)].map((mm) => Math.max(1, Math.round(mm * perMm)));
-      Object.assign(pane.canvas.style, { width: `${width}px`, height: `${height}px` });
-      pane.canvas.width = Math.round(width * devicePixelRatio);
-      pane.canvas.height = Math.round(height * devicePixelRatio);
+    for (const { pane } of pictures) {
+      const [height, width] = pane.lengthsMm.map((mm) => Math.max(1, Math.round(mm * perMm)));
+      pane.resize(width, height);
     }
-    draw();
+    drawStrips();
+    readOut();
   }
 
   let table = { window: [NaN, NaN], ...greys(new Uint8Array(), scale, [0, 0]) };
@@ -224,128 +176,82 @@ export default viewer((view) => {
   }
 
   function draw() {
-    for (const pane of panes) drawPane(pane);
+    for (const { pane } of pictures) pane.draw();
     drawStrips();
     readOut();
   }
 
-  function drawPane(/** @type {Pane} */ pane) {
-    const { canvas, cut, axis, grey, caption, title } = pane;
-    const voxel = voxelNow();
-    const index = voxel[axis];
-    const context = pen(canvas);
+  /** @type {(picture: Picture, context: CanvasRenderingContext2D, box: Box, ratio: number) => boolean} */
+  function paint(picture, context, box, ratio) {
+    const { cut, grey } = picture;
+    const index = voxelNow()[cut.plane.axis];
     const volume = arrays.get("volume");
-    const here = volume && (axis === 0 ? volume.known[index] : volume.rows > 0);
-    caption.textContent = `${title} · ${index + 1} of ${shape[axis]}${here ? "" : " · loading"}`;
-    canvas.setAttribute("aria-label", `${title}, slice ${index + 1} of ${shape[axis]}`);
-    context.fillStyle = "black";
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    if (!here) return;
+    if (!volume || !(cut.plane.axis === 0 ? volume.known[index] : volume.rows > 0)) return false;
     const { table: greyOf, shift } = greyTable(volume.data);
     cut.copy(volume.data, index, grey.pixels, greyOf, shift);
-    grey.context.putImageData(grey.image, 0, 0);
-    context.imageSmoothingEnabled = true;
-    context.drawImage(grey.canvas, 0, 0, canvas.width, canvas.height);
+    grey.paint(context, box, true);
     const visible = new Uint8Array(256);
     for (const label of visibleNow()) visible[label] = label;
-    const painted = model.get("mode") === "errors" ? drawErrors : drawLabels;
-    painted(pane, context, index, visible);
-    drawCode(pane, context, index);
-    if (model.get("three_planes")) drawCross(pane, context, voxel);
+    const canvas = { context, box, ratio, index, visible };
+    const painted = model.get("mode") === "errors" ? paintErrors : paintLabels;
+    painted(picture, canvas);
+    paintCode(picture, canvas);
+    return true;
   }
 
   /**
    * Labels of a map on a slice, 0 where they are hidden or not here yet.
    *
    * @param {string} name
-   * @param {Pane} pane
-   * @param {number} index
-   * @param {Uint8Array} visible
+   * @param {Picture} picture
+   * @param {Canvas} canvas
    * @param {Uint8Array} target
    */
-  function copyLabels(name, pane, index, visible, target) {
+  function copyLabels(name, { cut }, { index, visible }, target) {
     const array = arrays.get(`labels of ${name}`);
-    if (array) pane.cut.copy(array.data, index, target, visible);
+    if (array) cut.copy(array.data, index, target, visible);
     else target.fill(0);
   }
 
-  /** @type {(pane: Pane, context: CanvasRenderingContext2D, index: number, visible: Uint8Array) => void} */
-  function drawLabels(pane, context, index, visible) {
+  /** @type {(picture: Picture, canvas: Canvas) => void} */
+  function paintLabels(picture, canvas) {
+    const { context, box, ratio } = canvas;
+    const { shown, labels, over } = picture;
     const fill = model.get("overlay") === "fill";
-    pane.shown.forEach((name, position) => {
-      copyLabels(name, pane, index, visible, pane.labels);
+    shown.forEach((name, position) => {
+      copyLabels(name, picture, canvas, labels);
       const filled = fill && position === 0;
-      if (filled) paintOver(pane, context, colours, model.get("opacity"));
-      const width = Math.round((filled ? 1 : 2) * devicePixelRatio);
-      stroke(pane, context, pane.labels, colours, width, DASHES[maps.indexOf(name) % DASHES.length]);
+      if (filled) over.fill(context, box, labels, colours, model.get("opacity"));
+      const dash = DASHES[maps.indexOf(name) % DASHES.length].map((length) => length * ratio);
+      over.outline(context, box, labels, colours, Math.round((filled ? 1 : 2) * ratio), dash);
     });
   }
 
-  /** @type {(pane: Pane, context: CanvasRenderingContext2D, index: number, visible: Uint8Array) => void} */
-  function drawErrors(pane, context, index, visible) {
-    const compared = pane.shown.find((name) => name !== maps[0]);
-    if (!compared) return drawLabels(pane, context, index, visible);
-    copyLabels(maps[0], pane, index, visible, pane.truth);
-    copyLabels(compared, pane, index, visible, pane.labels);
-    agreement(pane.truth, pane.labels, pane.labels);
-    paintOver(pane, context, [null, ...Object.values(verdicts)], Math.max(model.get("opacity"), 0.3));
-    return stroke(pane, context, pane.truth, WHITE, devicePixelRatio, []); // the verdicts need the colours
+  /** @type {(picture: Picture, canvas: Canvas) => void} */
+  function paintErrors(picture, canvas) {
+    const { context, box, ratio } = canvas;
+    const { shown, labels, truth, over } = picture;
+    const compared = shown.find((name) => name !== maps[0]);
+    if (!compared) return paintLabels(picture, canvas);
+    copyLabels(maps[0], picture, canvas, truth);
+    copyLabels(compared, picture, canvas, labels);
+    agreement(truth, labels, labels);
+    over.fill(context, box, labels, [null, ...Object.values(verdicts)], Math.max(model.get("opacity"), 0.3));
+    return over.outline(context, box, truth, WHITE, ratio); // the verdicts need the colours
   }
 
-  /** @type {(pane: Pane, context: CanvasRenderingContext2D, index: number) => void} */
-  function drawCode(pane, context, index) {
+  /** @type {(picture: Picture, canvas: Canvas) => void} */
+  function paintCode({ cut, labels, over }, { context, box, ratio, index }) {
     const { code } = model.get("selection");
     if (code === undefined || !arrays.get("codes")) return;
     let i = 0;
-    for (let row = 0; row < pane.cut.rows; row += 1) {
-      for (let column = 0; column < pane.cut.columns; column += 1) {
-        pane.labels[i++] = codeAt(pane.cut.voxel(index, row, column)) === code ? 1 : 0;
+    for (let row = 0; row < cut.rows; row += 1) {
+      for (let column = 0; column < cut.columns; column += 1) {
+        labels[i++] = codeAt(cut.voxel(index, row, column)) === code ? 1 : 0;
       }
     }
-    paintOver(pane, context, [null, "#ffffff"], 0.25);
-    stroke(pane, context, pane.labels, [null, "#ffffff"], devicePixelRatio, []);
-  }
-
-  /**
-   * Fill the pane's labels.
-   *
-   * @param {Pane} pane
-   * @param {CanvasRenderingContext2D} context
-   * @param {(string | null)[]} palette
-   * @param {number} opacity
-   */
-  function paintOver({ canvas, paint, labels }, context, palette, opacity) {
-    const pixels = new Uint32Array(256);
-    palette.forEach((colour, label) => colour && (pixels[label] = pixel(colour, opacity)));
-    for (let i = 0; i < labels.length; i += 1) paint.pixels[i] = pixels[labels[i]];
-    paint.context.putImageData(paint.image, 0, 0);
-    context.imageSmoothingEnabled = false;
-    context.drawImage(paint.canvas, 0, 0, canvas.width, canvas.height);
-  }
-
-  /**
-   * Outline labels.
-   *
-   * @param {Pane} pane
-   * @param {CanvasRenderingContext2D} context
-   * @param {Uint8Array} labels
-   * @param {(string | null)[]} palette
-   * @param {number} width
-   * @param {number[]} dash
-   */
-  function stroke({ canvas, cut }, context, labels, palette, width, dash) {
-    const runs = edges(labels, cut.rows, cut.columns);
-    const scaled = dash.map((length) => length * devicePixelRatio);
-    strokeEdges(context, runs, canvas.width / cut.columns, canvas.height / cut.rows, palette, width, scaled);
-  }
-
-  /** @type {(pane: Pane, context: CanvasRenderingContext2D, voxel: number[]) => void} */
-  function drawCross({ canvas, cut }, context, voxel) {
-    const [row, column] = cut.place(voxel);
-    const [x, y] = [((column + 0.5) * canvas.width) / cut.columns, ((row + 0.5) * canvas.height) / cut.rows];
-    context.fillStyle = "rgba(255, 255, 255, 0.45)";
-    context.fillRect(0, Math.round(y), canvas.width, devicePixelRatio);
-    context.fillRect(Math.round(x), 0, devicePixelRatio, canvas.height);
+    over.fill(context, box, labels, [null, "#ffffff"], 0.25);
+    over.outline(context, box, labels, [null, "#ffffff"], ratio);
   }
 
   // -- What lies under the cursor ------------------------------------------------------------------------------------
@@ -516,7 +422,7 @@ export default viewer((view) => {
     const jump = element("span", { className: "l2g-row" }, element("span", { className: "l2g-quiet" }, "go to slice"), element("span", { className: "l2g-choice" }, ...jumps));
     const spring = element("span", { className: "l2g-spring" });
     const chips = [...structureButtons, ...(maps.length > 1 ? mapButtons : []), verdictKey];
-    return element("div", { className: "l2g-row l2g-legend" }, ...chips, spring, opacityControl(), jump);
+    return element("div", { className: "l2g-row l2g-structures" }, ...chips, spring, opacityControl(), jump);
   }
 
   const controls = [

@@ -30,6 +30,7 @@ export class Cut {
     this.down = strides[plane.down] * (plane.flip_down ? -1 : 1);
     this.across = strides[plane.across] * (plane.flip_across ? -1 : 1);
     this.first = (this.down < 0 ? -this.down * (this.rows - 1) : 0) + (this.across < 0 ? -this.across * (this.columns - 1) : 0);
+    this.count = shape[plane.axis];
     this.size = this.rows * this.columns;
   }
 
@@ -152,17 +153,16 @@ export function edges(labels, rows, columns) {
 }
 
 /**
- * Stroke edges, each just inside its label, so that neighbours keep their colours.
+ * Stroke edges, each just inside its label, so that neighbours keep their colours; a pixel is scaleX x scaleY large.
  *
  * @param {CanvasRenderingContext2D} context
  * @param {Run[]} runs
- * @param {number} scaleX
- * @param {number} scaleY
- * @param {(string | null)[]} colours
+ * @param {number[]} placed
+ * @param {(string | null | undefined)[]} colours
  * @param {number} width
  * @param {number[]} dash
  */
-export function strokeEdges(context, runs, scaleX, scaleY, colours, width, dash) {
+export function strokeEdges(context, runs, [left, top, scaleX, scaleY], colours, width, dash) {
   /** @type {Map<number, Path2D>} */
   const paths = new Map();
   const inset = width / 2;
@@ -170,8 +170,8 @@ export function strokeEdges(context, runs, scaleX, scaleY, colours, width, dash)
     const path = paths.get(label) ?? new Path2D();
     paths.set(label, path);
     // On whole pixels of the screen, so that lines are crisp and neighbours do not mix.
-    path.moveTo(Math.round(x0 * scaleX) + inX * inset, Math.round(y0 * scaleY) + inY * inset);
-    path.lineTo(Math.round(x1 * scaleX) + inX * inset, Math.round(y1 * scaleY) + inY * inset);
+    path.moveTo(Math.round(left + x0 * scaleX) + inX * inset, Math.round(top + y0 * scaleY) + inY * inset);
+    path.lineTo(Math.round(left + x1 * scaleX) + inX * inset, Math.round(top + y1 * scaleY) + inY * inset);
   }
   context.lineWidth = width;
   context.lineCap = dash.length ? "butt" : "square";
@@ -213,6 +213,33 @@ export function stepped(key, index, count) {
   const steps = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10 };
   const to = { Home: 0, End: count - 1 }[key] ?? index + steps[key];
   return Number.isNaN(to) ? undefined : Math.min(Math.max(to, 0), count - 1);
+}
+
+const STEP_PX = 60; // of a trackpad, for one slice
+
+/**
+ * The slices to step after the wheel has turned by `delta`, and the distance that is left for the next turn.
+ *
+ * A notch of a mouse, 100 to 120 pixels, is one slice; what a trackpad sends is gathered.
+ *
+ * @param {number} gathered
+ * @param {number} delta
+ */
+export function scrolled(gathered, delta) {
+  const distance = gathered * delta < 0 ? delta : gathered + delta;
+  if (Math.abs(distance) < STEP_PX) return { steps: 0, left: distance };
+  return { steps: -Math.sign(distance) * Math.max(1, Math.round(Math.abs(distance) / 120)), left: 0 };
+}
+
+/**
+ * The length of a line between two places [d, h, w], in mm.
+ *
+ * @param {number[]} one
+ * @param {number[]} two
+ * @param {number[]} spacingMm
+ */
+export function lengthMm(one, two, spacingMm) {
+  return Math.hypot(...one.map((place, axis) => (place - two[axis]) * spacingMm[axis]));
 }
 
 /**

@@ -124,8 +124,8 @@ export default viewer((view) => {
         const large = pen(canvas);
         large.drawImage(small, 0, 0, canvas.width, canvas.height);
         const width = Math.max(1, Math.round(1.5 * devicePixelRatio));
-        strokeEdges(large, edges(part(truth, i), rows, columns), scale, scale, colours, width, []);
-        strokeEdges(large, edges(part(predicted, i), rows, columns), scale, scale, colours, width, [2 * width, 2 * width]);
+        strokeEdges(large, edges(part(truth, i), rows, columns), [0, 0, scale, scale], colours, width, []);
+        strokeEdges(large, edges(part(predicted, i), rows, columns), [0, 0, scale, scale], colours, width, [2 * width, 2 * width]);
         return canvas;
       }),
     );

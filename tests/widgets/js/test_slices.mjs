@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Cut, agreement, dragged, edges, greys, known, millimetres, pixel, stepped } from "../../../widgets/js/slices.js";
+import { Cut, agreement, dragged, edges, greys, known, lengthMm, millimetres, pixel, scrolled, stepped } from "../../../widgets/js/slices.js";
 
 const SHAPE = [2, 3, 4];
 const VOLUME = Int16Array.from({ length: 24 }, (_, i) => i - 12);
@@ -107,6 +107,30 @@ test("keys step through slices and stop at the ends", () => {
   assert.deepEqual(["ArrowUp", "ArrowLeft", "PageUp", "PageDown", "Home", "End"].map((key) => stepped(key, 5, 12)), [6, 4, 11, 0, 0, 11]);
   assert.equal(stepped("a", 5, 12), undefined);
   assert.equal(stepped("ArrowDown", 0, 1), 0);
+});
+
+/** Slices that a row of turns of the wheel steps through. */
+function steps(turns) {
+  let [gathered, total] = [0, 0];
+  for (const turn of turns) {
+    const { steps, left } = scrolled(gathered, turn);
+    gathered = left;
+    total += steps;
+  }
+  return total;
+}
+
+test("a notch of the wheel is a slice, and a trackpad is not faster than the hand", () => {
+  for (const notch of [100, 120]) assert.equal(steps(Array(7).fill(notch)), -7);
+  assert.equal(steps([240]), -2); // two that came as one
+  assert.equal(steps([-120]), 1);
+  assert.equal(steps(Array(20).fill(4)), -1);
+  assert.equal(steps(Array(14).fill(4)), 0);
+  assert.equal(steps([...Array(14).fill(4), -4, ...Array(14).fill(-4)]), 1); // what was gathered is forgotten at a turn
+});
+
+test("a line is as long as the voxels are wide", () => {
+  assert.equal(lengthMm([1, 2, 3], [1, 6, 0.5], [5, 0.75, 1.6]), 5);
 });
 
 test("a drag across changes the width of a window, one down its level", () => {
