@@ -189,7 +189,7 @@ def audit(
         raise ConfigError(f"an audit needs at least {_FEWEST_PATIENTS} patients for an interval, got {count}")
     model.eval()
     found = blocks_of(model, blocks)
-    partners = _of_other_patients(slices, patients, seed)
+    partners = of_other_patients(slices, patients, seed)
     plain = Overlap(len(slices.names), len(classes), regions=regions)
     overlaps: dict[tuple[str, str], Overlap] = {}
     looks: dict[str, list[tuple[float, float]]] = {}
@@ -276,7 +276,7 @@ def _changes(block: Block, other: tuple[Tensor, Any], seed: int) -> Iterator[tup
         yield _PERMUTED, permuted
 
 
-def _of_other_patients(slices: SliceSet, patients: Sequence[str], seed: int) -> Int64[np.ndarray, " S"]:
+def of_other_patients(slices: SliceSet, patients: Sequence[str], seed: int) -> Int64[np.ndarray, " S"]:
     """For each slice one of another patient's."""
     owner = np.array(patients)[slices.case]
     random = np.random.default_rng(seed)

@@ -78,6 +78,11 @@ class SegmentationModel(nn.Module):
         Raises:
             ValueError: the image has other channels than the model, or is too small for it.
         """
+        self.check_images(images)
+        return self._trace(images)
+
+    def check_images(self, images: Float[Tensor, "B C H W"]) -> None:
+        """Raise ValueError unless the model takes images of these channels and this size."""
         if images.shape[1] != self.channels:
             raise ValueError(f"the model takes {self.channels} image channel(s), got {images.shape[1]}")
         if min(images.shape[2:]) < self.smallest_px:
@@ -85,7 +90,6 @@ class SegmentationModel(nn.Module):
                 f"the model needs images of at least {self.smallest_px} x {self.smallest_px} pixels, "
                 f"got {images.shape[2]} x {images.shape[3]}; pad the image"
             )
-        return self._trace(images)
 
     def _trace(self, images: Float[Tensor, "B C H W"]) -> Trace:
         raise NotImplementedError
@@ -178,16 +182,30 @@ class SegmentationUNet(SegmentationModel):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPU and GPU
 
     def _trace(self, images: Float[Tensor, "B C H W"]) -> Trace:
-        skips = [self.stem(images.contiguous(memory_format=torch.channels_last))]
+        *skips, features = self.encoded(images)
+        latent = self.bottleneck(features)
+        return self.decoded(self.deepened([*skips, latent.features]), latent)
+
+    def encoded(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        """The features of each level, finest first, down to those that the bottleneck takes."""
+        levels = [self.stem(images.contiguous(memory_format=torch.channels_last))]
         for down in self.encoder[: self.level]:
-            skips.append(down(skips[-1]))
-        latent = self.bottleneck(skips[-1])
-        skips[-1] = latent.features
+            levels.append(down(levels[-1]))
+        return levels
+
+    def deepened(self, levels: list[Float[Tensor, "B _ _ _"]]) -> list[Float[Tensor, "B _ _ _"]]:
+        """Those of all levels, from those down to the bottleneck, the last of which it gives."""
+        levels = list(levels)
         for down in self.encoder[self.level :]:
-            skips.append(down(skips[-1]))
-        features, side_logits, gates = skips.pop(), [], []
-        for level, up in enumerate(self.decoder):
-            features, let_through = up(features, skips.pop())
+            levels.append(down(levels[-1]))
+        return levels
+
+    def decoded(self, levels: list[Float[Tensor, "B _ _ _"]], latent: Latent) -> Trace:
+        """From the features of all levels, of which all but the deepest are skips, to logits."""
+        *skips, features = levels
+        side_logits, gates = [], []
+        for level, (up, skip) in enumerate(zip(self.decoder, reversed(skips), strict=True)):
+            features, let_through = up(features, skip)
             if let_through is not None:
                 gates.append(let_through)
             if self.training and level < len(self.side_heads):
