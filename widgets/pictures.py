@@ -15,7 +15,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from l2gnet.colours import COLOURS, label_colour
 from l2gnet.data.folders.repair import nearest_on
-from l2gnet.data.volume import Volume
+from l2gnet.data.volume import IGNORED, Volume
 from l2gnet.files import atomic_path
 from l2gnet.shapes import Bool, Float, Num, UInt8
 
@@ -51,6 +51,26 @@ def draw_slice(
     draw_outlines(axes, labels)
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
+
+
+def draw_bench(
+    image: UInt8[np.ndarray, "H W"],
+    maps: Mapping[str, UInt8[np.ndarray, "H W"]],
+    plans: Sequence[Float[np.ndarray, "K R"]] | None,
+    *,
+    spacing_mm: tuple[float, float],
+    title: str,
+) -> Figure:
+    """Draw a slice with each label map over it, and beside it the plan that sends and the one that receives."""
+    count = len(maps) + len(plans or ())
+    figure = Figure(figsize=(3.1 * count, 3.3), layout="constrained")
+    panels = list(np.atleast_1d(figure.subplots(1, count)))
+    for (name, labels), axes in zip(maps.items(), panels, strict=False):
+        draw_slice(axes, image, np.where(labels == IGNORED, 0, labels), spacing_mm=spacing_mm, title=name)
+    for way, plan, axes in zip(("codes send", "codes receive"), plans or (), panels[len(maps) :], strict=False):
+        draw_plan(axes, plan, title=f"{way}: {plan.shape[0]} codes, {plan.shape[1]} references")
+    figure.suptitle(title, fontsize=10)
+    return figure
 
 
 def draw_outlines(

@@ -19,7 +19,7 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-_FILES = Path(__file__).parent / "js"
+SCRIPTS = Path(__file__).parent / "js"
 _TYPES = ("uint8", "int16", "uint16", "int32", "float32")  # what the browser has typed arrays for
 _IMPORT = re.compile(r'import .* from "\./(\w+)\.js";')
 
@@ -46,7 +46,7 @@ class Viewer(anywidget.AnyWidget):
         if "script" in cls.__dict__:
             imported: list[str] = []
             cls._esm = _joined(cls.script, imported)
-            styles = (_FILES / f"{name}.css" for name in (*imported, cls.script))
+            styles = (SCRIPTS / f"{name}.css" for name in (*imported, cls.script))
             cls._css = "\n".join(style.read_text(encoding="utf-8") for style in styles if style.exists())
         super().__init_subclass__(**kwargs)
 
@@ -108,6 +108,7 @@ class Viewer(anywidget.AnyWidget):
     def _handle_custom_msg(self, content: dict[str, Any], buffers: list[memoryview]) -> None:
         with self._reporting():
             details = dict(content)
+            details |= {"parts": buffers} if buffers else {}
             getattr(self, f"_on_{details.pop('event')}")(**details)
 
     def _on_fetch(self, array: str, version: int, start: int, stop: int) -> None:
@@ -148,7 +149,7 @@ class Viewer(anywidget.AnyWidget):
 def _joined(script: str, seen: list[str]) -> str:
     """A script with the files it imports put in the place of their import: an anywidget is one module."""
     lines = []
-    for line in (_FILES / f"{script}.js").read_text(encoding="utf-8").splitlines():
+    for line in (SCRIPTS / f"{script}.js").read_text(encoding="utf-8").splitlines():
         imported = _IMPORT.fullmatch(line)
         if imported is None:
             lines.append(line)

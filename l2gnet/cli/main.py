@@ -17,6 +17,7 @@ from l2gnet.cli.models import export, info
 from l2gnet.cli.notebooks import copy_out, lab
 from l2gnet.cli.predict import predict
 from l2gnet.cli.train import train
+from l2gnet.cli.view import view
 from l2gnet.errors import CheckpointError, ConfigError, VolumeError
 from l2gnet.extras import explained
 
@@ -27,6 +28,7 @@ VERBS = Group(
             "Check a data folder, repair it, or prepare it for training.",
             {"check": data.check, "repair": data.repair, "prepare": data.prepare},
         ),
+        "view": view,
         "train": train,
         "predict": predict,
         "evaluate": evaluate,

@@ -15,6 +15,7 @@ from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard, checkpoint_file, patient_fingerprint
 from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.doubt import learn_familiar
+from l2gnet.training.held_out import settings_of
 from l2gnet.training.resume import lightning_weights
 from l2gnet.training.settings import TrainSettings
 from l2gnet.version import code_version
@@ -47,8 +48,8 @@ def open_run(checkpoint: str | Path, *, data_dir: str = "", cache_dir: str = "ca
         raise CheckpointError(
             f"{checkpoint}: the model card must hold the settings of the run, found none; train again"
         )
-    settings = TrainSettings.from_mapping(card.training["settings"] | {"data_dir": data_dir, "cache_dir": cache_dir})
-    return TrainedRun(model, open_dataset(settings), card.grid, checkpoint_file(checkpoint).parent)
+    dataset = open_dataset(settings_of(card, data_dir, cache_dir))
+    return TrainedRun(model, dataset, card.grid, checkpoint_file(checkpoint).parent)
 
 
 def require_same_run(run_dir: Path, settings: TrainSettings) -> None:

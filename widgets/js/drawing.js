@@ -11,6 +11,22 @@ export const LABELS = ["#8c8c8c", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#
 /** @param {number} label */
 export const labelColour = (label) => LABELS[label === 0 ? 0 : ((label - 1) % 8) + 1];
 
+/**
+ * The colour of a code, the same in all viewers: neighbours in number lie far apart (the golden angle).
+ *
+ * @param {number} code
+ */
+export function codeColour(code) {
+  const hue = (code * 137.508) % 360;
+  const [chroma, light] = [0.55 + 0.25 * ((code * 7) % 3) / 2, 0.42 + 0.22 * ((code * 5) % 4) / 3];
+  const part = (/** @type {number} */ n) => {
+    const k = (n + hue / 30) % 12;
+    const value = light - chroma * Math.min(light, 1 - light) * Math.max(-1, Math.min(k - 3, 9 - k, 1));
+    return Math.round(255 * value).toString(16).padStart(2, "0");
+  };
+  return `#${part(0)}${part(8)}${part(4)}`;
+}
+
 // Each stop is r, g, b and opacity.
 const VIRIDIS = ["68 1 84 1", "72 40 120 1", "62 74 137 1", "49 104 142 1", "38 130 142 1", "31 158 137 1"]
   .concat(["53 183 121 1", "109 205 89 1", "180 222 44 1", "253 231 37 1"])

@@ -13,7 +13,7 @@
  * @property {(trait: string) => any} get
  * @property {(trait: string, value: unknown) => void} set
  * @property {() => void} save_changes
- * @property {(content: object) => void} send
+ * @property {(content: object, callbacks?: object, buffers?: ArrayBuffer[]) => void} send
  * @property {(events: string, handler: (...values: any[]) => void) => void} on
  * @property {(events: string, handler: (...values: any[]) => void) => void} off
  */
@@ -217,13 +217,14 @@ export class View {
   }
 
   /**
-   * Call the method _on_NAME of the Python viewer.
+   * Call the method _on_NAME of the Python viewer; buffers arrive there as `parts`.
    *
    * @param {string} event
    * @param {object} details
+   * @param {ArrayBuffer[]} buffers
    */
-  send(event, details = {}) {
-    this.model.send({ event, ...details });
+  send(event, details = {}, buffers = []) {
+    this.model.send({ event, ...details }, undefined, buffers);
   }
 
   /** @param {string} text */

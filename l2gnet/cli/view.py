@@ -1,0 +1,50 @@
+"""`l2gnet view`: the workbench in a browser, without a notebook."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+if TYPE_CHECKING:
+    from l2gnet.widgets.viewer import Viewer
+
+
+def view(
+    model: Annotated[str, tyro.conf.Positional] = "phantom-heart",
+    scans: Annotated[tuple[Path, ...], tyro.conf.Positional] = (),
+    labels: tuple[Path, ...] = (),
+    data_dir: str = "",
+    port: int = 0,
+    browser: bool = True,
+) -> None:
+    """Open the workbench: scans, what a model finds in them, its codes and plans, and what becomes of them if changed.
+
+    Args:
+        model: A checkpoint, a run folder, or the name of a model that comes along.
+        scans: NIfTI files, or folders of them or of DICOM series; by default those that the training held out.
+        labels: The label map of each scan, in the same order.
+        data_dir: The data set that the model was trained on, where no scans are named and it needs one.
+        port: Where it is served, on this machine alone; 0 takes one that is free.
+        browser: Open a browser.
+    """
+    from l2gnet.checks import require
+    from l2gnet.models.card import read_card
+
+    card = read_card(model)
+    require(len(labels) in (0, len(scans)), "labels", f"none, or one for each of {len(scans)} scans", len(labels))
+    found = []
+    if scans:
+        from l2gnet.cli.scans import named_scans
+
+        found = named_scans(scans, card.channels)
+        require(not labels or len(found) == len(labels), "labels", f"one for each of {len(found)} scans", len(labels))
+    from l2gnet.jobs.live import serve_live
+
+    def make() -> "Viewer":
+        from l2gnet.widgets.bench_scans import of_input
+        from l2gnet.widgets.workbench import Workbench
+
+        opened = [of_input(scan, number, *labels[number : number + 1]) for number, scan in enumerate(found)]
+        return Workbench(model, opened, data_dir=data_dir)
+
+    serve_live(make, Path(model).stem, port=port, browser=browser)

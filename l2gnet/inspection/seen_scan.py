@@ -1,0 +1,85 @@
+"""A scan as a trained model sees it: its slices on the model's grid, what it finds there, the codes of its tokens."""
+
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from l2gnet.data.outputs import labels_of, probabilities_of
+from l2gnet.data.resampling import affine_of_cells, image_on_grid, labels_on_grid
+from l2gnet.data.volume import Volume
+from l2gnet.models.backbone import SegmentationModel
+from l2gnet.models.card import ModelCard
+from l2gnet.prediction.inference import network_input
+from l2gnet.prediction.segmenter import in_plane, require_frames
+from l2gnet.shapes import Float, Float32, Int64, UInt8
+
+
+@dataclass(frozen=True, eq=False)
+class SeenScan:
+    """Slices of a model's grid, with what the model left alone makes of them.
+
+    `confidence` is the probability of the label that was taken. `codes` and `distances` of the tokens from their codes
+    (as a share of a token's length) are None without a codebook, `truth` without a label map. `affine` leads from
+    (slice, row, column, 1) of the grid to the world in mm; where nobody knows the voxel size, `has_mm` is False.
+    `range` are the intensities of the first channel that 0 and 255 stand for.
+    """
+
+    images: UInt8[np.ndarray, "D C H W"]
+    truth: UInt8[np.ndarray, "D H W"] | None
+    labels: UInt8[np.ndarray, "D H W"]
+    confidence: Float32[np.ndarray, "D H W"]
+    codes: Int64[np.ndarray, "D h w"] | None
+    distances: Float32[np.ndarray, "D h w"] | None
+    affine: Float[np.ndarray, "4 4"]
+    has_mm: bool
+    range: tuple[float, float]
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring pixels of the grid along (D, H, W), in mm."""
+        D, H, W = nib.affines.voxel_sizes(self.affine).tolist()
+        return D, H, W
+
+    @property
+    def axes(self) -> str:
+        """The world directions nearest to (D, H, W), as in "SPL"."""
+        return "".join(nib.aff2axcodes(self.affine))
+
+
+@torch.inference_mode()
+def see_scan(
+    model: SegmentationModel, card: ModelCard, scan: Volume, truth: Volume | None = None, *, batch_size: int = 16
+) -> SeenScan:
+    """Bring a scan, and its label map if there is one, onto the grid of a model, and let the model look at it.
+
+    Raises:
+        VolumeError: the scan cannot be brought there, or has other channels than the model takes.
+    """
+    require_frames([scan], "scan", card)
+    turned = in_plane(scan, card)
+    images = image_on_grid(turned, card.grid)
+    model.eval()
+    device = next(model.parameters()).device
+    labels, confidence, codes, distances = [], [], [], []
+    for batch in torch.from_numpy(images).split(batch_size):
+        trace = model.trace(network_input(batch).to(device))
+        shares = probabilities_of(trace.logits.float(), card.regions)
+        labels.append(labels_of(shares, card.regions).cpu())
+        confidence.append(shares.amax(1).cpu())
+        if trace.latent.codes is not None and trace.latent.distances is not None:
+            codes.append(trace.latent.codes.cpu())
+            distances.append(trace.latent.distances.float().cpu())
+    low, high = card.grid.window_of(0) or np.percentile(turned.array, (0.5, 99.5))
+    return SeenScan(
+        images=images,
+        truth=None if truth is None else labels_on_grid(in_plane(truth, card), card.grid, len(card.labels)),
+        labels=torch.cat(labels).numpy().astype(np.uint8),
+        confidence=torch.cat(confidence).numpy(),
+        codes=torch.cat(codes).numpy() if codes else None,
+        distances=torch.cat(distances).numpy() if distances else None,
+        affine=affine_of_cells((images.shape[2], images.shape[3]), card.grid, turned),
+        has_mm=turned.has_mm,
+        range=(float(low), float(high)),
+    )

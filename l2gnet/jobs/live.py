@@ -1,0 +1,189 @@
+"""One viewer as a page of its own, live, without a notebook: a small server that does what a kernel and JupyterLab do.
+
+It serves this machine alone, and whoever knows the token in the address.
+"""
+
+import json
+import secrets
+import webbrowser
+from collections.abc import Callable
+from functools import partial
+from html import escape
+from typing import Any
+
+import comm
+from comm.base_comm import BaseComm
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.netutil import bind_sockets
+from tornado.web import Application, HTTPError, RequestHandler
+from tornado.websocket import WebSocketHandler
+
+from l2gnet.checks import require
+from l2gnet.widgets.viewer import SCRIPTS, Viewer
+
+_MOST_BYTES = 64 << 20  # of a message: scans come in parts of a few megabytes
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="live.css">
+<main id="viewer"><p id="wait" role="status">Opening {title} …</p></main>
+<script type="module" src="live.js"></script>
+</html>
+"""
+
+
+class LiveViewer:
+    """A viewer that is made when the first page asks for it, and shared by all pages.
+
+    Args:
+        make: makes it.
+        title: of the page, for example the name of the model.
+    """
+
+    def __init__(self, make: Callable[[], Viewer], title: str):
+        self.make, self.title = make, title
+        self.pages: set[_Socket] = set()
+        self._viewer: Viewer | None = None
+        self._loop = IOLoop.current()
+
+    @property
+    def viewer(self) -> Viewer:
+        """The viewer; it is made on first use, with a comm that leads to the pages."""
+        if self._viewer is None:
+            before, comm.create_comm = comm.create_comm, partial(_PageComm, self._say)
+            try:
+                self._viewer = self.make()
+            finally:
+                comm.create_comm = before
+        return self._viewer
+
+    def hear(self, data: dict[str, Any], parts: list[bytes]) -> None:
+        """Take a message of a page."""
+        message = {"content": {"data": data}, "buffers": [memoryview(part) for part in parts]}
+        self.viewer.comm.handle_msg(message)
+
+    def _say(self, source: BaseComm, data: dict[str, Any], parts: list[bytes]) -> None:
+        """Pass a message of the viewer on to all pages; a long task sends it from a thread of its own."""
+        if self._viewer is not None and source is self._viewer.comm:
+            self._loop.add_callback(self._tell, data, parts)
+
+    def _tell(self, data: dict[str, Any], parts: list[bytes]) -> None:
+        for page in self.pages:
+            page.tell(data, parts)
+
+
+class _PageComm(BaseComm):
+    """What a widget speaks through, in the place of a kernel's."""
+
+    def __init__(self, say: Callable[[BaseComm, dict[str, Any], list[bytes]], None], **options: Any):
+        self._say = say
+        super().__init__(**options)
+
+    def publish_msg(self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **_: Any) -> None:
+        """Pass on what a widget says; that it opens and closes, the page sees for itself."""
+        if msg_type == "comm_msg":
+            self._say(self, data, [bytes(part) for part in buffers or ()])
+
+
+def live_app(live: LiveViewer, token: str) -> Application:
+    """The pages of a viewer, all below a path that only those know who are told."""
+    own = {"live": live}
+    start = f"/{token}/"
+    return Application(
+        [(start, _Page, own), (start + "(.+[.](?:js|css))", _File, own), (start + "socket", _Socket, own)],
+        websocket_max_message_size=_MOST_BYTES,
+    )
+
+
+def serve_live(make: Callable[[], Viewer], title: str, *, port: int, browser: bool = True) -> None:
+    """Serve a viewer to browsers of this machine, until Ctrl-C.
+
+    Raises:
+        ConfigError: the port is none.
+        OSError: the port is taken.
+    """
+    require(0 <= port < 2**16, "port", "from 1 to 65535, or 0 for any that is free", port)
+    live = LiveViewer(make, title)
+    token = secrets.token_urlsafe(16)
+    sockets = bind_sockets(port, "127.0.0.1")
+    HTTPServer(live_app(live, token), max_buffer_size=_MOST_BYTES).add_sockets(sockets)
+    address = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/{token}/"
+    print(f"{title}: {address}\nstop it with Ctrl-C", flush=True)
+    if browser:
+        webbrowser.open(address)
+    try:
+        IOLoop.current().start()
+    except KeyboardInterrupt:
+        print()
+
+
+class _Page(RequestHandler):
+    """The page itself, which is there before the viewer is."""
+
+    def initialize(self, live: LiveViewer) -> None:
+        self.live = live
+
+    def get(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.write(_PAGE.format(title=escape(self.live.title)))
+
+
+class _File(RequestHandler):
+    """Scripts and style sheets: those of the page, and those of the viewer."""
+
+    def initialize(self, live: LiveViewer) -> None:
+        self.live = live
+
+    def get(self, name: str) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Content-Type", "text/javascript" if name.endswith(".js") else "text/css")
+        match name:
+            case "live.js" | "live.css":
+                self.write((SCRIPTS / name).read_text(encoding="utf-8"))
+            case "workbench.js":
+                self.write(str(self.live.viewer._esm))
+            case "workbench.css":
+                self.write(str(self.live.viewer._css))
+            case _:
+                raise HTTPError(404)
+
+
+class _Socket(WebSocketHandler):
+    """Messages between a page and the viewer: JSON that says how many binary frames follow it."""
+
+    def initialize(self, live: LiveViewer) -> None:
+        self.live = live
+        self._waiting: dict[str, Any] = {}
+        self._parts: list[bytes] = []
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        try:
+            viewer = self.live.viewer
+        except Exception as error:
+            self.write_message(json.dumps({"failed": f"{type(error).__name__}: {error}"}))
+            raise
+        self.live.pages.add(self)
+        viewer.send_state()
+
+    def on_close(self) -> None:
+        self.live.pages.discard(self)
+
+    def on_message(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            self._waiting, self._parts = json.loads(message), []
+        else:
+            self._parts.append(message)
+        if len(self._parts) == self._waiting["parts"]:
+            self.live.hear(self._waiting["data"], self._parts)
+            if self._waiting["data"]["method"] == "update":
+                self.write_message(json.dumps({"done": True}))
+
+    def tell(self, data: dict[str, Any], parts: list[bytes]) -> None:
+        """Send a message of the viewer to this page."""
+        self.write_message(json.dumps({"data": data, "parts": len(parts)}))
+        for part in parts:
+            self.write_message(part, binary=True)

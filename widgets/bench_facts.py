@@ -1,0 +1,111 @@
+"""What the workbench tells the browser of a model, a scan and a slice: plain values, and numbers as bytes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from l2gnet.widgets.explorer import as_float32
+from l2gnet.widgets.planes import planes_of
+
+from l2gnet.colours import label_colour
+from l2gnet.data.volume import IGNORED
+from l2gnet.inspection.interventions import Intervened
+from l2gnet.inspection.plan_order import Order, plan_order
+from l2gnet.inspection.seen_scan import SeenScan
+from l2gnet.models.backbone import SegmentationModel
+from l2gnet.models.card import ModelCard
+from l2gnet.shapes import Bool, Int64, UInt8
+
+
+def model_facts(model: SegmentationModel, card: ModelCard) -> dict[str, Any]:
+    """What a model is made of, and in words what it has not."""
+    mapper, book = model.mapper, model.codebook
+    missing = ""
+    if book is None:
+        missing = f"{card.model} has no codebook: no codes, no plans. Slices, doubt and skips work."
+    elif mapper is None:
+        missing = f"{card.model} relates no codes by transport: there are no plans. Codes work."
+    labels = enumerate(card.labels)
+    return {
+        "kind": card.model,
+        "structures": [{"label": n, "name": name, "colour": label_colour(n)} for n, name in labels if n],
+        "codes": 0 if book is None else len(book.vectors),
+        "heads": 0 if mapper is None else mapper.heads,
+        "references": 0 if mapper is None else int(mapper.references.shape[-2]),
+        "two": mapper is not None and mapper.relation == "send-receive",
+        "epsilons": [] if mapper is None else list(mapper.setting.epsilons),
+        "skips": int(card.settings.get("depth", 0)),
+        "missing": missing,
+    }
+
+
+def scan_facts(seen: SeenScan, typical: Int64[np.ndarray, " K"] | None) -> dict[str, Any]:
+    """Where a scan lies, on the grid of the model; `typical` is the label that each code marks in it."""
+    return {
+        "shape": list(seen.labels.shape),
+        "cells": None if seen.codes is None else list(seen.codes.shape[1:]),
+        "spacing_mm": list(seen.spacing_mm) if seen.has_mm else [1.0, 1.0, 1.0],
+        "affine": seen.affine.tolist() if seen.has_mm else None,
+        "planes": [plane.to_browser() for plane in planes_of(seen.axes if seen.has_mm else None)],
+        "range": list(seen.range),
+        "truth": seen.truth is not None,
+        "typical": [] if typical is None else typical.tolist(),
+    }
+
+
+def most_to_see(seen: SeenScan) -> list[int]:
+    """The voxel [d, h, w] amid the slice that has most of all structures, in truth or else as they are found."""
+    labels = seen.labels if seen.truth is None else seen.truth
+    there = (labels > 0) & (labels != IGNORED)
+    if not there.any():
+        return [size // 2 for size in labels.shape]
+    d = int(there.sum((1, 2)).argmax())
+    h, w = np.argwhere(there[d]).mean(0).round().astype(int).tolist()
+    return [d, h, w]
+
+
+def plan_facts(result: Intervened, head: int, order: Order, typical: Int64[np.ndarray, " K"] | None) -> dict[str, Any]:
+    """The plans of one slice as they are used, with a row for each code, in all heads; nothing without plans."""
+    if result.codes is None or result.row_codes is None or result.sending is None or result.receiving is None:
+        return {}
+    named = result.row_codes[0].cpu().numpy()
+    names = named[named >= 0]
+    sending, receiving = (plan[0].float().cpu().numpy()[:, named >= 0] for plan in (result.sending, result.receiving))
+    codes = result.codes[0].flatten().cpu().numpy()
+    rows = np.searchsorted(names, codes).clip(max=len(names) - 1)
+    own = sending[min(head, len(sending) - 1)]
+    places = plan_order(own.astype(np.float64), order, None if typical is None else typical[names])
+    target = own.sum(0)
+    even = (target > 0) / max(int((target > 0).sum()), 1)
+    return {
+        "names": names.tolist(),
+        "rows": np.where(names[rows] == codes, rows, -1).astype(np.int32).tobytes(),
+        "source": as_float32(own.sum(1)),
+        "target": as_float32(target),
+        "sending": as_float32(sending),
+        "receiving": as_float32(receiving),
+        "order": [each.tolist() for each in places],
+        "errors": [float(np.abs(plan[min(head, len(plan) - 1)].sum(0) - even).sum()) for plan in (sending, receiving)],
+    }
+
+
+def slice_scores(
+    seen: SeenScan, index: int, labels: UInt8[np.ndarray, "H W"], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Pixels, and with truth Dice, of each structure in a slice: as the model found it, and in other labels."""
+    truth = None if seen.truth is None else seen.truth[index]
+    known = np.ones(labels.shape, bool) if truth is None else truth != IGNORED
+    told = []
+    for number, name in enumerate(names):
+        if number:
+            both = [each[known] == number for each in (seen.labels[index], labels)]
+            row: dict[str, Any] = {"name": name, "before": int(both[0].sum()), "after": int(both[1].sum())}
+            if truth is not None:
+                row["dice"] = [_dice(each, truth[known] == number) for each in both]
+            told.append(row)
+    return told
+
+
+def _dice(found: Bool[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> float | None:
+    both = int(found.sum()) + int(truth.sum())
+    return None if both == 0 else 2 * int((found & truth).sum()) / both

@@ -1,0 +1,76 @@
+"""What the workbench can open: the held-out scans of a model's own data, or scans of one's own."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from l2gnet.data.dataset import Case
+from l2gnet.data.inputs import Input
+from l2gnet.data.volume import Volume, read_labels, read_volume, require_same_grid
+from l2gnet.models.card import ModelCard
+from l2gnet.training.held_out import held_out_cases
+
+OwnScan: TypeAlias = "str | Path | Volume | tuple[str | Path | Volume, str | Path | Volume]"
+
+
+@dataclass(frozen=True)
+class BenchScan:
+    """A scan by the name that it has on the screen, opened with its label map when it is looked at."""
+
+    name: str
+    load: Callable[[], tuple[Volume, Volume | None]]
+
+
+def bench_scans(scans: Sequence["OwnScan | Case | BenchScan"], card: ModelCard, data_dir: str = "") -> list[BenchScan]:
+    """The scans to look at: these (a file or `Volume`, or a pair with its label map), or else those held out.
+
+    Raises:
+        ConfigError: no scan is named, and the data that the model was trained on needs a folder.
+    """
+    if not scans:
+        return [_of_case(case) for case in held_out_cases(card, data_dir=data_dir)]
+    return [_bench_scan(scan, number) for number, scan in enumerate(scans)]
+
+
+def _bench_scan(scan: "OwnScan | Case | BenchScan", number: int) -> BenchScan:
+    if isinstance(scan, BenchScan):
+        return scan
+    return _of_case(scan) if isinstance(scan, Case) else own_scan(scan, number)
+
+
+def own_scan(scan: "OwnScan", number: int) -> BenchScan:
+    """A scan of one's own, by its number: names of files say more about patients than a picture should."""
+    image, labels = scan if isinstance(scan, tuple) else (scan, None)
+
+    def load() -> tuple[Volume, Volume | None]:
+        volume = image if isinstance(image, Volume) else read_volume(image)
+        if labels is None:
+            return volume, None
+        truth = labels if isinstance(labels, Volume) else read_labels(labels)
+        require_same_grid(volume, truth, _place(image, "the scan"), _place(labels, "its label map"))
+        return volume, truth
+
+    return BenchScan(f"scan {number + 1}", load)
+
+
+def of_input(scan: Input, number: int, labels: Path | None = None) -> BenchScan:
+    """A scan that was found in files, with its label map; of a cine the first frame."""
+
+    def load() -> tuple[Volume, Volume | None]:
+        volume = scan.read()[0]
+        if labels is None:
+            return volume, None
+        truth = read_labels(labels)
+        require_same_grid(volume, truth, scan.path, labels)
+        return volume, truth
+
+    return BenchScan(f"scan {number + 1}", load)
+
+
+def _of_case(case: Case) -> BenchScan:
+    return BenchScan(case.name, case.load)
+
+
+def _place(given: "str | Path | Volume", otherwise: str) -> str | Path:
+    return otherwise if isinstance(given, Volume) else given

@@ -1,0 +1,158 @@
+// What the plans of a slice say of its tokens. No element and no trait is known here.
+
+/**
+ * The plans of one slice: of each head, what every row (a code) sends to each reference, and what it receives.
+ *
+ * @typedef {object} Plans
+ * @property {number[]} names the code of each row
+ * @property {Int32Array} rows the row of each token; -1 where it has none
+ * @property {number[]} cells rows and columns of tokens
+ * @property {number} heads
+ * @property {number} references
+ * @property {Float32Array} source mass of each row
+ * @property {Float32Array} target mass of each reference
+ * @property {Float32Array} sending (heads, rows, references)
+ * @property {Float32Array} receiving the same; where one plan serves both, the same array
+ */
+/** @typedef {{weight: number, row: number, column: number, spread: number}} Matter in tokens, from the top and left */
+
+/**
+ * The plan (rows, references) of one head.
+ *
+ * @param {Plans} plans
+ * @param {"sending" | "receiving"} which
+ * @param {number} head
+ */
+export function ofHead({ names, references, ...plans }, which, head) {
+  const size = names.length * references;
+  return plans[which].subarray(head * size, (head + 1) * size);
+}
+
+/**
+ * How many tokens each row has.
+ *
+ * @param {Plans} plans
+ */
+function tokensOf({ names, rows }) {
+  const counts = new Float32Array(names.length);
+  for (const row of rows) if (row >= 0) counts[row] += 1;
+  return counts;
+}
+
+/**
+ * How much of a reference's mass comes from each token (or goes there, by the plan of receiving), as times an even
+ * share: their mean is 1.
+ *
+ * @param {Plans} plans
+ * @param {"sending" | "receiving"} which
+ * @param {number} head
+ * @param {number} reference
+ */
+export function coverage(plans, which, head, reference) {
+  const plan = ofHead(plans, which, head);
+  const counts = tokensOf(plans);
+  const gain = plans.rows.length / Math.max(plans.target[reference], 1e-30);
+  return Float32Array.from(plans.rows, (row) => (row < 0 ? 0 : (gain * plan[row * plans.references + reference]) / counts[row]));
+}
+
+/**
+ * What a token of `row` takes from each token, as times an even share: a row of N R S T^T, its mean is 1.
+ *
+ * @param {Plans} plans
+ * @param {number} head
+ * @param {number} row
+ */
+export function relation(plans, head, row) {
+  const { references: R, source, target, names, rows } = plans;
+  const [sent, taken] = [ofHead(plans, "sending", head), ofHead(plans, "receiving", head)];
+  const counts = tokensOf(plans);
+  const shares = new Float32Array(names.length);
+  for (let from = 0; from < names.length; from += 1) {
+    let share = 0;
+    for (let r = 0; r < R; r += 1) {
+      if (target[r] > 0) share += (taken[row * R + r] / Math.max(source[row], 1e-30) / target[r]) * sent[from * R + r];
+    }
+    shares[from] = (share * rows.length) / Math.max(counts[from], 1);
+  }
+  return Float32Array.from(rows, (from) => (from < 0 ? 0 : shares[from]));
+}
+
+/**
+ * The references that a row goes to (or takes from) most, with its share.
+ *
+ * @param {Plans} plans
+ * @param {"sending" | "receiving"} which
+ * @param {number} head
+ * @param {number} row
+ * @param {number} most
+ */
+export function strongest(plans, which, head, row, most) {
+  const { references: R, source } = plans;
+  const own = ofHead(plans, which, head).subarray(row * R, (row + 1) * R);
+  return Array.from(own, (mass, reference) => ({ reference, share: mass / Math.max(source[row], 1e-30) }))
+    .sort((a, b) => b.share - a.share)
+    .slice(0, most);
+}
+
+/**
+ * Where the matter of a reference lies that was sent to it: its middle, and how far it scatters, both in millimetres
+ * along (down, across) once multiplied by the size of a token.
+ *
+ * @param {Plans} plans
+ * @param {number} head
+ * @param {number} reference
+ * @param {number[]} tokenMm height and width of a token
+ * @returns {{row: number, column: number, spreadMm: number}}
+ */
+export function matter(plans, head, reference, [highMm, wideMm]) {
+  const heat = coverage(plans, "sending", head, reference);
+  const [, w] = plans.cells;
+  let [mass, row, column] = [0, 0, 0];
+  heat.forEach((value, i) => {
+    mass += value;
+    row += value * (Math.floor(i / w) + 0.5);
+    column += value * ((i % w) + 0.5);
+  });
+  if (mass <= 0) return { row: NaN, column: NaN, spreadMm: NaN };
+  [row, column] = [row / mass, column / mass];
+  let variance = 0;
+  heat.forEach((value, i) => {
+    const [down, across] = [(Math.floor(i / w) + 0.5 - row) * highMm, ((i % w) + 0.5 - column) * wideMm];
+    variance += (value / mass) * (down * down + across * across);
+  });
+  return { row, column, spreadMm: Math.sqrt(variance) };
+}
+
+/**
+ * Ribbons between a column of bars and the references: where each starts and how thick it is, as shares of the whole
+ * height. Bars are stacked in the given orders; a ribbon leaves its bar below those before it.
+ *
+ * @param {Float32Array} plan (rows, references)
+ * @param {number[]} rows in the order in which they are stacked
+ * @param {number[]} columns
+ */
+export function ribbons(plan, rows, columns) {
+  const R = columns.length;
+  let total = 0;
+  for (const value of plan) total += value;
+  const scale = total > 0 ? 1 / total : 0;
+  const into = new Float32Array(R);
+  /** @type {number[]} */
+  const topOf = [];
+  let top = 0;
+  for (const column of columns) {
+    topOf[column] = top;
+    for (const row of rows) top += plan[row * R + column] * scale;
+  }
+  const found = [];
+  let at = 0;
+  for (const row of rows) {
+    for (const column of columns) {
+      const thick = plan[row * R + column] * scale;
+      if (thick > 0) found.push({ row, column, from: at, to: topOf[column] + into[column], thick });
+      into[column] += thick;
+      at += thick;
+    }
+  }
+  return found;
+}

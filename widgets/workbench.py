@@ -1,0 +1,335 @@
+"""The workbench: a scan, what a model finds in it, its codes and plans, and what becomes of it when one interferes."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import torch
+import traitlets
+from l2gnet.widgets.bench_facts import model_facts, most_to_see, plan_facts, scan_facts, slice_scores
+from l2gnet.widgets.bench_scans import BenchScan, OwnScan, bench_scans, own_scan
+from l2gnet.widgets.pictures import draw_bench
+from l2gnet.widgets.viewer import Viewer
+from matplotlib.figure import Figure
+
+from l2gnet.data.dataset import Case
+from l2gnet.data.slices import SliceSet
+from l2gnet.inspection.code_atlas import CodeAtlas, typical_labels
+from l2gnet.inspection.code_card import code_card
+from l2gnet.inspection.code_names import CodeNames
+from l2gnet.inspection.interventions import Intervened, Intervener, Interventions, intervene_slices, mean_skips
+from l2gnet.inspection.plan_order import Order
+from l2gnet.inspection.seen_scan import SeenScan, see_scan
+from l2gnet.models.checkpoint import load_checkpoint
+from l2gnet.prediction.familiar import Familiar
+from l2gnet.prediction.inference import network_input
+from l2gnet.shapes import Float
+
+Overlay = Literal[
+    "none", "prediction", "truth", "right and wrong", "changed", "confidence", "codes", "reference", "relation"
+]
+_BATCH = 16  # slices that pass the network at once
+_PATIENT = 4  # the same in a long task, during which one looks at other slices
+STATE = (
+    "scan",
+    "plane",
+    "selection",
+    "overlay",
+    "opacity",
+    "outline",
+    "window",
+    "head",
+    "order",
+    "plan_view",
+    "interventions",
+)
+
+
+class Workbench(Viewer):
+    """A model and scans on one screen: slice, plans, a card of what is selected, and interventions.
+
+    What it shows is its `state`, a dictionary of plain values that can be kept as JSON and given back: `scan` (a
+    number), `plane` (0 across the slices), `selection` (what is pointed at), `overlay`, `opacity`, `outline`, `window`
+    (lowest and highest intensity), `head`, `order` and `plan_view` of the plans, and `interventions`, as
+    `Interventions.to_json` writes them.
+
+    Args:
+        model: a checkpoint, a run folder, or the name of a model that comes along.
+        scans: files or `Volume`s to look at, or pairs of one with its label map; by default the scans that the model's
+            training held out.
+        state: what to begin with; what it does not name has its default.
+        data_dir: the folder of the data that the model was trained on, where no scans are given and it needs one.
+
+    Raises:
+        CheckpointError: the model cannot be read.
+        ConfigError: its data set needs a folder, or a state has an unknown name or a value that is none.
+        ValueError: there is no scan to look at.
+    """
+
+    script = "workbench"
+
+    scan = traitlets.Int(0, min=0).tag(sync=True)
+    plane = traitlets.Int(0, min=0, max=2).tag(sync=True)
+    overlay = traitlets.Enum(get_args(Overlay), "prediction").tag(sync=True)
+    opacity = traitlets.Float(0.55, min=0, max=1).tag(sync=True)
+    outline = traitlets.Bool(False).tag(sync=True)
+    window = traitlets.List(traitlets.Float(), minlen=2, maxlen=2, default_value=[0.0, 1.0]).tag(sync=True)
+    head = traitlets.Int(0, min=0).tag(sync=True)
+    order = traitlets.Enum(get_args(Order), "label").tag(sync=True)
+    plan_view = traitlets.Enum(("flow", "matrices"), "flow").tag(sync=True)
+    interventions = traitlets.Dict().tag(sync=True)
+    # What the browser shows of model and scan, of the slice, of what is selected, and of a long task.
+    about = traitlets.Dict().tag(sync=True)
+    now = traitlets.Dict().tag(sync=True)
+    card = traitlets.Dict().tag(sync=True)
+    task = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        model: str | Path = "phantom-heart",
+        scans: "Sequence[OwnScan | Case | BenchScan]" = (),
+        *,
+        state: Mapping[str, Any] | None = None,
+        data_dir: str = "",
+    ):
+        self.model, self.model_card = load_checkpoint(model)
+        self._name = Path(model).stem
+        self.scans = bench_scans(scans, self.model_card, data_dir)
+        if not self.scans:
+            raise ValueError("a workbench needs a scan to look at, got none and a model that names no data; give scans")
+        self._names = CodeNames(model)
+        self._familiar = Familiar.of(self.model_card)
+        self._seen: dict[int, SeenScan] = {}
+        self._busy = threading.Lock()  # one look at the model at a time: a long task has a thread of its own
+        self._stopped = threading.Event()
+        super().__init__(interventions=Interventions().to_json())
+        self.state = {} if state is None else dict(state)
+        self._open()
+        self.observe(lambda change: self._open(), "scan")
+        self.observe(lambda change: self._look(), ["selection", "interventions", "head", "order"])
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that decides what is shown, as plain values."""
+        return {name: getattr(self, name) for name in STATE}
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        unknown = sorted(set(state) - set(STATE))
+        if unknown:
+            raise ValueError(f"a state has {', '.join(STATE)}, got {unknown[0]!r}; copy one from a workbench")
+        if "interventions" in state:
+            Interventions.from_json(state["interventions"])
+        with self.hold_sync():
+            for name, value in state.items():
+                setattr(self, name, value)
+
+    @property
+    def seen(self) -> SeenScan:
+        """The scan that is shown, as the model sees it when it is left alone."""
+        if self.scan not in self._seen:
+            if self.scan >= len(self.scans):
+                raise ValueError(f"scan must lie in 0..{len(self.scans) - 1}, got {self.scan}")
+            with self._busy:
+                self._seen[self.scan] = see_scan(self.model, self.model_card, *self.scans[self.scan].load())
+        return self._seen[self.scan]
+
+    @property
+    def index(self) -> int:
+        """The slice that is looked at, along D."""
+        return int(self.selection["voxel"][0])
+
+    def intervened(self, index: int) -> Intervened:
+        """What the model makes of a slice of this scan under the interventions."""
+        device = next(self.model.parameters()).device
+        images = network_input(self.seen.images[index : index + 1]).to(device)
+        changes = Interventions.from_json(self.interventions)
+        with self._busy:
+            return self._ready(changes).run(images, changes)
+
+    def add(self, *scans: "OwnScan") -> None:
+        """Offer more scans; the first of them is shown."""
+        first = len(self.scans)
+        self.scans += [own_scan(scan, first + n) for n, scan in enumerate(scans)]
+        self.about = self.about | {"scans": [scan.name for scan in self.scans]}
+        self.scan = first
+
+    def draw(self) -> Figure:
+        """The picture of a saved notebook: the slice with what is found in it, and the two plans."""
+        seen, index = self.seen, self.index
+        plans = None
+        if "sending" in self.now:
+            size = (len(self.now["names"]), self.about["references"])
+            both = [np.frombuffer(self.now[name], np.float32).reshape(-1, *size) for name in ("sending", "receiving")]
+            rows, columns = self.now["order"]
+            plans = [each[self.head][rows][:, columns] for each in both]
+        found = np.frombuffer(self.now["labels"], np.uint8).reshape(seen.images.shape[2:])
+        maps = {"found": found} | ({} if seen.truth is None else {"truth": seen.truth[index]})
+        words = f"{self._name}, {self.scans[self.scan].name}, slice {index + 1} of {len(seen.images)}"
+        return draw_bench(seen.images[index, 0], maps, plans, spacing_mm=seen.spacing_mm[1:], title=words)
+
+    def _ready(self, changes: Interventions) -> Intervener:
+        """The model to ask, with what these changes need beside the slice itself."""
+        asked = self._intervener
+        if changes.skips and not asked.skip_means:
+            asked.skip_means = mean_skips(self.model, network_input(self.seen.images).split(_BATCH))
+        if changes.relation == "other" and asked.other is None:
+            asked.other = self._other_image()
+        return asked
+
+    def _other_image(self) -> Float[torch.Tensor, "1 C H W"]:
+        """A slice whose references are heard: at the same height of the next scan, or without one, of this scan."""
+        D = len(self.seen.images)
+        if len(self.scans) == 1:
+            return network_input(self.seen.images[[(self.index + D // 2) % D]])
+        other = see_scan(self.model, self.model_card, *self.scans[(self.scan + 1) % len(self.scans)].load()).images
+        return network_input(other[[round(self.index / max(D - 1, 1) * (len(other) - 1))]])
+
+    @property
+    def _atlas(self) -> CodeAtlas | None:
+        seen, book = self.seen, self.model.codebook
+        if seen.codes is None or book is None:
+            return None
+        labels = seen.labels if seen.truth is None else seen.truth
+        return CodeAtlas(seen.images[:, 0], seen.codes, book.vectors.detach().cpu().numpy(), labels)
+
+    def _open(self) -> None:
+        """Show another scan."""
+        seen = self.seen
+        self._intervener = Intervener(self.model, regions=self.model_card.regions)
+        voxel = self.selection.get("voxel")
+        if voxel is None or not all(0 <= n < size for n, size in zip(voxel, seen.labels.shape, strict=True)):
+            voxel = most_to_see(seen)
+        self.publish("images", seen.images[:, 0])
+        self.publish("found", seen.labels)
+        self.publish("confidence", (seen.confidence * 255).round().astype(np.uint8))
+        if seen.truth is not None:
+            self.publish("truth", seen.truth)
+        if seen.codes is not None:
+            self.publish("codes", seen.codes.astype(np.int32))
+        atlas = self._atlas
+        self._typical = None if atlas is None else typical_labels(atlas.label_counts)
+        with self.hold_sync():
+            self.about = {
+                "scan": self.scan,
+                "model": self._name,
+                "scans": [scan.name for scan in self.scans],
+                "names": self._names.all,
+                **model_facts(self.model, self.model_card),
+                **scan_facts(seen, self._typical),
+            }
+            if self.window == [0.0, 1.0]:
+                self.window = list(seen.range)
+            self.selection = {**self.selection, "voxel": voxel}
+            self._look()
+
+    def _look(self) -> None:
+        """Show the slice that is selected, under the interventions, and the card of what is selected in it."""
+        started = time.perf_counter()
+        voxel = self.selection.get("voxel")
+        shape = self.seen.labels.shape
+        if voxel is None or not all(0 <= n < size for n, size in zip(voxel, shape, strict=True)):
+            raise ValueError(f"voxel must lie in the volume {shape}, got {voxel}")
+        key = (self.scan, self.index, repr(self.interventions), self.head, self.order)
+        with self.hold_sync():
+            if key != getattr(self, "_shown", None):
+                self._shown = key
+                self.now = self._slice() | {"ms": round(1000 * (time.perf_counter() - started))}
+            self.card = self._selected()
+
+    def _slice(self) -> dict[str, Any]:
+        index = self.index
+        result = self.intervened(index)
+        labels = result.labels[0].cpu().numpy().astype(np.uint8)
+        told: dict[str, Any] = {
+            "index": index,
+            "scan": self.scan,
+            "labels": labels.tobytes(),
+            "confidence": (result.probabilities[0].amax(0) * 255).round().byte().cpu().numpy().tobytes(),
+            "changed": int(result.changed.sum()),
+            "scores": slice_scores(self.seen, index, labels, self.model_card.labels),
+        }
+        return told | plan_facts(result, self.head, cast(Order, self.order), self._typical)
+
+    def _selected(self) -> dict[str, Any]:
+        """What is known of the selected code or reference; pixels are read in the browser."""
+        kind = self.selection.get("by")
+        atlas = self._atlas
+        if kind == "code" and atlas is not None and "code" in self.selection:
+            code = int(self.selection["code"])
+            distances = self.seen.distances
+            assert distances is not None  # they come with codes
+            assert self._typical is not None
+            found = asdict(code_card(atlas, distances, self._typical, code))
+            if self._familiar is not None and self._familiar.code_counts:
+                counts = self._familiar.code_counts
+                found["held_out"] = [counts[code], sum(counts), self._familiar.volumes]
+            return {"kind": "code", "name": self._names.all.get(str(code), ""), **found}
+        return {"kind": kind or "voxel"}
+
+    def _on_name(self, code: int, name: str) -> None:
+        self._names.set(code, name)
+        self.about = self.about | {"names": self._names.all}
+        self.card = self._selected()
+
+    def _on_whole(self) -> None:
+        """Score the interventions on the whole scan, in a thread of its own."""
+        if self.task.get("running"):
+            return
+        self._stopped.clear()
+        self.task = {"running": True, "done": 0, "total": len(self.seen.images)}
+        threading.Thread(target=self._score_scan, daemon=True).start()
+
+    def _on_stop(self) -> None:
+        self._stopped.set()
+
+    def _score_scan(self) -> None:
+        seen, started, changes = self.seen, time.perf_counter(), dict(self.interventions)
+        truth = seen.labels if seen.truth is None else seen.truth
+        slices = SliceSet(seen.images, truth, np.zeros(len(truth), np.int64), (self.scans[self.scan].name,))
+
+        def progress(done: int, total: int) -> None:
+            if self._stopped.is_set():
+                raise InterruptedError
+            self._busy.release()  # whoever looks at a slice meanwhile does not wait for the end
+            time.sleep(0.001)
+            self._busy.acquire()
+            self.task = {"running": True, "done": done, "total": total}
+
+        with self._reporting():
+            try:
+                asked = Interventions.from_json(changes)
+                with self._busy:
+                    ready = self._ready(asked)
+                    scores = intervene_slices(
+                        self.model,
+                        slices,
+                        asked,
+                        batch_size=_PATIENT,
+                        other=ready.other,
+                        skip_means=ready.skip_means,
+                        regions=self.model_card.regions,
+                        progress=progress,
+                    )
+            except BaseException as error:
+                self.task = {"running": False, "stopped": True}
+                if isinstance(error, InterruptedError):
+                    return
+                raise
+            self.task = {
+                "running": False,
+                "of": [self.scan, changes],
+                "seconds": round(time.perf_counter() - started, 1),
+                "truth": seen.truth is not None,
+                "changed": float(scores.changed_share[0]),
+                "scores": [
+                    {"name": name, "dice": [None if np.isnan(dice) else float(dice) for dice in (before, after)]}
+                    for name, before, after in zip(
+                        self.model_card.classes[1:], scores.plain_dice[0], scores.changed_dice[0], strict=True
+                    )
+                ],
+            }
