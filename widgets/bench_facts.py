@@ -1,5 +1,6 @@
 """What the workbench tells the browser of a model, a scan and a slice: plain values, and numbers as bytes."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from l2gnet.widgets.planes import planes_of
 
 from l2gnet.colours import label_colour
 from l2gnet.data.volume import IGNORED
-from l2gnet.inspection.interventions import Intervened
+from l2gnet.inspection.interventions import Intervened, SliceScores
 from l2gnet.inspection.plan_order import Order, plan_order
 from l2gnet.inspection.seen_scan import SeenScan
 from l2gnet.models.backbone import SegmentationModel
@@ -90,20 +91,32 @@ def plan_facts(result: Intervened, head: int, order: Order, typical: Int64[np.nd
 
 
 def slice_scores(
-    seen: SeenScan, index: int, labels: UInt8[np.ndarray, "H W"], names: Sequence[str]
+    seen: SeenScan,
+    index: int,
+    labels: UInt8[np.ndarray, "H W"],
+    names: Sequence[str],
+    other: UInt8[np.ndarray, "H W"] | None = None,
 ) -> list[dict[str, Any]]:
-    """Pixels, and with truth Dice, of each structure in a slice: as the model found it, and in other labels."""
+    """Pixels, and with truth Dice, of each structure in a slice: as the model found it, in these labels, in others."""
     truth = None if seen.truth is None else seen.truth[index]
     known = np.ones(labels.shape, bool) if truth is None else truth != IGNORED
     told = []
     for number, name in enumerate(names):
         if number:
-            both = [each[known] == number for each in (seen.labels[index], labels)]
-            row: dict[str, Any] = {"name": name, "before": int(both[0].sum()), "after": int(both[1].sum())}
+            maps = [each for each in (seen.labels[index], labels, other) if each is not None]
+            masks = [each[known] == number for each in maps]
+            row: dict[str, Any] = {"name": name, "pixels": [int(mask.sum()) for mask in masks]}
             if truth is not None:
-                row["dice"] = [_dice(each, truth[known] == number) for each in both]
+                row["dice"] = [_dice(mask, truth[known] == number) for mask in masks]
             told.append(row)
     return told
+
+
+def scan_scores(scores: SliceScores, classes: Sequence[str]) -> dict[str, Any]:
+    """Dice of each structure over one whole scan, before and after, and the share of its pixels that change."""
+    pairs = zip(classes[1:], scores.plain_dice[0].tolist(), scores.changed_dice[0].tolist(), strict=True)
+    told = [{"name": name, "dice": [None if math.isnan(d) else d for d in dice]} for name, *dice in pairs]
+    return {"scores": told, "changed": float(scores.changed_share[0])}
 
 
 def _dice(found: Bool[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> float | None:

@@ -1,14 +1,21 @@
-"""What the workbench can open: the held-out scans of a model's own data, or scans of one's own."""
+"""What the workbench can open: held-out scans of a model's own data, scans of one's own, and a second model."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+
 from l2gnet.data.dataset import Case
 from l2gnet.data.inputs import Input
 from l2gnet.data.volume import Volume, read_labels, read_volume, require_same_grid
+from l2gnet.errors import CheckpointError, VolumeError
+from l2gnet.inspection.seen_scan import SeenScan, labels_of_slices
 from l2gnet.models.card import ModelCard
+from l2gnet.models.checkpoint import load_checkpoint
+from l2gnet.shapes import UInt8
 from l2gnet.training.held_out import held_out_cases
 
 OwnScan: TypeAlias = "str | Path | Volume | tuple[str | Path | Volume, str | Path | Volume]"
@@ -74,3 +81,59 @@ def _of_case(case: Case) -> BenchScan:
 
 def _place(given: "str | Path | Volume", otherwise: str) -> str | Path:
     return otherwise if isinstance(given, Volume) else given
+
+
+class Drop:
+    """A scan that comes in parts, as a file that is gone when nobody looks at it any more.
+
+    Args:
+        name: of the file that was dropped; only its ending is kept.
+        size: bytes of it.
+
+    Raises:
+        VolumeError: its name is not that of a NIfTI file.
+    """
+
+    def __init__(self, name: str, size: int):
+        ending = next((end for end in (".nii.gz", ".nii") if name.lower().endswith(end)), None)
+        if ending is None:
+            rule = "a scan that is dropped must be a NIfTI file, .nii or .nii.gz"
+            raise VolumeError(f"{rule}; found another; name DICOM folders on the command line: l2gnet view MODEL SCAN.")
+        self.size = size
+        self._folder = tempfile.TemporaryDirectory(prefix="l2gnet-")
+        self.path = Path(self._folder.name) / f"scan{ending}"
+
+    def take(self, start: int, part: memoryview) -> bool:
+        """Keep a part; says whether it was the last one."""
+        with self.path.open("ab") as file:
+            if file.tell() != start:
+                raise ValueError(f"the parts of a file must follow each other, got one from {start}; drop it again")
+            file.write(part)
+            return file.tell() >= self.size
+
+
+class Other:
+    """A second model, whose labels are looked at beside those of the first.
+
+    Args:
+        checkpoint: as the workbench takes them.
+        beside: the card of the first model.
+
+    Raises:
+        CheckpointError: the model cannot be read, or it sees or finds something else.
+    """
+
+    def __init__(self, checkpoint: str | Path, beside: ModelCard):
+        self.model, card = load_checkpoint(checkpoint)
+        self.name, self.regions = Path(checkpoint).stem, card.regions
+        ours, others = ((c.classes, c.regions, c.channels, c.grid, c.plane) for c in (beside, card))
+        if ours != others:
+            rule = "two models side by side must share classes, channels, grid and plane"
+            raise CheckpointError(f"{checkpoint}: {rule}, got {others} beside {ours}; name models of one task")
+        self._labels: dict[int, np.ndarray] = {}
+
+    def labels_of(self, seen: SeenScan) -> UInt8[np.ndarray, "D H W"]:
+        """What it finds in the slices that the first model saw."""
+        if id(seen) not in self._labels:
+            self._labels = {id(seen): labels_of_slices(self.model, seen.images, self.regions)}
+        return self._labels[id(seen)]

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -10,8 +10,9 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import torch
 import traitlets
-from l2gnet.widgets.bench_facts import model_facts, most_to_see, plan_facts, scan_facts, slice_scores
-from l2gnet.widgets.bench_scans import BenchScan, OwnScan, bench_scans, own_scan
+from l2gnet.widgets.bench_facts import model_facts, most_to_see, plan_facts, scan_facts, scan_scores, slice_scores
+from l2gnet.widgets.bench_scans import BenchScan, Drop, Other, OwnScan, bench_scans, own_scan
+from l2gnet.widgets.bench_task import LongTask
 from l2gnet.widgets.pictures import draw_bench
 from l2gnet.widgets.viewer import Viewer
 from matplotlib.figure import Figure
@@ -27,10 +28,19 @@ from l2gnet.inspection.seen_scan import SeenScan, see_scan
 from l2gnet.models.checkpoint import load_checkpoint
 from l2gnet.prediction.familiar import Familiar
 from l2gnet.prediction.inference import network_input
-from l2gnet.shapes import Float
+from l2gnet.shapes import Float, UInt8
 
 Overlay = Literal[
-    "none", "prediction", "truth", "right and wrong", "changed", "confidence", "codes", "reference", "relation"
+    "none",
+    "prediction",
+    "truth",
+    "right and wrong",
+    "changed",
+    "models differ",
+    "confidence",
+    "codes",
+    "reference",
+    "relation",
 ]
 _BATCH = 16  # slices that pass the network at once
 _PATIENT = 4  # the same in a long task, during which one looks at other slices
@@ -62,10 +72,11 @@ class Workbench(Viewer):
         scans: files or `Volume`s to look at, or pairs of one with its label map; by default the scans that the model's
             training held out.
         state: what to begin with; what it does not name has its default.
+        other: a second model, of the same classes and grid, whose labels are shown beside those of the first.
         data_dir: the folder of the data that the model was trained on, where no scans are given and it needs one.
 
     Raises:
-        CheckpointError: the model cannot be read.
+        CheckpointError: a model cannot be read, or the other one sees or finds something else.
         ConfigError: its data set needs a folder, or a state has an unknown name or a value that is none.
         ValueError: there is no scan to look at.
     """
@@ -93,19 +104,22 @@ class Workbench(Viewer):
         model: str | Path = "phantom-heart",
         scans: "Sequence[OwnScan | Case | BenchScan]" = (),
         *,
+        other: str | Path = "",
         state: Mapping[str, Any] | None = None,
         data_dir: str = "",
     ):
         self.model, self.model_card = load_checkpoint(model)
         self._name = Path(model).stem
+        self.other = Other(other, self.model_card) if other else None
         self.scans = bench_scans(scans, self.model_card, data_dir)
         if not self.scans:
             raise ValueError("a workbench needs a scan to look at, got none and a model that names no data; give scans")
         self._names = CodeNames(model)
         self._familiar = Familiar.of(self.model_card)
         self._seen: dict[int, SeenScan] = {}
-        self._busy = threading.Lock()  # one look at the model at a time: a long task has a thread of its own
-        self._stopped = threading.Event()
+        self._busy = threading.Lock()  # one look at the model at a time
+        self._task = LongTask(self._busy, lambda told: self.set_trait("task", told), self._reporting)
+        self._drop: Drop | None = None
         super().__init__(interventions=Interventions().to_json())
         self.state = {} if state is None else dict(state)
         self._open()
@@ -151,12 +165,25 @@ class Workbench(Viewer):
         with self._busy:
             return self._ready(changes).run(images, changes)
 
-    def add(self, *scans: "OwnScan") -> None:
-        """Offer more scans; the first of them is shown."""
-        first = len(self.scans)
-        self.scans += [own_scan(scan, first + n) for n, scan in enumerate(scans)]
-        self.about = self.about | {"scans": [scan.name for scan in self.scans]}
-        self.scan = first
+    def add(self, scan: "OwnScan") -> None:
+        """Offer one more scan, and show it.
+
+        Raises:
+            VolumeError: it cannot be read, or not be brought onto the grid of the model.
+        """
+        number = len(self.scans)
+        opened = own_scan(scan, number)
+        with self._busy:
+            self._seen[number] = see_scan(self.model, self.model_card, *opened.load())
+        self.scans.append(opened)
+        self.scan = number
+
+    def close(self) -> None:
+        """Leave the browser, and free all memory and files that are held here and there."""
+        self._task.stop()
+        super().close()
+        self._seen.clear()
+        self._drop = None
 
     def draw(self) -> Figure:
         """The picture of a saved notebook: the slice with what is found in it, and the two plans."""
@@ -198,8 +225,12 @@ class Workbench(Viewer):
         return CodeAtlas(seen.images[:, 0], seen.codes, book.vectors.detach().cpu().numpy(), labels)
 
     def _open(self) -> None:
-        """Show another scan."""
-        seen = self.seen
+        """Show another scan; one that cannot be opened leaves the one before it on the screen."""
+        try:
+            seen = self.seen
+        except Exception:
+            self.scan = self.about.get("scan", 0)
+            raise
         self._intervener = Intervener(self.model, regions=self.model_card.regions)
         voxel = self.selection.get("voxel")
         if voxel is None or not all(0 <= n < size for n, size in zip(voxel, seen.labels.shape, strict=True)):
@@ -209,6 +240,9 @@ class Workbench(Viewer):
         self.publish("confidence", (seen.confidence * 255).round().astype(np.uint8))
         if seen.truth is not None:
             self.publish("truth", seen.truth)
+        if self.other is not None:
+            with self._busy:
+                self.publish("other", self.other.labels_of(seen))
         if seen.codes is not None:
             self.publish("codes", seen.codes.astype(np.int32))
         atlas = self._atlas
@@ -217,6 +251,7 @@ class Workbench(Viewer):
             self.about = {
                 "scan": self.scan,
                 "model": self._name,
+                "other": "" if self.other is None else self.other.name,
                 "scans": [scan.name for scan in self.scans],
                 "names": self._names.all,
                 **model_facts(self.model, self.model_card),
@@ -251,9 +286,12 @@ class Workbench(Viewer):
             "labels": labels.tobytes(),
             "confidence": (result.probabilities[0].amax(0) * 255).round().byte().cpu().numpy().tobytes(),
             "changed": int(result.changed.sum()),
-            "scores": slice_scores(self.seen, index, labels, self.model_card.labels),
+            "scores": slice_scores(self.seen, index, labels, self.model_card.labels, self._other_labels(index)),
         }
         return told | plan_facts(result, self.head, cast(Order, self.order), self._typical)
+
+    def _other_labels(self, index: int) -> UInt8[np.ndarray, "H W"] | None:
+        return None if self.other is None else self.other.labels_of(self.seen)[index]
 
     def _selected(self) -> dict[str, Any]:
         """What is known of the selected code or reference; pixels are read in the browser."""
@@ -276,60 +314,36 @@ class Workbench(Viewer):
         self.about = self.about | {"names": self._names.all}
         self.card = self._selected()
 
+    def _on_drop(self, name: str, start: int, size: int, parts: Sequence[memoryview]) -> None:
+        """Take a part of a file that was dropped; the browser waits for the answer with the next one."""
+        try:
+            if start == 0:
+                self._drop = Drop(name, size)
+            if self._drop is not None and self._drop.take(start, parts[0]):
+                self.add(self._drop.path)
+            self.send({"taken": start + len(parts[0])})
+        except Exception:
+            self.send({"taken": -1})
+            raise
+
     def _on_whole(self) -> None:
         """Score the interventions on the whole scan, in a thread of its own."""
-        if self.task.get("running"):
-            return
-        self._stopped.clear()
-        self.task = {"running": True, "done": 0, "total": len(self.seen.images)}
-        threading.Thread(target=self._score_scan, daemon=True).start()
-
-    def _on_stop(self) -> None:
-        self._stopped.set()
-
-    def _score_scan(self) -> None:
-        seen, started, changes = self.seen, time.perf_counter(), dict(self.interventions)
+        seen = self.seen
         truth = seen.labels if seen.truth is None else seen.truth
         slices = SliceSet(seen.images, truth, np.zeros(len(truth), np.int64), (self.scans[self.scan].name,))
+        changes = dict(self.interventions)
+        about = {"of": [self.scan, changes], "truth": seen.truth is not None}
 
-        def progress(done: int, total: int) -> None:
-            if self._stopped.is_set():
-                raise InterruptedError
-            self._busy.release()  # whoever looks at a slice meanwhile does not wait for the end
-            time.sleep(0.001)
-            self._busy.acquire()
-            self.task = {"running": True, "done": done, "total": total}
+        def score(progress: Callable[[int, int], None]) -> dict[str, Any]:
+            asked = Interventions.from_json(changes)
+            ready = self._ready(asked)
+            options: dict[str, Any] = {"other": ready.other, "skip_means": ready.skip_means}
+            options["regions"] = self.model_card.regions
+            scores = intervene_slices(self.model, slices, asked, batch_size=_PATIENT, progress=progress, **options)
+            return about | scan_scores(scores, self.model_card.classes)
 
         with self._reporting():
-            try:
-                asked = Interventions.from_json(changes)
-                with self._busy:
-                    ready = self._ready(asked)
-                    scores = intervene_slices(
-                        self.model,
-                        slices,
-                        asked,
-                        batch_size=_PATIENT,
-                        other=ready.other,
-                        skip_means=ready.skip_means,
-                        regions=self.model_card.regions,
-                        progress=progress,
-                    )
-            except BaseException as error:
-                self.task = {"running": False, "stopped": True}
-                if isinstance(error, InterruptedError):
-                    return
-                raise
-            self.task = {
-                "running": False,
-                "of": [self.scan, changes],
-                "seconds": round(time.perf_counter() - started, 1),
-                "truth": seen.truth is not None,
-                "changed": float(scores.changed_share[0]),
-                "scores": [
-                    {"name": name, "dice": [None if np.isnan(dice) else float(dice) for dice in (before, after)]}
-                    for name, before, after in zip(
-                        self.model_card.classes[1:], scores.plain_dice[0], scores.changed_dice[0], strict=True
-                    )
-                ],
-            }
+            self._task.start(score, len(truth))
+
+    def _on_stop(self) -> None:
+        self._task.stop()

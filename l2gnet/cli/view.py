@@ -13,6 +13,7 @@ def view(
     model: Annotated[str, tyro.conf.Positional] = "phantom-heart",
     scans: Annotated[tuple[Path, ...], tyro.conf.Positional] = (),
     labels: tuple[Path, ...] = (),
+    other: str = "",
     data_dir: str = "",
     port: int = 0,
     browser: bool = True,
@@ -23,6 +24,7 @@ def view(
         model: A checkpoint, a run folder, or the name of a model that comes along.
         scans: NIfTI files, or folders of them or of DICOM series; by default those that the training held out.
         labels: The label map of each scan, in the same order.
+        other: A second model of the same task, whose labels are shown beside those of the first.
         data_dir: The data set that the model was trained on, where no scans are named and it needs one.
         port: Where it is served, on this machine alone; 0 takes one that is free.
         browser: Open a browser.
@@ -31,6 +33,8 @@ def view(
     from l2gnet.models.card import read_card
 
     card = read_card(model)
+    if other:
+        read_card(other)
     require(len(labels) in (0, len(scans)), "labels", f"none, or one for each of {len(scans)} scans", len(labels))
     found = []
     if scans:
@@ -45,6 +49,6 @@ def view(
         from l2gnet.widgets.workbench import Workbench
 
         opened = [of_input(scan, number, *labels[number : number + 1]) for number, scan in enumerate(found)]
-        return Workbench(model, opened, data_dir=data_dir)
+        return Workbench(model, opened, other=other, data_dir=data_dir)
 
     serve_live(make, Path(model).stem, port=port, browser=browser)

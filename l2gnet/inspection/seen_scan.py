@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from l2gnet.data.outputs import labels_of, probabilities_of
+from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.resampling import affine_of_cells, image_on_grid, labels_on_grid
 from l2gnet.data.volume import Volume
 from l2gnet.models.backbone import SegmentationModel
@@ -83,3 +84,19 @@ def see_scan(
         has_mm=turned.has_mm,
         range=(float(low), float(high)),
     )
+
+
+@torch.inference_mode()
+def labels_of_slices(
+    model: SegmentationModel,
+    images: UInt8[np.ndarray, "D C H W"],
+    regions: Regions = NO_REGIONS,
+    *,
+    batch_size: int = 16,
+) -> UInt8[np.ndarray, "D H W"]:
+    """What a model finds in slices of its grid."""
+    model.eval()
+    device = next(model.parameters()).device
+    batches = (network_input(batch).to(device) for batch in torch.from_numpy(images).split(batch_size))
+    found = [labels_of(probabilities_of(model(batch).float(), regions), regions).cpu() for batch in batches]
+    return torch.cat(found).numpy().astype(np.uint8)

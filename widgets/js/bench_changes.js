@@ -63,19 +63,25 @@ export function changesPanel(bench) {
     return made;
   };
 
-  const share = (/** @type {number | null} */ value) => (value === null ? "–" : value.toFixed(3));
-  /** @param {{name: string, dice?: (number | null)[], before?: number, after?: number}[]} scores @param {string} title */
+  /** @param {{name: string, dice?: (number | null)[], pixels?: number[]}[]} scores @param {string} title */
   const scoreTable = (scores, title) => {
     const withDice = scores.some(({ dice }) => dice);
-    const head = element("tr", {}, ...[title, "before", "after", "change"].map((text) => element("th", {}, text)));
-    const rows = scores.map(({ name, dice, before = 0, after = 0 }) => {
-      const [one, two] = withDice ? (dice ?? [null, null]) : [before, after];
+    const { other } = bench.about;
+    const third = other && scores.some(({ dice, pixels }) => (dice ?? pixels ?? []).length > 2) ? [other] : [];
+    const head = element("tr", {}, ...[title, "before", "after", "change", ...third].map((text) => element("th", { title: text }, text)));
+    const word = (/** @type {number | null} */ value) => (value === null ? "–" : withDice ? value.toFixed(3) : String(value));
+    const rows = scores.map(({ name, dice, pixels }) => {
+      const values = (withDice ? dice : pixels) ?? [null, null];
+      const [one, two] = values;
       const difference = one === null || two === null ? null : two - one;
-      const words = withDice ? [share(one), share(two)] : [String(one), String(two)];
-      const sign = difference === null || Math.abs(difference) < 5e-4 ? "" : difference > 0 ? "l2g-up" : "l2g-down";
-      const changed = difference === null ? "–" : Math.abs(difference) < 5e-4 ? "0" : `${difference > 0 ? "+" : "−"}${withDice ? Math.abs(difference).toFixed(3) : brief(Math.abs(difference))}`;
+      const same = difference === null || Math.abs(difference) < 5e-4;
+      const changed = difference === null ? "–" : same ? "0" : `${difference > 0 ? "+" : "−"}${word(Math.abs(difference))}`;
       const colour = bench.about.structures.find((each) => each.name === name)?.colour ?? "transparent";
-      return element("tr", {}, element("td", {}, element("span", { className: "l2g-swatch", style: { background: colour } }), ` ${name}`), element("td", {}, words[0]), element("td", {}, words[1]), element("td", { className: sign }, changed));
+      return element("tr", {},
+        element("td", {}, element("span", { className: "l2g-swatch", style: { background: colour } }), ` ${name}`),
+        element("td", {}, word(one)), element("td", {}, word(two)),
+        element("td", { className: same || !withDice ? "" : difference > 0 ? "l2g-up" : "l2g-down" }, changed),
+        ...third.map(() => element("td", {}, word(values[2] ?? null))));
     });
     return element("table", {}, head, ...rows);
   };

@@ -18,6 +18,7 @@ export const OVERLAYS = [
   ["right and wrong", "right and wrong", "the prediction against the truth"],
   ["changed", "changed", "pixels that the interventions change"],
   ["confidence", "doubt", "how little sure the model is: 1 less the probability of its label"],
+  ["models differ", "models differ", "pixels that the two models label in another way"],
   ["codes", "codes", "the code of each token; the selected one is outlined"],
   ["reference", "a reference", "what the selected reference gathers, else the strongest of the selected pixel"],
   ["relation", "relation", "from where the selected pixel, or code, hears"],
@@ -34,8 +35,8 @@ export function slicePanel(bench) {
   const legend = element("div", { className: "l2g-row l2g-bench-legend" });
   const place = element("div", { className: "l2g-quiet l2g-bench-place" });
   const slider = element("input", { type: "range", min: 0, step: 1, className: "l2g-bench-slider", "aria-label": "slice" });
-  /** @type {Pane | null} */
-  let pane = null;
+  /** @type {Pane[]} the slice of the model, and of the other one beside it */
+  let panes = [];
   let made = "";
   /** @type {string[]} how far the matter of the strongest references lies */
   let farther = [];
@@ -57,29 +58,32 @@ export function slicePanel(bench) {
   const build = () => {
     const { about } = bench;
     const plane = about.planes[bench.get("plane")];
-    const key = `${about.scan} ${about.model} ${plane.axis} ${about.shape}`;
+    const key = `${about.scan} ${about.model} ${about.other} ${plane.axis} ${about.shape}`;
     if (key === made) return;
     made = key;
-    pane?.close();
+    for (const pane of panes) pane.close();
     const cut = new Cut(plane, about.shape);
-    pane = new Pane(view, cut, about.spacing_mm, plane.name, {
+    const names = about.other ? [about.model, about.other] : [""];
+    panes = names.map((name, n) => new Pane(view, cut, about.spacing_mm, name ? `${name}: ${plane.name}` : plane.name, {
       now: () => ({ voxel: bench.selection.voxel, window: bench.get("window"), cross: true }),
-      paint: (context, box, ratio) => paint(cut, context, box, ratio),
+      paint: (context, box, ratio) => paint(cut, context, box, ratio, n === 1),
       onPoint: (voxel) => bench.point(voxel),
       onSlice: (index) => voxelTo(plane.axis, index),
       onWindow: (window) => bench.change({ window }),
       onHover: (voxel) => readOut(voxel ?? bench.selection.voxel),
-    });
-    frame.replaceChildren(pane.element);
+      onView: (look) => panes.forEach((pane, i) => i !== n && pane.see(look)),
+    }));
+    frame.replaceChildren(...panes.map((pane) => pane.element));
     fit();
   };
 
   const fit = () => {
-    if (pane && frame.clientWidth && frame.clientHeight) pane.resize(frame.clientWidth, frame.clientHeight);
+    const wide = Math.floor((frame.clientWidth - (panes.length - 1)) / Math.max(panes.length, 1));
+    if (wide > 0 && frame.clientHeight) for (const pane of panes) pane.resize(wide, frame.clientHeight);
   };
 
-  /** @type {(cut: Cut, context: CanvasRenderingContext2D, box: Box, ratio: number) => boolean} */
-  const paint = (cut, context, box, ratio) => {
+  /** @type {(cut: Cut, context: CanvasRenderingContext2D, box: Box, ratio: number, second: boolean) => boolean} */
+  const paint = (cut, context, box, ratio, second) => {
     const { about, selection } = bench;
     const { axis } = cut.plane;
     const index = selection.voxel[axis];
@@ -90,7 +94,7 @@ export function slicePanel(bench) {
     const layer = new Layer(cut);
     cut.copy(held.data, index, layer.pixels, table, shift);
     layer.paint(context, box, true);
-    const labels = labelsOf(cut, index);
+    const labels = second ? arrayOf("other", cut, index) : labelsOf(cut, index);
     const truth = arrayOf("truth", cut, index);
     const overlay = bench.get("overlay");
     const opacity = bench.get("opacity");
@@ -109,7 +113,12 @@ export function slicePanel(bench) {
       const found = arrayOf("found", cut, index) ?? labels;
       layer.fill(context, box, labels.map((label, i) => Number(label !== found[i])), [null, CHANGED], Math.max(opacity, 0.5));
       layer.outline(context, box, labels, palette, 1.4 * ratio);
-    } else if (overlay === "confidence") {
+    } else if (overlay === "models differ" && labels) {
+      const others = second ? labelsOf(cut, index) : arrayOf("other", cut, index);
+      if (others) layer.fill(context, box, labels.map((label, i) => Number(label !== others[i])), [null, CHANGED], Math.max(opacity, 0.5));
+      layer.outline(context, box, labels, palette, 1.4 * ratio);
+    } else if (second) return true;
+    else if (overlay === "confidence") {
       const sure = axis === 0 && bench.now ? cutOf(bench.now.confidence, cut, 0) : arrayOf("confidence", cut, index);
       if (sure) heat(layer, context, box, sure.map((value) => Math.min(255, 2 * (255 - value))));
     } else if (axis === 0) tokens(layer, context, cut, box, ratio, overlay, opacity);
@@ -158,6 +167,7 @@ export function slicePanel(bench) {
   /** From the selected pixel to where the matter of its strongest references lies. @type {(context: CanvasRenderingContext2D, cut: Cut, box: Box, ratio: number) => void} */
   const arrows = (context, cut, box, ratio) => {
     const { plans, row, about } = bench;
+    const [pane] = panes;
     if (!plans || row < 0 || !pane || !about.cells) return;
     const [, H, W] = about.shape;
     const [h, w] = about.cells;
@@ -222,7 +232,7 @@ export function slicePanel(bench) {
       element("span", { className: "l2g-key" }, `${title}: 0`, element("i", { className: "l2g-bench-bar", style: { background: `${HEAT_COLOURS.css}, #555` } }), high);
     /** @type {(Node | string)[]} */
     let parts = [];
-    if (["prediction", "truth", "changed"].includes(overlay)) parts = bench.about.structures.map(({ name, colour }) => swatch(name, colour));
+    if (["prediction", "truth", "changed", "models differ"].includes(overlay)) parts = bench.about.structures.map(({ name, colour }) => swatch(name, colour));
     if (overlay === "changed") parts.push(swatch(`changed (${bench.now?.changed ?? "…"} pixels)`, CHANGED));
     if (overlay === "right and wrong") parts = bench.about.truth ? VERDICTS.map(([name, colour]) => swatch(name, colour)) : [element("span", {}, "this scan has no label map")];
     if (overlay === "truth" && !bench.about.truth) parts = [element("span", {}, "this scan has no label map")];
@@ -260,7 +270,7 @@ export function slicePanel(bench) {
     const { axis } = about.planes[bench.get("plane")];
     slider.max = String(about.shape[axis] - 1);
     slider.value = String(selection.voxel[axis]);
-    pane?.draw();
+    for (const pane of panes) pane.draw();
     showKey();
     readOut(selection.voxel);
   };

@@ -13,6 +13,7 @@ import { typed } from "./drawing.js";
  * @property {number} scan
  * @property {string} model
  * @property {string} kind
+ * @property {string} other name of a second model, or nothing
  * @property {string[]} scans
  * @property {number[]} shape
  * @property {number[] | null} cells
@@ -32,7 +33,7 @@ import { typed } from "./drawing.js";
  * @property {Record<string, string>} names
  * @property {string} missing
  */
-/** @typedef {{name: string, before: number, after: number, dice?: (number | null)[]}} Score */
+/** @typedef {{name: string, pixels: number[], dice?: (number | null)[]}} Score before, after, and of the other model */
 /**
  * What Python says of the slice.
  *
