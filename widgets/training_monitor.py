@@ -44,6 +44,7 @@ class TrainingMonitor(Viewer):
         self.run_dir = Path(run_dir)
         self._read: dict[str, float] = {}  # of a file: when what was read last had been written
         self._rows: list[dict[str, str]] = []
+        self._pulses: list[tuple[float, float]] = []  # epochs and loss, within the epoch that is at work
         self._samples: dict[str, np.ndarray] = {}
         self._closed = threading.Event()
         super().__init__(progress=_progress([], 0, "waiting", 0.0))
@@ -59,19 +60,27 @@ class TrainingMonitor(Viewer):
                 self.publish(name, array)
         if self._is_new("history.csv"):
             self._rows = read_rows(self.run_dir / "history.csv")
-            self.panels = _panels(self._rows)
-        if not self._rows:
+        if self._is_new("progress.json"):
+            pulse = read_json(self.run_dir / "progress.json")
+            self._pulses.append((pulse["epochs"], math.nan if pulse["loss"] is None else pulse["loss"]))
+        done = int(self._rows[-1]["epoch"]) if self._rows else 0
+        self._pulses = [(epochs, loss) for epochs, loss in self._pulses if epochs > done]
+        if not self._rows and not self._pulses:
             return
+        self.panels = _panels(self._rows, self._pulses)
         config = read_json(self.run_dir / "config.json")
-        age = time.time() - self._read["history.csv"]
-        done = int(self._rows[-1]["epoch"]) >= config["epochs"] or self._written("model.safetensors") > 0
-        self.progress = _progress(self._rows, config["epochs"], "finished" if done else "running", age)
+        over = done >= config["epochs"] or self._written("model.safetensors") > 0
+        state = "finished" if over else "running"
+        if self._pulses and not over:
+            self.progress = _within(self._rows, self._pulses[-1], config["epochs"], self._age("progress.json"))
+        else:
+            self.progress = _progress(self._rows, config["epochs"], state, self._age("history.csv"))
 
     def draw(self) -> Figure:
         """The picture of what the viewer shows now, drawn in Python."""
         figure = Figure((9.5, 2.9 + 2.1 * bool(self._samples)), layout="constrained")
         figure.suptitle(self.progress["text"], fontsize=9, x=0.01, ha="left")
-        if not self._rows:
+        if not self.panels:
             figure.set_size_inches(9.5, 0.5)
             return figure
         parts = figure.subfigures(2 if self._samples else 1, 1, squeeze=False)[:, 0]
@@ -97,6 +106,9 @@ class TrainingMonitor(Viewer):
         while not self._closed.wait(_SECONDS) and self.progress["state"] != "finished":
             with self._reporting():
                 self.look()
+
+    def _age(self, name: str) -> float:
+        return time.time() - self._read[name]
 
     def _written(self, name: str) -> float:
         path = self.run_dir / name
@@ -137,13 +149,27 @@ def _progress(rows: Sequence[Mapping[str, str]], epochs: int, state: str, age: f
     return {"epoch": done, "epochs": epochs, "state": state, "text": "   ·   ".join(words)}
 
 
-def _panels(rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+def _within(rows: Sequence[Mapping[str, str]], pulse: tuple[float, float], epochs: int, age: float) -> dict[str, Any]:
+    """The same within an epoch, of which so much has passed; `age` is how many seconds ago it was told."""
+    at, loss = pulse
+    word = f"epoch {min(math.floor(at), epochs - 1) + 1} of {epochs}, {at % 1 or 1:.0%} of it"
+    if not rows:
+        words = f"{word}   ·   loss of the last batch {loss:.4f}"
+        return {"epoch": at, "epochs": epochs, "state": "running", "text": words}
+    told = _progress(rows, epochs, "running", age)
+    if told["state"] == "silent":
+        return told
+    return told | {"epoch": at, "text": told["text"].replace(f"epoch {told['epoch']} of {epochs}", word)}
+
+
+def _panels(rows: Sequence[Mapping[str, str]], pulses: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
     """What the charts show; a panel without values is left out."""
-    dice = [name for name in rows[-1] if name.startswith("val_dice_")]
+    dice = [name for name in (rows[-1] if rows else {}) if name.startswith("val_dice_")]
     names = {name: name.removeprefix("val_dice_").replace("_", " ") for name in dice}
+    within = [{"epoch": f"{epochs:.3f}", "loss": str(loss)} for epochs, loss in pulses]
     codes = {"codes_used": "in use", "codes_perplexity": "perplexity", "codes_per_image": "in one image"}
     panels = [
-        _panel(rows, "training loss", None, {"loss": "loss"}, (_QUIET,)),
+        _panel([*rows, *within], "training loss", None, {"loss": "loss"}, (_QUIET,)),
         _panel(rows, "validation Dice", 1.0, names, COLOURS),
         _panel(rows, "codes", None, codes, (COLOURS[5], COLOURS[6], COLOURS[2])),
     ]
@@ -161,7 +187,7 @@ def _panel(
             highest = max(highest, *known)
             shown = [value if math.isfinite(value) else None for value in values]  # JSON has no NaN
             lines.append({"name": name, "colour": colours[position % len(colours)], "values": shown})
-    epochs = [int(row["epoch"]) for row in rows]
+    epochs = [float(row["epoch"]) for row in rows]
     return {"title": title, "top": top or 1.05 * highest or 1.0, "epochs": epochs, "lines": lines}
 
 

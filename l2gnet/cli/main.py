@@ -17,7 +17,7 @@ from l2gnet.cli.models import export, info
 from l2gnet.cli.notebooks import copy_out, lab
 from l2gnet.cli.predict import predict
 from l2gnet.cli.train import train
-from l2gnet.cli.view import view
+from l2gnet.cli.view import view, watch
 from l2gnet.errors import CheckpointError, ConfigError, VolumeError
 from l2gnet.extras import explained
 
@@ -30,6 +30,7 @@ VERBS = Group(
         ),
         "view": view,
         "train": train,
+        "watch": watch,
         "predict": predict,
         "evaluate": evaluate,
         "audit": audit,

@@ -1,4 +1,4 @@
-"""`l2gnet view`: the workbench in a browser, without a notebook."""
+"""`l2gnet view` and `l2gnet watch`: the workbench, and a training, in a browser without a notebook."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,3 +52,26 @@ def view(
         return Workbench(model, opened, other=other, data_dir=data_dir)
 
     serve_live(make, Path(model).stem, port=port, browser=browser)
+
+
+def watch(run_dir: Annotated[Path, tyro.conf.Positional], port: int = 0, browser: bool = True) -> None:
+    """Watch a training that something else has started: its curves, time left, codes, and what it predicts.
+
+    Args:
+        run_dir: Its run folder, which need not exist yet.
+        port: Where it is served, on this machine alone; 0 takes one that is free.
+        browser: Open a browser.
+    """
+    from l2gnet.checks import exists, nearest_path
+    from l2gnet.errors import ConfigError
+
+    if exists(run_dir) and not run_dir.is_dir():
+        raise ConfigError(f"{run_dir}: a run must be a folder, got a file{nearest_path(run_dir)}; name its folder")
+    from l2gnet.jobs.live import serve_live
+
+    def make() -> "Viewer":
+        from l2gnet.widgets.training_monitor import TrainingMonitor
+
+        return TrainingMonitor(run_dir)
+
+    serve_live(make, run_dir.resolve().name, port=port, browser=browser)

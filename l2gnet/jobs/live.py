@@ -144,9 +144,9 @@ class _File(RequestHandler):
         match name:
             case "live.js" | "live.css":
                 self.write((SCRIPTS / name).read_text(encoding="utf-8"))
-            case "workbench.js":
+            case "viewer.js":
                 self.write(str(self.live.viewer._esm))
-            case "workbench.css":
+            case "viewer.css":
                 self.write(str(self.live.viewer._css))
             case _:
                 raise HTTPError(404)

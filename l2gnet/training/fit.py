@@ -17,7 +17,7 @@ from l2gnet.models.pretrained import load_imagenet_weights
 from l2gnet.models.transunet import TransUNet
 from l2gnet.training.accumulation import next_parts
 from l2gnet.training.batches import SliceData
-from l2gnet.training.history import History, Samples
+from l2gnet.training.history import History, Pulse, Samples
 from l2gnet.training.processes import is_first
 from l2gnet.training.resume import AtomicCheckpoints, Patience, Resumable, require_resumable
 from l2gnet.training.run_folder import BEST_FILE, RESUME_FILE
@@ -97,7 +97,13 @@ def _callbacks(settings: TrainSettings, run_dir: Path) -> list[Callback]:
         enable_version_counter=False,
         save_on_train_epoch_end=False,  # but after validation, so that the checkpoint to resume from knows of it
     )
-    watchers = [History(run_dir / "history.csv"), Samples(run_dir / "samples.npz")] if is_first(settings) else []
+    watchers: list[Callback] = []
+    if is_first(settings):
+        watchers = [
+            History(run_dir / "history.csv"),
+            Pulse(run_dir / "progress.json"),
+            Samples(run_dir / "samples.npz"),
+        ]
     early_stopping = [Patience(settings.patience)] if settings.patience else []
     return [best, *watchers, *early_stopping, Resumable(run_dir / RESUME_FILE)]
 

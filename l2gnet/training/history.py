@@ -1,6 +1,7 @@
-"""The log of a training run: a row an epoch in `history.csv`, a line on the screen, sample predictions to look at."""
+"""The log of a training run: a row an epoch in `history.csv`, a line on the screen, and what lets one watch it."""
 
 import csv
+import math
 import re
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from l2gnet.files import atomic_path
+from l2gnet.files import atomic_path, write_json
 from l2gnet.tables import read_rows
 
 
@@ -52,6 +53,28 @@ class History(Callback):
             f"{codes}  {elapsed:.0f} s, {left:.0f} s left",
             flush=True,
         )
+
+
+class Pulse(Callback):
+    """Tell in `path` how far the run is, within its epoch too, at most once a second.
+
+    The file holds `epochs`, those done with the part of the one at work, and `loss`, that of the last batch.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.told = -math.inf
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write it, if a second has passed."""
+        if time.monotonic() - self.told < 1:
+            return
+        self.told = time.monotonic()
+        part = (batch_idx + 1) / max(trainer.num_training_batches, 1)
+        loss = float(outputs["loss"])
+        write_json(self.path, {"epochs": trainer.current_epoch + part, "loss": loss if math.isfinite(loss) else None})
 
 
 class Samples(Callback):

@@ -1,4 +1,4 @@
-"""The first page in a real browser, from top to bottom: its two viewers are linked."""
+"""The first page in a real browser: the workbench is on one screen, and a click on a pixel shows whom it hears."""
 
 from pathlib import Path
 
@@ -8,16 +8,14 @@ NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
 
 
 @pytest.mark.slow
-def test_the_first_page_shows_linked_viewers(open_notebook):
-    notebook = open_notebook(NOTEBOOKS / "00_start_here.ipynb", width=1250, height=1600)
+def test_the_first_page_begins_at_the_workbench(open_notebook):
+    notebook = open_notebook(NOTEBOOKS / "00_start_here.ipynb", width=1440, height=900)
     notebook.page.set_default_timeout(240_000)
     notebook.run_all()
-    scan, plan = (notebook.page.locator(".l2g-viewer").nth(i) for i in (0, 1))
-    plan.get_by_text("pixel (13, 8) takes from").wait_for()
-    notebook.screenshot("start-scan", scan)
-    notebook.screenshot("start-plan", plan)
-    before = int(scan.get_by_label("slice", exact=True).input_value())
-    plan.get_by_label("slice", exact=True).press("ArrowRight")
-    scan.get_by_text(f"axial · {before + 2} of 40").wait_for()
-    plan.get_by_label("the image, and where the selection").click(position={"x": 206, "y": 104})
-    scan.get_by_text("truth: stomach").wait_for()
+    bench = notebook.page.locator(".l2g-viewer")
+    bench.get_by_text("(converged)").wait_for()
+    bench.scroll_into_view_if_needed()
+    assert bench.bounding_box()["height"] < 800  # of the 900 pixels of a laptop's screen
+    bench.locator(".l2g-bench-frame canvas").click(position={"x": 150, "y": 150})
+    bench.get_by_text("hears from").wait_for()
+    notebook.screenshot("start-workbench")

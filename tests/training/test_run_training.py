@@ -51,7 +51,15 @@ def weights(path):
 def test_a_run_leaves_everything_in_its_folder(trained):
     settings, run = trained
     names = {file.name for file in run.run_dir.iterdir()}
-    assert {"config.json", "history.csv", "model.safetensors", "best.safetensors", "last.ckpt", "tensorboard"} <= names
+    assert {
+        "config.json",
+        "history.csv",
+        "progress.json",
+        "model.safetensors",
+        "best.safetensors",
+        "last.ckpt",
+        "tensorboard",
+    } <= names
     card = read_card(run.run_dir / "model.safetensors")
     assert card.model == settings.model
     assert card.classes == run.dataset.classes

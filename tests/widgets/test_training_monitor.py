@@ -58,6 +58,27 @@ def test_it_waits_for_a_run_and_follows_it(run_dir, watch):
     assert [line["name"] for line in codes["lines"]] == ["in use", "perplexity"]
 
 
+def test_it_shows_the_first_steps_before_the_first_epoch_ends(run_dir, watch):
+    monitor = watch(run_dir)
+    write_json(run_dir / "progress.json", {"epochs": 0.25, "loss": 1.5})
+    monitor.look()
+    assert monitor.progress == {
+        "epoch": 0.25,
+        "epochs": 10,
+        "state": "running",
+        "text": "epoch 1 of 10, 25% of it   ·   loss of the last batch 1.5000",
+    }
+    (loss,) = monitor.panels
+    assert (loss["epochs"], loss["lines"][0]["values"]) == ([0.25], [1.5])
+    write_rows(run_dir, "1,20.0,30.4,61,0.9,0.4,0.5")
+    write_json(run_dir / "progress.json", {"epochs": 1.5, "loss": None})  # it was not a number
+    os.utime(run_dir / "progress.json", (time.time() + 1, time.time() + 1))
+    monitor.look()
+    assert monitor.panels[0]["epochs"] == [1, 1.5]
+    assert monitor.panels[0]["lines"][0]["values"] == [0.9, None]
+    assert monitor.progress["text"].startswith("epoch 2 of 10, 50% of it   ·   ")
+
+
 def rows(*seconds):
     last = {"loss": "0.5", "val_dice": "0.6", "codes_used": "62", "codes_perplexity": "31.2"}
     return [{"epoch": str(epoch), "seconds": s, **last} for epoch, s in enumerate(seconds, start=1)]

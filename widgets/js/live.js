@@ -107,13 +107,13 @@ const say = (/** @type {string} */ words) => {
 
 /** Now that Python is there, so are its scripts; until then this page was. */
 const show = async () => {
-  const styles = Object.assign(document.createElement("link"), { rel: "stylesheet", href: "workbench.css" });
+  const styles = Object.assign(document.createElement("link"), { rel: "stylesheet", href: "viewer.css" });
   const styled = new Promise((done) => (styles.onload = done));
   document.head.append(styles);
-  const { default: workbench } = await import("./workbench.js");
+  const { default: viewer } = /** @type {any} */ (await import("./viewer.js")); // that of this page, as it is served
   await styled;
   document.getElementById("wait")?.remove();
-  const { initialize, render } = workbench();
+  const { initialize, render } = viewer();
   initialize({ model });
   render({ model, el: place });
 };

@@ -1,4 +1,5 @@
 import { element, pen, viewer } from "./viewer.js";
+import { brief } from "./drawing.js";
 import { edges, greys, strokeEdges } from "./slices.js";
 
 /** @import { Held } from "./viewer.js" */
@@ -75,9 +76,9 @@ export default viewer((view) => {
     }
     context.textBaseline = "top";
     context.textAlign = "left";
-    context.fillText(`epoch ${first}`, left, below + 5);
+    context.fillText(`epoch ${brief(first)}`, left, below + 5);
     context.textAlign = "right";
-    context.fillText(String(newest), right, below + 5);
+    context.fillText(brief(newest), right, below + 5);
     context.lineWidth = 1.8;
     context.lineJoin = "round";
     for (const { colour, values } of lines) {
