@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from l2gnet.checks import MOST, require
-from l2gnet.jobs.library import PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,17 +121,32 @@ def report(run_dir: Annotated[Path, tyro.conf.Positional]) -> None:
 
 
 def serve(
-    notebooks: Annotated[tuple[Path, ...], tyro.conf.Positional] = PAGES,
+    notebooks: Annotated[tuple[Path, ...], tyro.conf.Positional] = (),
     parameter: _Parameters = (),
+    model: str = "",
     port: int = 8866,
+    browser: bool = False,
 ) -> None:
-    """Serve notebooks as web pages, without code, to browsers on this machine.
+    """Serve pages for people without notebooks, to browsers on this machine: segment a scan, and the workbench.
 
     Args:
-        notebooks: The notebooks to serve, by path or name.
+        notebooks: Notebooks to serve as pages instead, without code, by path or name; each visitor waits for a kernel.
         parameter: A parameter's name and value, for every notebook that has it; may be given many times.
+        model: A checkpoint for the pages, in the place of the models that come along.
         port: Where the pages are served: http://localhost:PORT.
+        browser: Open a browser.
     """
-    from l2gnet.jobs.pages import serve_pages
+    if notebooks or parameter:
+        from l2gnet.jobs.library import PAGES
+        from l2gnet.jobs.pages import serve_pages
 
-    serve_pages(notebooks, dict(parameter), port=port)
+        serve_pages(notebooks or PAGES, dict(parameter), port=port)
+        return
+    if model:
+        from l2gnet.models.card import read_card
+
+        read_card(model)
+    from l2gnet.jobs.live import serve_live
+    from l2gnet.jobs.live_pages import app_pages
+
+    serve_live(app_pages(model), "L2GNet", port=port, browser=browser)

@@ -42,7 +42,7 @@ def view(
 
         found = named_scans(scans, card.channels)
         require(not labels or len(found) == len(labels), "labels", f"one for each of {len(found)} scans", len(labels))
-    from l2gnet.jobs.live import serve_live
+    from l2gnet.jobs.live import LiveViewer, serve_live
 
     def make() -> "Viewer":
         from l2gnet.widgets.bench_scans import of_input
@@ -51,7 +51,7 @@ def view(
         opened = [of_input(scan, number, *labels[number : number + 1]) for number, scan in enumerate(found)]
         return Workbench(model, opened, other=other, data_dir=data_dir)
 
-    serve_live(make, Path(model).stem, port=port, browser=browser)
+    serve_live([LiveViewer(make, Path(model).stem)], Path(model).stem, port=port, browser=browser)
 
 
 def watch(run_dir: Annotated[Path, tyro.conf.Positional], port: int = 0, browser: bool = True) -> None:
@@ -67,11 +67,12 @@ def watch(run_dir: Annotated[Path, tyro.conf.Positional], port: int = 0, browser
 
     if exists(run_dir) and not run_dir.is_dir():
         raise ConfigError(f"{run_dir}: a run must be a folder, got a file{nearest_path(run_dir)}; name its folder")
-    from l2gnet.jobs.live import serve_live
+    from l2gnet.jobs.live import LiveViewer, serve_live
 
     def make() -> "Viewer":
         from l2gnet.widgets.training_monitor import TrainingMonitor
 
         return TrainingMonitor(run_dir)
 
-    serve_live(make, run_dir.resolve().name, port=port, browser=browser)
+    name = run_dir.resolve().name
+    serve_live([LiveViewer(make, name)], name, port=port, browser=browser)

@@ -14,8 +14,7 @@ from l2gnet.data.beside import aside
 from l2gnet.data.folders import acdc, decathlon, synapse
 from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans, counted, is_ct, split_patients
 from l2gnet.data.grid import Grid
-from l2gnet.data.made import KINDS, Kind
-from l2gnet.data.phantoms import PhantomCase
+from l2gnet.data.made import KINDS, Kind, placed
 from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.settings import DataSettings
 from l2gnet.data.volume import Volume
@@ -240,12 +239,4 @@ def _made_case(kind: Kind, seed: int) -> Case:
     patient, phase = f"{kind.stem}{seed:05d}", kind.phases[seed % len(kind.phases)]
     evidence_px = None if kind.evidence_px is None else functools.partial(kind.evidence_px, seed)
     name = f"{patient}_{phase}" if phase else patient
-    return Case(name, patient, "phantom", phase, lambda: _placed(kind.make(seed)), evidence_px=evidence_px)
-
-
-def _placed(made: PhantomCase) -> tuple[Volume, Volume]:
-    """A phantom in the world (RAS): its axes point to S, P and L."""
-    depth_mm, row_mm, column_mm = made.spacing_mm
-    affine = np.array([[0, 0, -column_mm, 0], [0, -row_mm, 0, 0], [depth_mm, 0, 0, 0], [0, 0, 0, 1]], dtype=float)
-    volume = Volume(made.image.copy(), affine)
-    return volume, volume.like(made.label.copy())
+    return Case(name, patient, "phantom", phase, lambda: placed(kind.make(seed)), evidence_px=evidence_px)

@@ -9,6 +9,7 @@ import numpy as np
 from l2gnet.data import phantoms
 from l2gnet.data.folders.scan import ABDOMEN_HU
 from l2gnet.data.phantoms import PhantomCase, TaskCase
+from l2gnet.data.volume import Volume
 from l2gnet.shapes import Float32
 
 
@@ -28,8 +29,24 @@ class Kind:
     evidence_px: Callable[[int], Float32[np.ndarray, "D H W"]] | None = None
 
 
+def placed(made: PhantomCase) -> tuple[Volume, Volume]:
+    """A phantom in the world (RAS), image and labels: its axes point to S, P and L."""
+    depth_mm, row_mm, column_mm = made.spacing_mm
+    affine = np.array([[0, 0, -column_mm, 0], [0, -row_mm, 0, 0], [depth_mm, 0, 0, 0], [0, 0, 0, 1]], dtype=float)
+    volume = Volume(made.image.copy(), affine)
+    return volume, volume.like(made.label.copy())
+
+
+def heart_beat(seed: int) -> list[Volume]:
+    """Both ends of a beat of one made heart, as the frames of a cine: full, then empty."""
+    return [placed(_at_phase(seed, "ED"))[0], placed(_at_phase(seed, "ES"))[0]]
+
+
 def _heart(seed: int) -> PhantomCase:
-    phase: Literal["ED", "ES"] = "ED" if seed % 2 == 0 else "ES"
+    return _at_phase(seed, "ED" if seed % 2 == 0 else "ES")
+
+
+def _at_phase(seed: int, phase: Literal["ED", "ES"]) -> PhantomCase:
     heart = phantoms.make_heart(seed, phase=phase)
     # It runs from base to apex, which is downwards.
     return replace(heart, image=heart.image[::-1], label=heart.label[::-1])

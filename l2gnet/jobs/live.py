@@ -1,4 +1,4 @@
-"""One viewer as a page of its own, live, without a notebook: a small server that does what a kernel and JupyterLab do.
+"""Viewers as pages of their own, live, without a notebook: a small server that does what a kernel and JupyterLab do.
 
 It serves this machine alone, and whoever knows the token in the address.
 """
@@ -6,7 +6,7 @@ It serves this machine alone, and whoever knows the token in the address.
 import json
 import secrets
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from typing import Any
@@ -20,6 +20,7 @@ from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from l2gnet.checks import require
+from l2gnet.errors import ConfigError
 from l2gnet.widgets.viewer import SCRIPTS, Viewer
 
 _MOST_BYTES = 64 << 20  # of a message: scans come in parts of a few megabytes
@@ -34,6 +35,21 @@ _PAGE = """<!doctype html>
 <script type="module" src="live.js"></script>
 </html>
 """
+_INDEX = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>L2GNet</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="live.css">
+<main id="index">
+<h1>L2GNet</h1>
+<p>Medical images, segmented by discrete codes that optimal transport relates. For research and teaching, not for
+clinical use. Nothing leaves this machine.</p>
+{cards}
+</main>
+</html>
+"""
 
 
 class LiveViewer:
@@ -42,10 +58,11 @@ class LiveViewer:
     Args:
         make: makes it.
         title: of the page, for example the name of the model.
+        words: what one can do there, for an index of several.
     """
 
-    def __init__(self, make: Callable[[], Viewer], title: str):
-        self.make, self.title = make, title
+    def __init__(self, make: Callable[[], Viewer], title: str, words: str = ""):
+        self.make, self.title, self.words = make, title, words
         self.pages: set[_Socket] = set()
         self._viewer: Viewer | None = None
         self._loop = IOLoop.current()
@@ -89,28 +106,35 @@ class _PageComm(BaseComm):
             self._say(self, data, [bytes(part) for part in buffers or ()])
 
 
-def live_app(live: LiveViewer, token: str) -> Application:
-    """The pages of a viewer, all below a path that only those know who are told."""
-    own = {"live": live}
+def live_app(viewers: Sequence[LiveViewer], token: str) -> Application:
+    """The pages of viewers, all below a path that only those know who are told; of several there is an index."""
     start = f"/{token}/"
-    return Application(
-        [(start, _Page, own), (start + "(.+[.](?:js|css))", _File, own), (start + "socket", _Socket, own)],
-        websocket_max_message_size=_MOST_BYTES,
-    )
+    handlers: list[Any] = []
+    for number, live in enumerate(viewers):
+        path = start if len(viewers) == 1 else f"{start}{number + 1}/"
+        own = {"live": live}
+        files = (path + "([a-z]+[.](?:js|css))", _File, own)
+        handlers += [(path, _Page, own), files, (path + "socket", _Socket, own)]
+    if len(viewers) > 1:
+        handlers += [(start, _Index, {"viewers": viewers}), (start + "(live[.]css)", _File, {"live": viewers[0]})]
+    return Application(handlers, websocket_max_message_size=_MOST_BYTES)
 
 
-def serve_live(make: Callable[[], Viewer], title: str, *, port: int, browser: bool = True) -> None:
-    """Serve a viewer to browsers of this machine, until Ctrl-C.
+def serve_live(viewers: Sequence[LiveViewer], title: str, *, port: int, browser: bool = True) -> None:
+    """Serve viewers to browsers of this machine, until Ctrl-C.
 
     Raises:
-        ConfigError: the port is none.
-        OSError: the port is taken.
+        ConfigError: the port is none, or taken.
     """
     require(0 <= port < 2**16, "port", "from 1 to 65535, or 0 for any that is free", port)
-    live = LiveViewer(make, title)
     token = secrets.token_urlsafe(16)
-    sockets = bind_sockets(port, "127.0.0.1")
-    HTTPServer(live_app(live, token), max_buffer_size=_MOST_BYTES).add_sockets(sockets)
+    try:
+        sockets = bind_sockets(port, "127.0.0.1")
+    except OSError as error:
+        raise ConfigError(
+            f"port must be one that is free, got {port}: {error.strerror}; choose another, or 0"
+        ) from error
+    HTTPServer(live_app(viewers, token), max_buffer_size=_MOST_BYTES).add_sockets(sockets)
     address = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/{token}/"
     print(f"{title}: {address}\nstop it with Ctrl-C", flush=True)
     if browser:
@@ -119,6 +143,21 @@ def serve_live(make: Callable[[], Viewer], title: str, *, port: int, browser: bo
         IOLoop.current().start()
     except KeyboardInterrupt:
         print()
+
+
+class _Index(RequestHandler):
+    """What there is, in words."""
+
+    def initialize(self, viewers: Sequence[LiveViewer]) -> None:
+        self.viewers = viewers
+
+    def get(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        cards = [
+            f'<a class="card" href="{number}/"><b>{escape(live.title)}</b><span>{escape(live.words)}</span></a>'
+            for number, live in enumerate(self.viewers, start=1)
+        ]
+        self.write(_INDEX.format(cards="\n".join(cards)))
 
 
 class _Page(RequestHandler):

@@ -1,0 +1,148 @@
+// A scan in, an answer in words. Python segments (widgets/scan_desk.py); this shows and asks.
+
+import { element, viewer } from "./viewer.js";
+import { sendFile } from "./dropping.js";
+import { Layer } from "./layers.js";
+import { Pane } from "./pane.js";
+import { Cut, greys } from "./slices.js";
+
+/** @import { Box } from "./drawing.js" */
+
+export default viewer((view) => {
+  const { model, body } = view;
+  const get = (/** @type {string} */ name) => model.get(name);
+  body.classList.add("l2g-desk");
+
+  const { examples, structures, model: name } = get("about");
+  const status = element("div", { className: "l2g-desk-state", role: "status" });
+  const bar = element("progress", { hidden: true });
+  const file = element("input", { type: "file", accept: ".nii,.gz", hidden: true, "aria-label": "scan file" });
+  const choose = element("button", { className: "l2g-desk-choose" }, "Choose a scan …");
+  const offer = async (/** @type {File} */ chosen) => {
+    if (await sendFile(view, chosen, (share) => (status.textContent = `${Math.round(100 * share)} % of the scan is here`))) {
+      status.textContent = "";
+    }
+  };
+  view.on(choose, "click", () => file.click());
+  view.on(file, "change", () => file.files?.[0] && offer(file.files[0]));
+  const tries = examples.map((/** @type {string} */ example) => {
+    const made = element("button", { title: "A made heart, both ends of its beat" }, example);
+    view.on(made, "click", () => view.send("example", { name: example }));
+    return made;
+  });
+  const drop = element("div", { className: "l2g-desk-drop" },
+    element("b", {}, "Drop a scan here"), element("span", { className: "l2g-quiet" }, ".nii or .nii.gz; a cine with all its frames"),
+    choose, file, element("div", { className: "l2g-row" }, element("span", { className: "l2g-quiet" }, "or try"), ...tries));
+  view.on(body, "dragover", (event) => {
+    event.preventDefault();
+    drop.classList.add("l2g-over");
+  });
+  view.on(body, "dragleave", () => drop.classList.remove("l2g-over"));
+  view.on(body, "drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("l2g-over");
+    const [chosen] = event.dataTransfer?.files ?? [];
+    if (chosen) offer(chosen);
+  });
+
+  const frameBox = element("div", { className: "l2g-desk-frame" });
+  const slider = element("input", { type: "range", min: 0, step: 1, "aria-label": "slice" });
+  const moment = element("input", { type: "range", min: 0, step: 1, "aria-label": "moment of the beat" });
+  const momentRow = element("label", {}, "moment", moment);
+  const windows = element("select", { title: "Contrast; drag over the picture to change it" });
+  const legend = element("div", { className: "l2g-row" }, ...structures.map(({ name: text, colour }) =>
+    element("span", { className: "l2g-key" }, element("span", { className: "l2g-swatch", style: { background: colour } }), text)));
+  const words = element("div", { className: "l2g-desk-words" });
+  const take = element("button", { hidden: true, title: "Labels on the scan's own grid (NIfTI), and all that is said here (JSON)" }, "Download labels and report");
+  view.on(take, "click", () => view.send("take"));
+  const left = element("section", {}, frameBox, element("div", { className: "l2g-row" }, element("label", {}, "slice", slider), momentRow, element("label", {}, "contrast", windows)), legend);
+  const right = element("section", {}, drop, status, bar, words, take,
+    element("p", { className: "l2g-quiet" }, `Segmented by ${name}. For research and teaching, not for clinical use. Nothing leaves this machine.`));
+  body.append(element("div", { className: "l2g-desk-grid" }, left, right));
+
+  const voxelTo = (/** @type {number} */ index) => view.select({ voxel: [index, ...get("selection").voxel.slice(1)] });
+  view.on(slider, "input", () => voxelTo(Number(slider.value)));
+  view.on(moment, "input", () => view.set({ frame: Number(moment.value) }));
+  view.on(windows, "change", () => view.set({ window: get("scan").presets[windows.value] }));
+
+  /** @type {Pane | null} */
+  let pane = null;
+  let made = "";
+  const build = () => {
+    const { shape, planes, spacing_mm: spacing, presets } = get("scan");
+    const key = JSON.stringify([shape, planes[0], presets]);
+    if (key === made) return;
+    made = key;
+    pane?.close();
+    const cut = new Cut(planes[0], shape);
+    pane = new Pane(view, cut, spacing, planes[0].name, {
+      now: () => ({ voxel: get("selection").voxel, window: get("window") }),
+      paint: (context, box, ratio) => paint(cut, context, box, ratio),
+      onSlice: voxelTo,
+      onPoint: (voxel) => view.select({ voxel }),
+      onWindow: (window) => view.set({ window }),
+    });
+    frameBox.replaceChildren(pane.element);
+    windows.replaceChildren(...Object.keys(presets).map((each) => element("option", {}, each)));
+    fit();
+  };
+  const fit = () => pane && frameBox.clientWidth && pane.resize(frameBox.clientWidth, frameBox.clientHeight);
+
+  /** @type {(cut: Cut, context: CanvasRenderingContext2D, box: Box, ratio: number) => boolean} */
+  const paint = (cut, context, box, ratio) => {
+    const index = get("selection").voxel[0];
+    const [held, found] = [view.arrays.get("volume"), view.arrays.get("labels")];
+    if (!held?.known[index]) return false;
+    const layer = new Layer(cut);
+    const { table, shift } = greys(held.data, get("scan").scale, get("window"));
+    cut.copy(held.data, index, layer.pixels, table, shift);
+    layer.put();
+    layer.paint(context, box, true);
+    if (found?.known[index]) {
+      const labels = new Uint8Array(cut.size);
+      cut.copy(found.data, index, labels);
+      /** @type {string[]} */
+      const palette = [];
+      for (const { label, colour } of structures) palette[label] = colour;
+      layer.fill(context, box, labels, palette, 0.28);
+      layer.outline(context, box, labels, palette, 2 * ratio);
+    }
+    return true;
+  };
+
+  const show = view.eachFrame(() => {
+    const scan = get("scan");
+    const { running } = get("task");
+    bar.hidden = !running;
+    if (running) status.textContent = "looking at the scan …";
+    else if (status.textContent === "looking at the scan …") status.textContent = "";
+    const { lines = [], doubts = [] } = get("answer");
+    take.hidden = !lines.length;
+    words.replaceChildren(
+      ...lines.map((/** @type {{what: string, text: string}} */ { what, text }) => element("div", { className: "l2g-desk-line" }, element("span", { className: "l2g-quiet" }, what), element("b", {}, text))),
+      ...doubts.map((/** @type {string} */ doubt) => element("div", { className: "l2g-desk-doubt", role: "alert" }, `Look before you use this: ${doubt}.`)));
+    left.style.visibility = scan.shape ? "visible" : "hidden";
+    if (!scan.shape) return;
+    build();
+    slider.max = String(scan.shape[0] - 1);
+    slider.value = String(get("selection").voxel[0]);
+    momentRow.hidden = scan.frames < 2;
+    moment.max = String(scan.frames - 1);
+    moment.value = String(get("frame"));
+    pane?.draw();
+  });
+  view.watch(["scan", "answer", "task", "selection", "window", "frame"], show);
+  view.onArray(show);
+  view.onLook(frameBox, () => fit());
+  const onFile = (/** @type {{file?: string}} */ content, /** @type {DataView[]} */ parts) => {
+    if (!content.file) return;
+    const part = parts[0];
+    const bytes = new Uint8Array(/** @type {ArrayBuffer} */ (part.buffer), part.byteOffset, part.byteLength);
+    const link = element("a", { href: URL.createObjectURL(new Blob([bytes])), download: content.file });
+    link.click();
+    URL.revokeObjectURL(link.href);
+  };
+  model.on("msg:custom", onFile);
+  view.signal.addEventListener("abort", () => model.off("msg:custom", onFile));
+  show();
+});

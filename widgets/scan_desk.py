@@ -1,0 +1,169 @@
+"""A scan in, an answer in words: for people who want labels and volumes, and no notebook."""
+
+import io
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import traitlets
+from l2gnet.widgets.bench_scans import Drop
+from l2gnet.widgets.bench_task import LongTask, Progress
+from l2gnet.widgets.inputs import compact
+from l2gnet.widgets.pictures import draw_bench
+from l2gnet.widgets.planes import planes_of
+from l2gnet.widgets.slice_viewer import presets
+from l2gnet.widgets.viewer import Viewer
+from matplotlib.figure import Figure
+
+from l2gnet.colours import label_colour
+from l2gnet.data.inputs import find_inputs
+from l2gnet.data.made import heart_beat
+from l2gnet.data.volume import Volume
+from l2gnet.prediction.segmenter import Prediction, Segmenter, write_prediction
+
+_LOW_CONFIDENCE = 0.8  # below it a slice is named
+
+
+class ScanDesk(Viewer):
+    """Give it a scan, and it says what it finds: labels to look at and to take away, volumes, function, doubts.
+
+    Args:
+        model: a checkpoint, a run folder, or the name of a model that comes along.
+        examples: scans to try, by the names on their buttons: each makes the frames of one.
+
+    Raises:
+        CheckpointError: the model cannot be read.
+    """
+
+    script = "scan_desk"
+
+    about = traitlets.Dict().tag(sync=True)  # model, structures, examples
+    scan = traitlets.Dict().tag(sync=True)  # geometry of the scan that is shown
+    answer = traitlets.Dict().tag(sync=True)  # what was found, in words
+    task = traitlets.Dict().tag(sync=True)
+    frame = traitlets.Int(0, min=0).tag(sync=True)
+    window = traitlets.List(traitlets.Float(), minlen=2, maxlen=2, default_value=[0.0, 1.0]).tag(sync=True)
+
+    def __init__(self, model: str | Path, examples: dict[str, Callable[[], Sequence[Volume]]] | None = None):
+        self.segmenter = Segmenter(model)
+        card = self.segmenter.card
+        self._examples = dict(examples or {})
+        self._drop: Drop | None = None
+        self._frames: list[Volume] = []
+        self.prediction: Prediction | None = None
+        self._task = LongTask(threading.Lock(), lambda told: self.set_trait("task", told), self._reporting)
+        labels = enumerate(card.labels)
+        super().__init__(
+            about={
+                "model": Path(model).stem,
+                "examples": list(self._examples),
+                "structures": [{"label": n, "name": name, "colour": label_colour(n)} for n, name in labels if n],
+            }
+        )
+        self.observe(lambda change: self._show_frame(), "frame")
+
+    def open(self, frames: Sequence[Volume]) -> None:
+        """Show a scan (the frames of a cine, or one), and segment it in a thread of its own."""
+        self._frames, self.prediction = list(frames), None
+        first = self._frames[0]
+        with self.hold_sync():
+            self.answer = {}
+            self.frame = 0
+            self.window = list(presets(first.array)["automatic"])
+            self.selection = {"voxel": [n // 2 for n in first.shape]}
+            self._show_frame()
+        self._task.start(self._segment, len(self._frames))
+
+    def draw(self) -> Figure:
+        """The picture of a saved notebook: the middle slice, with what was found in it."""
+        frame = self._frames[self.frame]
+        d = self.selection["voxel"][0]
+        found = np.zeros(frame.shape[1:], np.uint8)
+        if self.prediction is not None:
+            found = self.prediction.labels[self.frame].array[d].astype(np.uint8)
+        title = "; ".join(line["text"] for line in self.answer.get("lines", [])) or "no answer yet"
+        return draw_bench(frame.array[d], {f"slice {d + 1}": found}, None, spacing_mm=frame.spacing_mm[1:], title=title)
+
+    def _show_frame(self) -> None:
+        frame = self._frames[min(self.frame, len(self._frames) - 1)]
+        stored, scale = compact(frame.array)
+        self.publish("volume", stored)
+        if self.prediction is not None:
+            self.publish("labels", self.prediction.labels[self.frame].array.astype(np.uint8))
+        else:
+            self.publish("labels", np.zeros(frame.shape, np.uint8))
+        self.scan = {
+            "shape": list(frame.shape),
+            "spacing_mm": list(frame.spacing_mm) if frame.has_mm else [1.0, 1.0, 1.0],
+            "planes": [plane.to_browser() for plane in planes_of(frame.axes if frame.has_mm else None)],
+            "scale": list(scale),
+            "frames": len(self._frames),
+            "presets": presets(frame.array),
+        }
+
+    def _segment(self, progress: Progress) -> dict[str, Any]:
+        frames = self._frames
+        prediction = self.segmenter.predict(frames, "scan")
+        progress(len(frames), len(frames))
+        self.prediction = prediction
+        with self.hold_sync():
+            self._show_frame()
+            self.answer = {"lines": told(prediction), "doubts": prediction.doubts}
+            largest = int(prediction.labels[self.frame].array.astype(bool).sum((1, 2)).argmax())
+            self.selection = {"voxel": [largest, *self.selection["voxel"][1:]]}
+        return {}
+
+    def _on_example(self, name: str) -> None:
+        self.open(self._examples[name]())
+
+    def _on_drop(self, name: str, start: int, size: int, parts: Sequence[memoryview]) -> None:
+        try:
+            if start == 0:
+                self._drop = Drop(name, size)
+            if self._drop is not None and self._drop.take(start, parts[0]):
+                self.open(find_inputs([self._drop.path], self.segmenter.card.channels)[0].read())
+            self.send({"taken": start + len(parts[0])})
+        except Exception:
+            self.send({"taken": -1})
+            raise
+
+    def _on_take(self) -> None:
+        """Send labels and report as they are written for a scan on the command line, in one archive."""
+        if self.prediction is None:
+            raise ValueError("there are no labels yet: open a scan, and wait for its answer")
+        with tempfile.TemporaryDirectory() as folder:
+            write_prediction(folder, self.prediction)
+            stream = io.BytesIO()
+            with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+                for file in sorted(Path(folder).iterdir()):
+                    archive.write(file, file.name)
+        self.send({"file": "l2gnet-result.zip"}, [stream.getvalue()])
+
+
+def told(prediction: Prediction) -> list[dict[str, str]]:
+    """What a person wants to know first: function or volumes, and the slices that the model is unsure of."""
+    lines = []
+    function = prediction.function
+    if function is not None:
+        for name, side in (("left ventricle", function.left), ("right ventricle", function.right)):
+            lines.append({"what": f"{name}: ejection fraction", "text": f"{side.ejection_fraction:.0f} %"})
+            lines.append({"what": "full, and after the beat", "text": f"{side.ed_ml:.0f} ml, {side.es_ml:.0f} ml"})
+        lines.append({"what": "mass of the left ventricle's muscle", "text": f"{function.mass_g:.0f} g"})
+    else:
+        for name, ml in prediction.volumes_ml[0].items():
+            lines.append({"what": name, "text": f"{ml:.1f} ml" if ml < 100 else f"{ml:.0f} ml"})
+    worst = prediction.confidence.min(0)
+    unsure = [f"{d + 1}" for d in np.flatnonzero(worst < _LOW_CONFIDENCE)]
+    sure = f"{prediction.confidence.mean():.2f} of 1" + (f", low in slice {', '.join(unsure[:6])}" if unsure else "")
+    lines.append({"what": "confidence", "text": sure})
+    return lines
+
+
+def example_hearts() -> dict[str, Callable[[], Sequence[Volume]]]:
+    """Made hearts, each with both ends of a beat."""
+    return {f"heart {n}": partial(heart_beat, 2026 + n) for n in (1, 2, 3)}
