@@ -16,7 +16,7 @@ from l2gnet.inspection.code_atlas import CodeAtlas, map_codes, typical_labels
 from l2gnet.inspection.receptive_field import receptive_field_px
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.prediction.inference import network_input
-from l2gnet.shapes import Int64
+from l2gnet.shapes import Int64, UInt8
 
 _EXAMPLES = 8
 _FIELD_SLICES = 4  # to measure the receptive field on
@@ -26,7 +26,8 @@ class CodebookExplorer(Explorer):
     """Explore what the codes of a codebook stand for.
 
     Click a code (a bar, a dot of the map, or a pixel that has it): where it fires lights up, some of its patches are
-    shown, and on which structures they lie. `scope` says over what is counted: a slice, a volume or the data set.
+    shown, and on which structures they lie; a click on a patch leads to its slice. `scope` says over what is counted: a
+    slice, a volume or the data set.
 
     Args:
         atlas: slices with their codes.
@@ -87,6 +88,7 @@ class CodebookExplorer(Explorer):
                 "cell_px": [H / h, W / w],
             },
         )
+        self.publish("thumbnails", self._thumbnails())
         self._take_place()
         self._when("volume", self._open_volume)
         self._when("selection", self._look)
@@ -156,6 +158,33 @@ class CodebookExplorer(Explorer):
         self.selection = {**self.selection, "voxel": list(self._voxel)}
         self._take_place()
 
+    def _thumbnails(self) -> UInt8[np.ndarray, "K side side"]:
+        """A patch of each code, from the middle of all that it has; black where it never fires."""
+        flat, K = self.atlas.codes.ravel(), len(self.atlas.vectors)
+        order = np.argsort(flat, kind="stable")
+        first = np.searchsorted(flat[order], np.arange(K + 1))
+        thumbnails = np.zeros((K, self._patch_px, self._patch_px), np.uint8)
+        for code in np.flatnonzero(np.diff(first)):
+            place = np.unravel_index(order[(first[code] + first[code + 1]) // 2], self.atlas.codes.shape)
+            thumbnails[code] = self.atlas.patch(np.array(place), self._patch_px)
+        return thumbnails
+
+    def _place_of(self, example: Int64[np.ndarray, "3"]) -> tuple[int, list[int]]:
+        """The volume, and the voxel there, of a bottleneck pixel (slice, row, column) of all slices."""
+        (_, H, W), (_, h, w) = self.atlas.images.shape, self.atlas.codes.shape
+        number, row, column = example.tolist()
+        volume = next(n for n, slices in enumerate(self._volumes) if number in slices)
+        index = int(np.searchsorted(self._volumes[volume], number))
+        return volume, [index, (2 * row + 1) * H // (2 * h), (2 * column + 1) * W // (2 * w)]
+
+    def _on_visit(self, example: int) -> None:
+        """Go to where an example of the selected code comes from."""
+        code = self.code
+        volume, voxel = self._place_of(self.atlas.examples(code, _EXAMPLES, self._among)[example])
+        with self.hold_sync():
+            self.volume = volume
+            self.selection = {**self.selection, "voxel": voxel, "code": code, "by": "code"}
+
     def _look(self) -> None:
         if self._go():
             self._take_place()
@@ -190,6 +219,7 @@ class CodebookExplorer(Explorer):
         heat = self.atlas.frequency(code, among)
         places = self.atlas.examples(code, _EXAMPLES, among)
         patches = [self.atlas.patch(place, self._patch_px) for place in places]
+        found = [self._place_of(place) for place in places]
         counts = np.frombuffer(self.usage["counts"], np.float32)
         share = counts[code] / counts.sum()
         words = [f"code {code} fires at {share:.1%} of the pixels"]
@@ -206,6 +236,7 @@ class CodebookExplorer(Explorer):
             "patches": np.stack(patches).tobytes() if patches else None,
             "patch_px": self._patch_px,
             "count": len(patches),
+            "places": [f"{self.book['volumes'][volume]}, slice {voxel[0] + 1}" for volume, voxel in found],
             "shares": self.atlas.label_shares[code].tolist(),
             "text": " · ".join(words),
         }

@@ -199,6 +199,7 @@ def draw_heat(
     if heat is not None:
         over = axes.imshow(heat, cmap=HEAT, aspect=aspect, extent=(0, W, H, 0), vmin=0, vmax=top or heat.max() or 1)
         bar = axes.figure.colorbar(over, cax=axes.inset_axes((0, -0.06, 1, 0.04)), orientation="horizontal")
+        bar.ax.set_facecolor("#555555")  # the bar begins where the heat does: with nothing, over grey
         bar.locator = MaxNLocator(4)
         bar.set_label(unit, fontsize=8)
         bar.ax.tick_params(labelsize=8)

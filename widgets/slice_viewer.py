@@ -19,10 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from l2gnet.colours import COLOURS
+from l2gnet.colours import AGREEMENT, COLOURS
 from l2gnet.shapes import Float, Num, UInt8
 
-AGREEMENT = {"correct": COLOURS[2], "false positive": COLOURS[6], "false negative": COLOURS[1], "confused": COLOURS[4]}
 CT_WINDOWS = {  # HU, low and high
     "CT soft tissue": (-160, 240),
     "CT abdomen": (-125, 275),
@@ -31,6 +30,7 @@ CT_WINDOWS = {  # HU, low and high
     "CT bone": (-450, 1050),
     "CT brain": (0, 80),
 }
+_HATCHES = {"added": "////", "missed": r"\\\\", "confused": "xxxx"}
 _EDGES = ((0.5, 1), (0.5, 0), (0, 0.5), (1, 0.5))  # top, bottom, left and right of a picture
 _LINES = ("solid", "dashed", "dotted", "dashdot")
 
@@ -40,7 +40,10 @@ class SliceViewer(Viewer):
 
     What it shows follows its attributes: `index` (the slice along D), `window` (lowest and highest intensity),
     `three_planes`, `side_by_side` (a picture a map), `overlay` ("outline" or "fill"), `opacity`, `mode` ("labels", or
-    "errors" against the first map), `visible` (labels) and `shown` (names of maps).
+    "errors" against the first map), `visible` (labels), `shown` (names of maps), `tool` (what a drag does: "window",
+    "crosshair", "pan" or "ruler"), `ruler` (two places [d, h, w], or none) and `looks` (by name of the plane: its
+    `zoom`, and the `centre` in shares of its height and width). The screen counts slices and voxels from 1, Python
+    from 0.
 
     Args:
         volume: intensities (D, H, W): an array, a tensor, a NIfTI file, or a `Volume`.
@@ -66,6 +69,9 @@ class SliceViewer(Viewer):
     opacity = traitlets.Float(0.4, min=0, max=1).tag(sync=True)
     visible = traitlets.List(traitlets.Int()).tag(sync=True)
     shown = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    tool = traitlets.Enum(("window", "crosshair", "pan", "ruler"), "window").tag(sync=True)
+    ruler = traitlets.List(traitlets.List(traitlets.Float(), minlen=3, maxlen=3)).tag(sync=True)
+    looks = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -90,7 +96,7 @@ class SliceViewer(Viewer):
         stored, scale = compact(self.scan.array)
         self.presets = _presets(self.scan.array)
         super().__init__(
-            window=list(self.presets["automatic"]),
+            window=list(next(iter(self.presets.values()))),
             visible=present,
             shown=list(self.maps),
             about={
@@ -103,6 +109,7 @@ class SliceViewer(Viewer):
                 "maps": list(self.maps),
                 "structures": [{"label": n, "name": self.classes[n], "colour": _colour(n)} for n in present],
                 "agreement": AGREEMENT,
+                "hatched": len(present) > len(COLOURS),  # more than are unlike the colours of errors
             },
         )
         self.selection = {"voxel": [n // 2 for n in self.scan.shape]}
@@ -134,6 +141,11 @@ class SliceViewer(Viewer):
         if not 0 <= index < D:
             raise ValueError(f"index must be a slice in 0..{D - 1}; got {index}")
         self.selection = {**self.selection, "voxel": [int(index), *self.selection["voxel"][1:]]}
+
+    @property
+    def ruler_mm(self) -> float | None:
+        """The length of the ruler, if there is one."""
+        return math.dist(*np.multiply(self.ruler, self.scan.spacing_mm)) if self.ruler else None
 
     def jump(self, to: Literal["largest", "worst"]) -> None:
         """Go to the slice where the visible structures are largest, or where their mean Dice is lowest.
@@ -188,8 +200,7 @@ class SliceViewer(Viewer):
         compared = [name for name in names if name in self._dice]
         if self.mode == "errors" and compared:
             truth, predicted = self._visible(self.reference, plane), self._visible(self.maps[compared[0]], plane)
-            shades = _shades(AGREEMENT.values(), max(self.opacity, 0.3))
-            axes.imshow(shades[agreement(truth, predicted)], aspect=aspect)
+            self._draw_errors(axes, agreement(truth, predicted), aspect)
             draw_outlines(axes, truth, colour="white")  # the verdicts need the colours
         else:
             for position, name in enumerate(names):
@@ -198,6 +209,8 @@ class SliceViewer(Viewer):
                     axes.imshow(_shades(map(_colour, range(1, 256)), self.opacity)[labels], aspect=aspect)
                 else:
                     draw_outlines(axes, labels, style=_LINES[list(self.maps).index(name) % len(_LINES)])
+        self._draw_ruler(axes, plane)
+        self._zoom(axes, plane)
         what = ", ".join(names) if self.side_by_side else plane.name
         axes.set_title(f"{what}, {index + 1} of {self.scan.shape[plane.axis]}", fontsize=9)
         rim = [withStroke(linewidth=2, foreground="black")]
@@ -205,6 +218,43 @@ class SliceViewer(Viewer):
             note = axes.annotate(letter, place, shift, xycoords="axes fraction", textcoords="offset points")
             note.set(color="white", fontsize=9, ha="center", va="center", path_effects=rim)
         axes.set_axis_off()
+
+    def _draw_errors(self, axes: Axes, verdicts: UInt8[np.ndarray, "rows columns"], aspect: float) -> None:
+        """Errors in full colour, and what is right faintly, as the browser draws them."""
+        right, *wrong = AGREEMENT.items()
+        shades = [(*to_rgba(right[1])[:3], 0.35 * self.opacity)]
+        hatched = self.about["hatched"]
+        shades += [(*to_rgba(colour)[:3], 0.0 if hatched else (1 + self.opacity) / 2) for _, colour in wrong]
+        axes.imshow(np.array([(0, 0, 0, 0), *shades])[verdicts], aspect=aspect)
+        for verdict, (name, colour) in enumerate(wrong, 2):
+            if hatched and (verdicts == verdict).any():
+                drawn = axes.contourf(verdicts == verdict, levels=[0.5, 1.5], colors="none", hatches=[_HATCHES[name]])
+                drawn.set_edgecolor(colour)
+
+    def _draw_ruler(self, axes: Axes, plane: Plane) -> None:
+        ends = np.array(self.ruler).reshape(-1, 3)
+        if not len(ends) or (ends[:, plane.axis] != self.selection["voxel"][plane.axis]).any():
+            return
+        (y0, x0), (y1, x1) = (self._placed(end, plane) for end in self.ruler)
+        rim = [withStroke(linewidth=3, foreground="black")]
+        axes.plot([x0, x1], [y0, y1], "o-", color="white", linewidth=1.2, markersize=3, path_effects=rim)
+        note = axes.annotate(f"{self.ruler_mm:.1f} mm", (x1, y1), (5, -9), textcoords="offset points")
+        note.set(color="white", fontsize=9, path_effects=rim)
+
+    def _zoom(self, axes: Axes, plane: Plane) -> None:
+        """Show what the browser shows of a plane that is zoomed."""
+        look = self.looks.get(plane.name, {"zoom": 1})
+        if look["zoom"] > 1:
+            rows, columns = (self.scan.shape[axis] for axis in (plane.down, plane.across))
+            (down, across), half = look["centre"], 0.5 / look["zoom"]
+            axes.set_ylim((down + half) * rows - 0.5, (down - half) * rows - 0.5)
+            axes.set_xlim((across - half) * columns - 0.5, (across + half) * columns - 0.5)
+
+    def _placed(self, place: Sequence[float], plane: Plane) -> tuple[float, float]:
+        """Where a place [d, h, w] lies in the picture of a plane: row and column."""
+        last_row, last_column = (self.scan.shape[axis] - 1 for axis in (plane.down, plane.across))
+        row, column = place[plane.down], place[plane.across]
+        return last_row - row if plane.flip_down else row, last_column - column if plane.flip_across else column
 
     def _visible(self, labels: UInt8[np.ndarray, "D H W"], plane: Plane) -> UInt8[np.ndarray, "rows columns"]:
         shown = plane.slice(labels, self.selection["voxel"][plane.axis])
@@ -234,8 +284,17 @@ def _shades(colours: Iterable[str], opacity: float) -> Float[np.ndarray, "L 4"]:
 
 
 def _presets(array: Num[np.ndarray, "D H W"]) -> dict[str, tuple[float, float]]:
-    """Windows to choose from; percentiles are those of at most about a million voxels."""
-    sample = array.reshape(-1)[:: max(1, array.size // 2**20)]
-    low, high = float(array.min()), float(array.max())
-    presets = {"automatic": tuple(np.percentile(sample, (0.5, 99.5)).tolist()), "full range": (low, high)}
-    return presets | (CT_WINDOWS if low < -200 else {})  # only CT knows air, far below zero
+    """Windows to choose from, the first to begin with; percentiles are those of at most about a million voxels."""
+    sample = array.reshape(-1)[:: max(1, array.size // 2**20)].astype(np.float64)
+    least, most = float(array.min()), float(array.max())
+    if least < -200:  # only CT knows air, far below zero
+        return CT_WINDOWS | {"full range": (least, most)}
+    low, high = np.percentile(sample, (0.5, 99.5))
+    body = sample[sample >= low + (high - low) / 10]  # without the air around it, however much there is
+    middle, bright = np.percentile(body, (50, 99.5)).tolist() if len(body) else (least, most)
+    return {
+        "body": (float(low), bright),
+        "dark tissue": (float(low), middle),
+        "bright tissue": (middle, most),
+        "full range": (least, most),
+    }

@@ -86,6 +86,41 @@ def test_clicks_light_what_they_should(halves):
     halves.get_by_text("where code 0 fires").first.wait_for()
 
 
+def test_patches_search_and_map_lead_to_codes(halves):
+    codes, patches = (halves.get_by_label(label) for label in ("map of the", "patches of the"))
+    search = halves.get_by_label("find a code")
+    search.fill("2")
+    search.press("Enter")
+    halves.get_by_text("where code 2 fires").first.wait_for()
+    patches.click(position={"x": 20, "y": 20})
+    halves.get_by_text("2 / 2").wait_for()  # it fires in the second slice only
+    search.fill("heart")
+    halves.get_by_text("1 of 4 codes found").wait_for()
+    search.press("Enter")
+    halves.get_by_text("where code 1 fires").first.wait_for()
+    patches.focus()
+    patches.press("1")
+    halves.get_by_text("1 / 2").wait_for()
+    search.fill("")
+    box = codes.bounding_box()
+    codes.hover(position={"x": 14, "y": box["height"] - 14})  # code 0 is the first of the one axis that there is
+    halves.get_by_text("code 0: 50.00 % of the pixels").wait_for()
+    plain = codes.screenshot()
+    codes.press("+")
+    codes.press("+")
+    assert codes.screenshot() != plain
+    mouse = halves.page.mouse
+    mouse.move(box["x"] + 100, box["y"] + 100)
+    mouse.down()
+    mouse.move(box["x"] + 900, box["y"] - 500, steps=4)  # the corner of code 0 comes into sight
+    mouse.up()
+    codes.click(position={"x": 22, "y": box["height"] - 22})
+    halves.get_by_text("where code 0 fires").first.wait_for()
+    codes.dblclick(position={"x": 200, "y": 60})
+    codes.click(position={"x": box["width"] - 14, "y": box["height"] - 14})
+    halves.get_by_text("code 3 does not fire here").wait_for()
+
+
 def test_look(open_notebook):
     notebook = open_notebook([HEART], width=1250, height=1200)
     notebook.run_all()

@@ -43,7 +43,7 @@ def test_keys_wheel_and_slider_change_the_picture(heart):
     canvas.focus()
     for key, slice_number in [("ArrowUp", 2), ("PageUp", 10), ("ArrowDown", 9), ("Home", 1), ("End", 10)]:
         keys.press(key)
-        assert viewer.get_by_text(f"axial · {slice_number} of 10").is_visible()
+        viewer.get_by_text(f"axial · {slice_number} of 10").wait_for()
     apex = notebook.screenshot("slices-apex", canvas)
     assert all(pixels_of(apex, colour) == 0 for colour in (ORANGE, BLUE, GREEN))  # no heart here
     canvas.hover()
@@ -51,7 +51,7 @@ def test_keys_wheel_and_slider_change_the_picture(heart):
     viewer.get_by_text("axial · 9 of 10").wait_for()
     viewer.get_by_label("slice", exact=True).focus()
     keys.press("ArrowLeft")
-    assert viewer.get_by_text("axial · 8 of 10").is_visible()
+    viewer.get_by_text("axial · 8 of 10").wait_for()
     viewer.get_by_label("slice", exact=True).press("End")
     viewer.get_by_role("button", name="worst").click()
     viewer.get_by_text("axial · 8 of 10").wait_for()
@@ -65,7 +65,7 @@ def test_clicks_point_and_drags_change_the_window(heart):
     canvas, mouse = viewer.locator("canvas").first, notebook.page.mouse
     box = canvas.bounding_box()
     canvas.click(position={"x": box["width"] * 70.5 / 128, "y": box["height"] * 60.5 / 128})
-    viewer.get_by_text("voxel 0, 60, 70").wait_for()
+    viewer.get_by_text("voxel 1, 61, 71").wait_for()
     before = notebook.screenshot("slices-code", canvas)
     assert (before == 255).all(2).sum() > 500  # the tokens of the code have a white frame
     mouse.move(box["x"] + 200, box["y"] + 100)
@@ -73,12 +73,12 @@ def test_clicks_point_and_drags_change_the_window(heart):
     mouse.move(box["x"] + 200, box["y"] + 300, steps=5)
     mouse.up()
     viewer.get_by_label("slice", exact=True).hover()
-    assert viewer.get_by_text("voxel 0, 60, 70").is_visible()  # the drag pointed at nothing
-    assert viewer.get_by_label("window").input_value() == "by hand"
+    assert viewer.get_by_text("voxel 1, 61, 71").is_visible()  # the drag pointed at nothing
+    assert viewer.get_by_label("window preset").input_value() == "by hand"
     assert notebook.screenshot("slices-window-dark", canvas).mean() < 0.7 * before.mean()
-    viewer.get_by_label("window").select_option("automatic")
-    assert (notebook.screenshot("slices-window-automatic", canvas) == before).all()
-    assert "{'voxel': [0, 60, 70], 'by': 'voxel', 'code': 0} [5.0, 782.0]" in notebook.run_cell(1)  # what Python knows
+    viewer.get_by_label("window preset").select_option("body")
+    assert (notebook.screenshot("slices-window-body", canvas) == before).all()
+    assert "{'voxel': [0, 60, 70], 'by': 'voxel', 'code': 0} [5.0, 807.0]" in notebook.run_cell(1)  # what Python knows
 
 
 def test_structures_maps_errors_and_planes(heart):
@@ -102,9 +102,38 @@ def test_structures_maps_errors_and_planes(heart):
     assert viewer.locator(".l2g-pane canvas").count() == 2
     first.focus()
     notebook.page.keyboard.press("PageUp")
-    assert viewer.get_by_text("truth · 10 of 10").is_visible()
-    assert viewer.get_by_text("shifted · 10 of 10").is_visible()
+    viewer.get_by_text("truth · 10 of 10").wait_for()
+    viewer.get_by_text("shifted · 10 of 10").wait_for()
     viewer.get_by_role("button", name="worst").click()
     viewer.get_by_text("truth · 8 of 10").wait_for()
     first.click(position={"x": 100, "y": 200})
     notebook.screenshot("slices-errors-dark", viewer)
+
+
+MANY = """
+import numpy as np
+from l2gnet.widgets.slice_viewer import SliceViewer
+
+d, h, w = np.mgrid[:8, :96, :128]
+image = np.where((h - 48) ** 2 + (w - 64) ** 2 < 46**2, 40 + 10 * d, -1000).astype(np.int16)
+truth = (1 + h // 16 * 10 + w // 13).astype(np.uint8) * (image > -1000)
+viewer = SliceViewer(image, {"truth": truth, "later": np.roll(truth, 3, axis=2)}, orientation="SPL")
+viewer
+"""
+
+
+def test_sixty_structures_scroll_and_their_errors_are_hatched(open_notebook):
+    notebook = open_notebook([MANY], width=1440, height=900)
+    notebook.run_all()
+    viewer = notebook.page.locator(".l2g-viewer")
+    viewer.get_by_text("later: ").first.wait_for()
+    assert viewer.get_by_label("window preset").input_value() == "CT soft tissue"
+    legend, canvas = viewer.locator(".l2g-structures"), viewer.locator("canvas").first
+    assert legend.locator("button").count() > 40
+    assert legend.bounding_box()["height"] <= 96
+    missed = (255, 0, 90)
+    assert pixels_of(notebook.screenshot("slices-many", canvas), missed, 40) < 50
+    canvas.focus()
+    notebook.page.keyboard.press("e")
+    assert pixels_of(notebook.screenshot("slices-hatched", canvas), missed, 40) > 50
+    notebook.screenshot("slices-many-page")

@@ -123,3 +123,24 @@ def test_the_static_picture(explorer):
     assert axes[2].get_title() == "where code 2 fires"
     assert [len(each.patches) for each in axes[3:] if each.get_images() and each.patches] == [1] * 8
     assert explorer.snapshot().startswith(b"\x89PNG")
+
+
+def test_a_patch_leads_to_its_volume_and_slice(front_end, explorer):
+    front_end.change(explorer, selection={"code": 2, "by": "code"})
+    for example, (number, row, column) in enumerate(atlas().examples(2, 8).tolist()):
+        volume, index = (0, number) if number < 3 else (1, number - 3)
+        assert explorer.lit["places"][example] == f"volume {volume + 1}, slice {index + 1}"
+        front_end.event(explorer, "visit", example=example)
+        assert (explorer.volume, explorer.index, explorer.code, explorer.error) == (volume, index, 2, "")
+        assert explorer.atlas.codes[number][explorer._cell((4, 4))] == 2  # the pixel that is looked at has the code
+        assert explorer._cell((4, 4)) == (row, column)
+        assert explorer.place["codes"] == atlas().codes[number].ravel().tolist()
+
+
+def test_every_code_that_fires_has_a_thumbnail(front_end, explorer):
+    assert explorer.arrays["thumbnails"]["shape"] == [K, explorer._patch_px, explorer._patch_px]
+    a = explorer.atlas
+    for code, thumbnail in enumerate(explorer._thumbnails()):
+        patches = [a.patch(place, explorer._patch_px) for place in np.argwhere(a.codes == code)]
+        assert any(np.array_equal(thumbnail, patch) for patch in patches) == (code != 5)
+        assert thumbnail.any() == (code != 5)

@@ -12,7 +12,7 @@ import torch
 from l2gnet.widgets import SliceViewer
 from PIL import Image
 
-from l2gnet.colours import COLOURS
+from l2gnet.colours import AGREEMENT, COLOURS
 from l2gnet.data.volume import read_labels, read_volume
 
 SHAPE = (4, 12, 16)
@@ -133,9 +133,63 @@ def test_the_snapshot_shows_what_the_browser_shows(front_end, image, maps):
     assert share_of(drawn(viewer), COLOURS[0]) == 0
     viewer.visible, viewer.mode, viewer.side_by_side, viewer.index = [1, 3], "errors", True, 1
     picture = drawn(viewer)
-    assert share_of(picture, viewer.about["agreement"]["false negative"]) > 0.01
+    assert share_of(picture, AGREEMENT["missed"]) > 0.01
     viewer.three_planes = True
     assert drawn(viewer).shape[0] > picture.shape[0]
+
+
+def test_the_snapshot_shows_errors_first_and_hatches_where_colours_run_out(front_end, image, maps):
+    viewer = SliceViewer(image, maps, spacing_mm=(5, 2, 1))
+    viewer.mode, viewer.index, viewer.opacity = "errors", 1, 1.0
+    assert not viewer.about["hatched"]
+    assert share_of(drawn(viewer), AGREEMENT["missed"]) > 0.02
+    squares = np.zeros(SHAPE, np.uint8)
+    squares[:] = 1 + np.arange(12)[:, None] // 3 * 4 + np.arange(16) // 4
+    shifted = squares.copy()
+    shifted[:, 4:8, 4:12] = 0
+    viewer = SliceViewer(image, {"truth": squares, "shifted": shifted}, spacing_mm=(5, 2, 1))
+    viewer.mode, viewer.opacity = "errors", 1.0
+    assert viewer.about["hatched"]
+    hatched = share_of(drawn(viewer)[40:-40], AGREEMENT["missed"])
+    viewer.about = {**viewer.about, "hatched": False}
+    assert 0.001 < hatched < share_of(drawn(viewer)[40:-40], AGREEMENT["missed"]) / 2
+
+
+def test_the_snapshot_is_zoomed_and_measured_as_in_the_browser(front_end, image, truth):
+    viewer = SliceViewer(image, {"truth": truth}, spacing_mm=(5, 2, 1), orientation="SPL")
+    assert viewer.ruler_mm is None
+    front_end.change(viewer, ruler=[[2, 1, 3], [2, 4, 11]], tool="ruler")
+    assert viewer.ruler_mm == 10.0  # 3 rows of 2 mm and 8 columns of 1 mm
+    (axes,) = viewer.draw().axes
+    assert [text.get_text() for text in axes.texts] == ["10.0 mm", "A", "P", "R", "L"]
+    assert np.array_equal(axes.lines[0].get_xydata(), [[3, 1], [11, 4]])
+    front_end.change(viewer, looks={"axial": {"zoom": 2.0, "centre": [0.25, 0.5]}})
+    (axes,) = viewer.draw().axes
+    assert (axes.get_xlim(), axes.get_ylim()) == ((3.5, 11.5), (5.5, -0.5))
+    viewer.index = 1
+    assert "10.0 mm" not in [text.get_text() for axes in viewer.draw().axes for text in axes.texts]
+
+
+def test_a_place_is_drawn_where_its_voxel_is(front_end, image):
+    for orientation in ("SPL", "IAR", "LSP", "PRI"):
+        viewer = SliceViewer(image, spacing_mm=(5, 2, 1), orientation=orientation)
+        for plane in viewer.planes:
+            row, column = map(int, viewer._placed((1, 7, 4), plane))
+            assert plane.slice(image, (1, 7, 4)[plane.axis])[row, column] == image[1, 7, 4]
+
+
+def test_it_opens_in_a_window_that_shows_the_body(front_end, image):
+    body = 400 + image / 10
+    padded = np.pad(body, ((0, 0), (40, 40), (40, 40)))  # most of it is air
+    for volume in (body, padded):
+        low, high = SliceViewer(volume).window
+        assert low <= 405
+        assert high == pytest.approx(np.percentile(body, 99.5), abs=2)
+    assert SliceViewer(padded).window[0] == 0  # and air is black
+    assert SliceViewer(np.zeros(SHAPE)).window == [0, 0]
+    ct = np.full(SHAPE, -1000.0)
+    ct[:, 4:8] = 40
+    assert SliceViewer(ct).window == [-160, 240]
 
 
 def test_a_large_volume_is_not_copied_and_only_sent_in_parts(front_end):

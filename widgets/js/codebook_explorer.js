@@ -2,7 +2,8 @@
 
 import { element, sum, viewer } from "./viewer.js";
 import { HEAT_COLOURS, WAYS, brief, cellAt, cellOf, choice, drawCells, drawImage, labelColour } from "./drawing.js";
-import { itself, neighbour, outline, panel, position, sharp, spread, typed } from "./drawing.js";
+import { itself, neighbour, outline, panel, position, sharp, typed } from "./drawing.js";
+import { CodeMap, foundCodes } from "./code_map.js";
 
 /**
  * What does not change.
@@ -34,13 +35,12 @@ import { itself, neighbour, outline, panel, position, sharp, spread, typed } fro
  * @property {number} patch_px
  * @property {number} count
  * @property {number[]} shares
+ * @property {string[]} places where the patches come from, in words
  * @property {string} text
  */
 
 const FLOOR = 16; // room below the bars of the histogram, in pixels
 const LEFT = 50; // and at their left
-const EDGE = 14; // around the map
-const NEAR = 14; // a click this far from a dot still means it
 const GAP = 8; // between patches
 
 export default viewer((view) => {
@@ -58,11 +58,14 @@ export default viewer((view) => {
   const sliceRow = element("label", {}, "slice", slices, sliceText);
   view.on(slices, "input", () => view.select({ voxel: [Number(slices.value), ...get("selection").voxel.slice(1)] }));
 
+  const search = element("input", { type: "search", className: "l2g-search", placeholder: "find a code", "aria-label": "find a code" });
+  search.title = "The number of a code, or the name of a structure; Enter goes from one to the next";
+
   // Pictures
   const where = panel("", "the image, and where the selected code fires", HEAT_COLOURS);
   const bars = panel("", "usage of each code; arrow keys move");
   const map = panel("", "map of the codebook");
-  const gallery = panel("", "patches of the selected code");
+  const gallery = panel("", "patches of the selected code; a click, or 1 to 8, leads there");
   const shares = element("div", { className: "l2g-shares", role: "img" });
   bars.figure.classList.add("l2g-bars");
   map.figure.classList.add("l2g-map");
@@ -71,7 +74,7 @@ export default viewer((view) => {
   const legend = element("div", { className: "l2g-row l2g-legend" });
   body.append(
     element("div", { className: "l2g-row" }, element("span", { className: "l2g-named" }, "count over", scope.group),
-      element("span", { className: "l2g-named" }, "order by", order.group), volumes, sliceRow),
+      element("span", { className: "l2g-named" }, "order by", order.group), volumes, sliceRow, search),
     element("div", { className: "l2g-grid" }, where.figure, bars.figure, map.figure, gallery.figure),
     legend,
   );
@@ -133,10 +136,11 @@ export default viewer((view) => {
     const step = (width - LEFT) / codes.length;
     const top = Math.max(...counts, 1);
     const room = height - FLOOR - 18;
+    const wanted = found();
     codes.forEach((code, i) => {
       const length = (room * counts[code]) / top;
       context.fillStyle = labelColour(book.labels[code]);
-      context.globalAlpha = code === lit.code ? 1 : 0.8;
+      context.globalAlpha = code === lit.code ? 1 : !wanted || wanted.has(code) ? 0.8 : 0.12;
       context.fillRect(LEFT + i * step, height - FLOOR - length, Math.max(0.8, step - 0.8), length);
       if (code !== lit.code) return;
       context.globalAlpha = 1;
@@ -163,40 +167,10 @@ export default viewer((view) => {
     context.fillText(`codes by ${get("order")}`, LEFT, height - 2);
   };
 
-  const mapPlaces = (/** @type {number} */ width, /** @type {number} */ height) => {
-    const [xs, ys] = [0, 1].map((axis) => Array.from(usage.counts, (_, code) => book.map[2 * code + axis]));
-    return [spread(xs, EDGE, width - EDGE), spread(ys, height - EDGE, EDGE)];
-  };
+  const found = () => foundCodes(search.value, book.labels, book.classes);
+  const codeMap = new CodeMap(view, map.canvas, chosen, (code) => view.status(code === undefined ? lit.text : about(code)));
   const drawMap = () => {
-    const { context, width, height } = sharp(map.canvas);
-    const [xs, ys] = mapPlaces(width, height);
-    const top = Math.max(...usage.counts, 1);
-    const ink = view.colour("--l2g-quiet");
-    const radius = (/** @type {number} */ code) => 2 + 8 * Math.sqrt(usage.counts[code] / top);
-    usage.counts.forEach((count, code) => {
-      const [x, y] = [xs[code], ys[code]];
-      context.beginPath();
-      if (count === 0) {
-        context.moveTo(x - 2.5, y - 2.5);
-        context.lineTo(x + 2.5, y + 2.5);
-        context.moveTo(x + 2.5, y - 2.5);
-        context.lineTo(x - 2.5, y + 2.5);
-        context.strokeStyle = ink;
-        context.lineWidth = 1;
-        context.stroke();
-        return;
-      }
-      context.arc(x, y, radius(code), 0, 2 * Math.PI);
-      context.globalAlpha = 0.8;
-      context.fillStyle = labelColour(book.labels[code]);
-      context.fill();
-      context.globalAlpha = 1;
-    });
-    context.beginPath();
-    context.arc(xs[lit.code], ys[lit.code], radius(lit.code) + 4, 0, 2 * Math.PI);
-    context.strokeStyle = view.colour("--l2g-accent");
-    context.lineWidth = 2.5;
-    context.stroke();
+    codeMap.draw({ places: book.map, labels: book.labels, counts: usage.counts, chosen: lit.code, found: found() });
     map.caption.textContent = `map of the codes: two principal components, ${Math.round(100 * book.variance)} % of the variance`;
   };
 
@@ -255,27 +229,20 @@ export default viewer((view) => {
     const [x] = position(event);
     return usage.order[Math.floor(((x - LEFT) / (bars.canvas.clientWidth - LEFT)) * usage.order.length)];
   };
-  const dotAt = (/** @type {MouseEvent} */ event) => {
-    const [x, y] = position(event);
-    const [xs, ys] = mapPlaces(map.canvas.clientWidth, map.canvas.clientHeight);
-    const away = xs.map((each, code) => Math.hypot(each - x, ys[code] - y));
-    const nearest = away.indexOf(Math.min(...away));
-    return away[nearest] <= NEAR ? nearest : undefined;
-  };
   const about = (/** @type {number} */ code) => {
     const share = usage.counts[code] / Math.max(1, sum(usage.counts));
     return `code ${code}: ${(100 * share).toFixed(2)} % of the pixels`;
   };
-  for (const { canvas, at } of [{ canvas: bars.canvas, at: barAt }, { canvas: map.canvas, at: dotAt }]) {
-    view.on(canvas, "click", (event) => {
-      const code = at(event);
-      if (code !== undefined) chosen(code);
-    });
-    view.on(canvas, "mousemove", (event) => {
-      const code = at(event);
-      view.status(code === undefined ? lit.text : about(code));
-    });
-    view.on(canvas, "mouseleave", () => view.status(lit.text));
+  view.on(bars.canvas, "click", (event) => {
+    const code = barAt(event);
+    if (code !== undefined) chosen(code);
+  });
+  view.on(bars.canvas, "mousemove", (event) => {
+    const code = barAt(event);
+    view.status(code === undefined ? lit.text : about(code));
+  });
+  view.on(bars.canvas, "mouseleave", () => view.status(lit.text));
+  for (const canvas of [bars.canvas, map.canvas]) {
     view.on(canvas, "keydown", (event) => {
       const way = WAYS[event.key];
       if (!way) return;
@@ -283,6 +250,34 @@ export default viewer((view) => {
       chosen(neighbour(usage.order, lit.code, way[0] + way[1]));
     });
   }
+
+  // From a patch to where it comes from
+  const patchAt = (/** @type {MouseEvent} */ event) => {
+    const number = Math.floor(position(event)[0] / ((gallery.canvas.clientWidth + GAP) / 8));
+    return number < lit.count ? number : undefined;
+  };
+  const visit = (/** @type {number | undefined} */ example) => {
+    if (example !== undefined && example < lit.count) view.send("visit", { example });
+  };
+  view.on(gallery.canvas, "click", (event) => visit(patchAt(event)));
+  view.on(gallery.canvas, "mousemove", (event) => {
+    const number = patchAt(event);
+    gallery.canvas.title = number === undefined ? "" : `${lit.places[number]}: click to go there`;
+  });
+  view.on(gallery.canvas, "keydown", (event) => /^[1-8]$/.test(event.key) && visit(Number(event.key) - 1));
+
+  // A search
+  view.on(search, "input", () => {
+    drawMap();
+    drawBars();
+    const codes = found();
+    view.status(codes ? `${codes.size} of ${book.labels.length} codes found` : lit.text);
+  });
+  view.on(search, "keydown", (event) => {
+    if (event.key !== "Enter") return;
+    const codes = usage.order.filter((code) => found()?.has(code));
+    if (codes.length) chosen(codes.includes(lit.code) ? neighbour(codes, lit.code, event.shiftKey ? -1 : 1) : codes[0]);
+  });
 
   const redraw = view.eachFrame(draw);
   view.watch(["book", "place", "usage", "lit", "scope", "order", "volume", "selection"], redraw);

@@ -6,10 +6,11 @@ import { element, pen } from "./viewer.js";
 /** @typedef {[x: number, y: number, width: number, height: number]} Box */
 /** @typedef {{colours: Uint8ClampedArray, css: string}} Ramp */
 
-/** Okabe and Ito's palette for labels 1, 2, 3 ... (widgets/pictures.py has the same); background is grey. */
-export const LABELS = ["#8c8c8c", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#6A3DE8"];
+/** The colours of labels 1, 2, 3 ... (l2gnet/colours.py has the same); background is grey. */
+export const LABELS = ["#8c8c8c", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#6A3DE8"]
+  .concat(["#C3FFA5", "#695A2D"]);
 /** @param {number} label */
-export const labelColour = (label) => LABELS[label === 0 ? 0 : ((label - 1) % 8) + 1];
+export const labelColour = (label) => LABELS[label === 0 ? 0 : ((label - 1) % (LABELS.length - 1)) + 1];
 
 /**
  * The colour of a code, the same in all viewers: neighbours in number lie far apart (the golden angle).

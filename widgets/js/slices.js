@@ -111,6 +111,30 @@ export function pixel(colour, opacity) {
 }
 
 /**
+ * The box [top, bottom, left, right) of what is not 0; empty where all is.
+ *
+ * @param {ArrayLike<number>} labels
+ * @param {number} rows
+ * @param {number} columns
+ */
+function extent(labels, rows, columns) {
+  const size = rows * columns;
+  let first = 0;
+  let last = size - 1;
+  while (first < size && labels[first] === 0) first += 1;
+  while (last > first && labels[last] === 0) last -= 1;
+  if (first === size) return [0, 0, 0, 0];
+  const [top, bottom] = [Math.floor(first / columns), Math.floor(last / columns) + 1];
+  let [left, right] = [columns, 0];
+  for (let row = top; row < bottom; row += 1) {
+    const start = row * columns;
+    for (let column = 0; column < left; column += 1) if (labels[start + column] !== 0) left = column;
+    for (let column = columns - 1; column >= right; column -= 1) if (labels[start + column] !== 0) right = column + 1;
+  }
+  return [top, bottom, left, right];
+}
+
+/**
  * The edges of labels as runs [label, x0, y0, x1, y1, inward x, inward y] in pixels; labels are 0 where unseen.
  *
  * @param {ArrayLike<number>} labels
@@ -118,6 +142,8 @@ export function pixel(colour, opacity) {
  * @param {number} columns
  */
 export function edges(labels, rows, columns) {
+  const [top, bottom, left, right] = extent(labels, rows, columns);
+  const corner = top * columns + left;
   /** @type {Run[]} */
   const runs = [];
   /**
@@ -132,7 +158,7 @@ export function edges(labels, rows, columns) {
       let before = 0;
       let after = 0;
       let start = 0;
-      let i = line * lineStep;
+      let i = corner + line * lineStep;
       for (let place = 0; place <= places; place += 1, i += placeStep) {
         const a = line > 0 && place < places ? labels[i - lineStep] : 0;
         const b = line < lines && place < places ? labels[i] : 0;
@@ -147,8 +173,9 @@ export function edges(labels, rows, columns) {
       }
     }
   };
-  scan(rows, columns, columns, 1, (label, y, x0, x1, inward) => runs.push([label, x0, y, x1, y, 0, inward]));
-  scan(columns, rows, 1, columns, (label, x, y0, y1, inward) => runs.push([label, x, y0, x, y1, inward, 0]));
+  const [high, wide] = [bottom - top, right - left];
+  scan(high, wide, columns, 1, (label, y, x0, x1, inward) => runs.push([label, left + x0, top + y, left + x1, top + y, 0, inward]));
+  scan(wide, high, 1, columns, (label, x, y0, y1, inward) => runs.push([label, left + x, top + y0, left + x, top + y1, inward, 0]));
   return runs;
 }
 

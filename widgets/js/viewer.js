@@ -83,6 +83,9 @@ export class View {
     this.arrays = arrays;
     this.controller = new AbortController();
     this.signal = this.controller.signal;
+    this.setting = false;
+    /** @type {Set<() => void>} */
+    this.due = new Set(); // what is drawn when all is set
     this.body = element("div", { className: "l2g-body" });
     this.statusLine = element("div", { className: "l2g-status", role: "status", "aria-live": "off" });
     this.errorText = element("span");
@@ -101,7 +104,7 @@ export class View {
   }
 
   /**
-   * The same function, its errors shown below the picture.
+   * The same function, its errors shown below the picture, also those of what it does later.
    *
    * @template {unknown[]} Given
    * @template Result
@@ -109,11 +112,15 @@ export class View {
    * @returns {(...values: Given) => Result | undefined}
    */
   guard(callback) {
+    const show = (/** @type {unknown} */ error) =>
+      this.showError(error instanceof Error ? `${error.name}: ${error.message}` : String(error));
     return (...values) => {
       try {
-        return callback(...values);
+        const result = callback(...values);
+        if (result instanceof Promise) result.catch(show);
+        return result;
       } catch (error) {
-        this.showError(error instanceof Error ? `${error.name}: ${error.message}` : String(error));
+        show(error);
         return undefined;
       }
     };
@@ -125,7 +132,7 @@ export class View {
    * @template {keyof HTMLElementEventMap} Type
    * @param {HTMLElement} target
    * @param {Type} type
-   * @param {(event: HTMLElementEventMap[Type]) => void} handler
+   * @param {(event: HTMLElementEventMap[Type]) => unknown} handler
    * @param {AddEventListenerOptions} options
    */
   on(target, type, handler, options = {}) {
@@ -176,7 +183,7 @@ export class View {
    *
    * @param {() => void} draw
    */
-  eachFrame(draw) {
+  nextFrame(draw) {
     const guarded = this.guard(draw);
     let waiting = false;
     const frame = () => {
@@ -197,12 +204,40 @@ export class View {
   }
 
   /**
+   * A function that calls `draw` at once, so that a picture does not wait for a frame, but once a frame: what follows
+   * in the same frame is gathered for the next. What `set` changes together is drawn together.
+   *
+   * @param {() => void} draw
+   */
+  eachFrame(draw) {
+    const guarded = this.guard(draw);
+    const later = this.nextFrame(() => turn());
+    let fresh = false; // drawn in this frame
+    const turn = () => {
+      fresh = true;
+      requestAnimationFrame(() => (fresh = false));
+      guarded();
+    };
+    const call = () => {
+      if (this.signal.aborted) return;
+      if (this.setting) this.due.add(call);
+      else if (fresh || this.body.clientWidth === 0) later();
+      else turn();
+    };
+    return call;
+  }
+
+  /**
    * Set traits; while the kernel is busy only the last values wait for it.
    *
    * @param {Record<string, unknown>} values
    */
   set(values) {
+    this.setting = true;
     for (const [name, value] of Object.entries(values)) this.model.set(name, value);
+    this.setting = false;
+    for (const draw of [...this.due]) draw();
+    this.due.clear();
     this.model.save_changes();
   }
 

@@ -6,8 +6,8 @@ import {
   HEAT_COLOURS, LABELS, PLAN_COLOURS, WAYS, brief, cellAt, cellOf, fitted, labelColour, neighbour, position, spread, typed,
 } from "../../../widgets/js/drawing.js";
 
-test("eight colours of labels come round, and background is grey", () => {
-  assert.deepEqual([0, 1, 8, 9, 17].map(labelColour), [LABELS[0], LABELS[1], LABELS[8], LABELS[1], LABELS[1]]);
+test("ten colours of labels come round, and background is grey", () => {
+  assert.deepEqual([0, 1, 10, 11, 21].map(labelColour), [LABELS[0], LABELS[1], LABELS[10], LABELS[1], LABELS[1]]);
 });
 
 test("a ramp leads from its first stop to its last, as pixels and as CSS", () => {

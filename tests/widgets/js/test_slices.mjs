@@ -93,6 +93,15 @@ test("edges lie between different labels, on the side of the label that they enc
   assert.deepEqual(new Map([...pieces(edges(labels, rows, columns))].sort()), new Map([...expected].sort()));
 });
 
+test("edges lie where the labels are, wherever on the slice", () => {
+  const labels = new Uint8Array(60);
+  labels[2 * 10 + 3] = 7; // a pixel of row 2 and column 3, and one of row 4 and column 8
+  labels[4 * 10 + 8] = 7;
+  const square = (x, y) => [[7, x, y, x + 1, y, 0, 1], [7, x, y + 1, x + 1, y + 1, 0, -1], [7, x, y, x, y + 1, 1, 0], [7, x + 1, y, x + 1, y + 1, -1, 0]];
+  assert.deepEqual(edges(labels, 6, 10).map(String).sort(), [...square(3, 2), ...square(8, 4)].map(String).sort());
+  assert.deepEqual(edges(new Uint8Array(60), 6, 10), []);
+});
+
 test("a straight edge is one run", () => {
   assert.equal(edges(Uint8Array.of(5, 5, 5, 5, 5, 5), 2, 3).length, 4);
 });

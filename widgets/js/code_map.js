@@ -1,0 +1,183 @@
+// The map of a codebook: a dot a code, zoomed and panned as a slice is, and the picture of a code under the pointer.
+
+import { drawImage, labelColour, outline, position, sharp, spread } from "./drawing.js";
+import { WHOLE, boxOf, panned, zoomed } from "./look.js";
+
+/** @import { View } from "./viewer.js" */
+/** @import { Look, Room } from "./look.js" */
+/**
+ * What a map shows.
+ *
+ * @typedef {object} Codes
+ * @property {Float32Array} places two coordinates a code
+ * @property {number[]} labels
+ * @property {Float32Array} counts
+ * @property {number} chosen
+ * @property {Set<number> | null} found what is looked for; the others are faint
+ */
+
+const EDGE = 14; // around the map
+const NEAR = 14; // a click this far from a dot still means it
+const PICTURE = 84; // side of the picture of a code
+const ZOOM_STEP = 1.25;
+
+export const CODE_MAP_HELP = "Ctrl + wheel, + and −: zoom; drag: pan; double click, 0: the whole map";
+
+export class CodeMap {
+  /**
+   * @param {View} view
+   * @param {HTMLCanvasElement} canvas
+   * @param {(code: number) => void} choose
+   * @param {(code: number | undefined) => void} hover
+   */
+  constructor(view, canvas, choose, hover) {
+    this.view = view;
+    this.canvas = canvas;
+    canvas.title = CODE_MAP_HELP;
+    this.look = WHOLE;
+    /** @type {number | undefined} */
+    this.hovered = undefined;
+    /** @type {{at: number[], look: Look, dragged: boolean} | null} */
+    this.press = null;
+    /** @type {Codes} */
+    this.codes = { places: new Float32Array(), labels: [], counts: new Float32Array(), chosen: 0, found: null };
+    view.on(canvas, "wheel", (event) => {
+      if (!event.ctrlKey && !event.metaKey) return; // the page scrolls
+      event.preventDefault();
+      this.see(zoomed(this.look, this.room, Math.exp(-Math.min(Math.max(event.deltaY, -30), 30) / 100), position(event)));
+    }, { passive: false });
+    view.on(canvas, "dblclick", () => this.see(WHOLE));
+    view.on(canvas, "keydown", (event) => {
+      const factor = { "+": ZOOM_STEP, "=": ZOOM_STEP, "-": 1 / ZOOM_STEP }[event.key];
+      const [width, height] = this.room;
+      if (factor) this.see(zoomed(this.look, this.room, factor, [width / 2, height / 2]));
+      else if (event.key === "0") this.see(WHOLE);
+    });
+    view.on(canvas, "pointerdown", (event) => {
+      if (event.button !== 0) return;
+      canvas.setPointerCapture(event.pointerId);
+      this.press = { at: position(event), look: this.look, dragged: false };
+    });
+    view.on(canvas, "pointermove", (event) => {
+      const at = position(event);
+      if (this.press) {
+        const [dx, dy] = [at[0] - this.press.at[0], at[1] - this.press.at[1]];
+        this.press.dragged ||= Math.hypot(dx, dy) > 3;
+        if (this.press.dragged) return this.see(panned(this.press.look, this.room, dx, dy));
+      }
+      return this.point(this.dotAt(at), hover);
+    });
+    view.on(canvas, "pointerup", (event) => {
+      const code = this.press?.dragged ? undefined : this.dotAt(position(event));
+      this.press = null;
+      if (code !== undefined) choose(code);
+    });
+    view.on(canvas, "pointerleave", () => this.point(undefined, hover));
+  }
+
+  /** @returns {Room} */
+  get room() {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    return [width, height, height / width];
+  }
+
+  /** @param {Look} look */
+  see(look) {
+    this.look = look;
+    this.draw(this.codes);
+  }
+
+  /**
+   * @param {number | undefined} code
+   * @param {(code: number | undefined) => void} hover
+   */
+  point(code, hover) {
+    if (code === this.hovered) return;
+    this.hovered = code;
+    hover(code);
+    this.draw(this.codes);
+  }
+
+  /** The places of the dots, x and y. */
+  dots() {
+    const [left, top, width, height] = boxOf(this.look, this.room);
+    const { places, counts } = this.codes;
+    const [xs, ys] = [0, 1].map((axis) => Array.from(counts, (_, code) => places[2 * code + axis]));
+    const [wide, high] = this.room;
+    const share = [EDGE / wide, EDGE / high];
+    return [
+      spread(xs, left + share[0] * width, left + (1 - share[0]) * width),
+      spread(ys, top + (1 - share[1]) * height, top + share[1] * height),
+    ];
+  }
+
+  /**
+   * The code whose dot is nearest to a point, if it is near.
+   *
+   * @param {number[]} point
+   */
+  dotAt([x, y]) {
+    const [xs, ys] = this.dots();
+    const away = xs.map((each, code) => Math.hypot(each - x, ys[code] - y));
+    const nearest = away.indexOf(Math.min(...away));
+    return away[nearest] <= NEAR ? nearest : undefined;
+  }
+
+  /** @param {Codes} codes */
+  draw(codes) {
+    this.codes = codes;
+    const { labels, counts, chosen, found } = codes;
+    const { context, width, height } = sharp(this.canvas);
+    const [xs, ys] = this.dots();
+    const top = Math.max(...counts, 1);
+    const radius = (/** @type {number} */ code) => (2 + 8 * Math.sqrt(counts[code] / top)) * Math.sqrt(this.look.zoom);
+    counts.forEach((count, code) => {
+      const [x, y] = [xs[code], ys[code]];
+      context.globalAlpha = !found || found.has(code) ? 0.8 : 0.12;
+      context.beginPath();
+      if (count === 0) {
+        context.moveTo(x - 2.5, y - 2.5);
+        context.lineTo(x + 2.5, y + 2.5);
+        context.moveTo(x + 2.5, y - 2.5);
+        context.lineTo(x - 2.5, y + 2.5);
+        context.strokeStyle = this.view.colour("--l2g-quiet");
+        context.lineWidth = 1;
+        context.stroke();
+        return;
+      }
+      context.arc(x, y, radius(code), 0, 2 * Math.PI);
+      context.fillStyle = labelColour(labels[code]);
+      context.fill();
+    });
+    context.globalAlpha = 1;
+    context.beginPath();
+    context.arc(xs[chosen], ys[chosen], radius(chosen) + 4, 0, 2 * Math.PI);
+    context.strokeStyle = this.view.colour("--l2g-accent");
+    context.lineWidth = 2.5;
+    context.stroke();
+    const thumbnails = this.view.arrays.get("thumbnails");
+    const code = this.hovered;
+    if (code === undefined || counts[code] === 0 || !thumbnails?.known[code]) return;
+    const side = thumbnails.shape[1];
+    const x = Math.min(Math.max(xs[code] + 12, 2), width - PICTURE - 2);
+    const y = Math.min(Math.max(ys[code] - PICTURE - 12, 2), height - PICTURE - 2);
+    drawImage(context, thumbnails.data.subarray(code * side ** 2, (code + 1) * side ** 2), side, side, [x, y, PICTURE, PICTURE]);
+    outline(context, x, y, PICTURE, PICTURE);
+  }
+}
+
+/**
+ * The codes that a search means: the one of that number, or those of the structures whose names have the text in them.
+ *
+ * @param {string} text
+ * @param {number[]} labels
+ * @param {string[]} names of the labels
+ * @returns {Set<number> | null} null if nothing is looked for
+ */
+export function foundCodes(text, labels, names) {
+  const wanted = text.trim().toLowerCase();
+  if (!wanted) return null;
+  const number = /^(?:code\s*)?(\d+)$/.exec(wanted);
+  if (number) return new Set(Number(number[1]) < labels.length ? [Number(number[1])] : []);
+  return new Set(labels.flatMap((label, code) => (names[label]?.toLowerCase().includes(wanted) ? [code] : [])));
+}

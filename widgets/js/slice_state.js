@@ -1,0 +1,108 @@
+// What a slice viewer shows: its traits and arrays, read and changed in one place.
+
+import { Cut, greys } from "./slices.js";
+
+/** @import { Values, View } from "./viewer.js" */
+/** @import { Plane } from "./slices.js" */
+/**
+ * What never changes of a viewer.
+ *
+ * @typedef {object} About
+ * @property {number[]} shape
+ * @property {number[]} spacing_mm
+ * @property {number[][] | null} affine
+ * @property {Plane[]} planes
+ * @property {number[]} scale
+ * @property {Record<string, number[]>} presets
+ * @property {string[]} maps
+ * @property {{label: number, name: string, colour: string}[]} structures
+ * @property {Record<string, string>} agreement
+ * @property {boolean} hatched
+ */
+
+export class SliceState {
+  /** @param {View} view */
+  constructor(view) {
+    this.view = view;
+    this.model = view.model;
+    this.arrays = view.arrays;
+    /** @type {About} */
+    this.about = view.model.get("about");
+    this.shape = this.about.shape;
+    this.maps = this.about.maps;
+    this.structures = this.about.structures;
+    this.cuts = this.about.planes.map((plane) => new Cut(plane, this.shape));
+    /** @type {string[]} */
+    this.colours = [];
+    for (const { label, colour } of this.structures) this.colours[label] = colour;
+    /** @type {Record<number, string>} */
+    this.names = Object.fromEntries(this.structures.map(({ label, name }) => [label, name]));
+    this.table = { window: [NaN, NaN], ...greys(new Uint8Array(), [1, 0], [0, 0]) };
+  }
+
+  /** @param {string} trait */
+  get(trait) {
+    return this.model.get(trait);
+  }
+
+  /** @returns {number[]} */
+  get voxel() {
+    return this.get("selection").voxel ?? this.shape.map((n) => n >> 1);
+  }
+
+  /** @returns {string[]} */
+  get shown() {
+    return this.maps.filter((name) => this.get("shown").includes(name));
+  }
+
+  /** @returns {number[]} */
+  get visible() {
+    return this.get("visible");
+  }
+
+  /** @param {number[]} labels */
+  showStructures(labels) {
+    this.view.set({ visible: this.structures.map(({ label }) => label).filter((label) => labels.includes(label)) });
+  }
+
+  /**
+   * The grey of each stored intensity in the window.
+   *
+   * @param {Values} data
+   */
+  greys(data) {
+    const window = this.get("window");
+    if (this.table.window !== window) this.table = { window, ...greys(data, this.about.scale, window) };
+    return this.table;
+  }
+
+  /**
+   * Go to a slice along an axis.
+   *
+   * @param {number} axis
+   * @param {number} index
+   */
+  move(axis, index) {
+    const voxel = [...this.voxel];
+    voxel[axis] = Math.min(Math.max(index, 0), this.shape[axis] - 1);
+    if (voxel[axis] !== this.voxel[axis]) this.view.select({ voxel });
+  }
+
+  /**
+   * Select a voxel, and its code if there are codes.
+   *
+   * @param {number[]} voxel
+   */
+  point(voxel) {
+    this.view.select({ voxel, by: "voxel", ...(this.arrays.get("codes") ? { code: this.codeAt(voxel) } : {}) });
+  }
+
+  /** @param {number[]} voxel */
+  codeAt([d, h, w]) {
+    const codes = this.arrays.get("codes");
+    if (!codes || !codes.known[d]) return null;
+    const [, rows, columns] = codes.shape;
+    const [row, column] = [Math.floor((h * rows) / this.shape[1]), Math.floor((w * columns) / this.shape[2])];
+    return codes.data[(d * rows + row) * columns + column];
+  }
+}
