@@ -8,7 +8,7 @@ import numpy as np
 from l2gnet.widgets.explorer import as_float32
 from l2gnet.widgets.planes import planes_of
 
-from l2gnet.colours import label_colour
+from l2gnet.colours import AGREEMENT, label_colour
 from l2gnet.data.volume import IGNORED
 from l2gnet.inspection.interventions import Intervened, SliceScores
 from l2gnet.inspection.plan_order import Order, plan_order
@@ -30,6 +30,7 @@ def model_facts(model: SegmentationModel, card: ModelCard) -> dict[str, Any]:
     return {
         "kind": card.model,
         "structures": [{"label": n, "name": name, "colour": label_colour(n)} for n, name in labels if n],
+        "agreement": AGREEMENT,
         "codes": 0 if book is None else len(book.vectors),
         "heads": 0 if mapper is None else mapper.heads,
         "references": 0 if mapper is None else int(mapper.references.shape[-2]),

@@ -74,7 +74,7 @@ class ScanDesk(Viewer):
         with self.hold_sync():
             self.answer = {}
             self.frame = 0
-            self.window = list(presets(first.array)["automatic"])
+            self.window = list(next(iter(presets(first.array).values())))
             self.selection = {"voxel": [n // 2 for n in first.shape]}
             self._show_frame()
         self._task.start(self._segment, len(self._frames))

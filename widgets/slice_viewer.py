@@ -94,7 +94,7 @@ class SliceViewer(Viewer):
         compared = list(self.maps.items())[1:]
         self._dice = {name: slice_dice(self.reference, array, len(self.classes)) for name, array in compared}
         stored, scale = compact(self.scan.array)
-        self.presets = _presets(self.scan.array)
+        self.presets = presets(self.scan.array)
         super().__init__(
             window=list(next(iter(self.presets.values()))),
             visible=present,
@@ -283,7 +283,7 @@ def _shades(colours: Iterable[str], opacity: float) -> Float[np.ndarray, "L 4"]:
     return np.array([(0, 0, 0, 0), *(to_rgba(colour, opacity) for colour in colours)])
 
 
-def _presets(array: Num[np.ndarray, "D H W"]) -> dict[str, tuple[float, float]]:
+def presets(array: Num[np.ndarray, "D H W"]) -> dict[str, tuple[float, float]]:
     """Windows to choose from, the first to begin with; percentiles are those of at most about a million voxels."""
     sample = array.reshape(-1)[:: max(1, array.size // 2**20)].astype(np.float64)
     least, most = float(array.min()), float(array.max())

@@ -4,7 +4,7 @@ import { element } from "./viewer.js";
 import { HEAT_COLOURS, brief, codeColour } from "./drawing.js";
 import { Layer } from "./layers.js";
 import { Pane } from "./pane.js";
-import { Cut, agreement, greys, millimetres } from "./slices.js";
+import { Cut, agreement, edges, greys, millimetres } from "./slices.js";
 import { coverage, matter, relation, strongest } from "./plans.js";
 
 /** @import { Bench } from "./bench_state.js" */
@@ -24,9 +24,8 @@ export const OVERLAYS = [
   ["relation", "relation", "from where the selected pixel, or code, hears"],
 ];
 const ARROWS = 3;
-const CHANGED = "#ff4fd8";
+const CHANGED = "#ffffff";
 const HEAT = new Uint32Array(HEAT_COLOURS.colours.buffer);
-const VERDICTS = /** @type {[string, string][]} */ ([["right", "#ffffff"], ["added", "#ff4fd8"], ["missed", "#00e5ff"], ["confused", "#ffee00"]]);
 
 /** @param {Bench} bench */
 export function slicePanel(bench) {
@@ -93,6 +92,7 @@ export function slicePanel(bench) {
     const { table, shift } = greys(held.data, [scale, about.range[0]], bench.get("window"));
     const layer = new Layer(cut);
     cut.copy(held.data, index, layer.pixels, table, shift);
+    layer.put();
     layer.paint(context, box, true);
     const labels = second ? arrayOf("other", cut, index) : labelsOf(cut, index);
     const truth = arrayOf("truth", cut, index);
@@ -102,21 +102,22 @@ export function slicePanel(bench) {
     const shown = overlay === "truth" ? truth : labels;
     if ((overlay === "prediction" || overlay === "truth") && shown) {
       if (!bench.get("outline")) layer.fill(context, box, shown, palette, opacity);
-      layer.outline(context, box, shown, palette, 1.6 * ratio);
+      layer.outline(context, box, edges(shown, cut.rows, cut.columns), palette, 1.6 * ratio);
     } else if (overlay === "right and wrong" && labels && truth) {
       const verdict = new Uint8Array(cut.size);
       agreement(truth, labels, verdict);
-      layer.fill(context, box, verdict, [null, VERDICTS[0][1]], 0.16);
-      layer.fill(context, box, verdict, [null, null, ...VERDICTS.slice(1).map(([, colour]) => colour)], Math.max(opacity, 0.5));
-      layer.outline(context, box, truth, palette.map((colour) => colour && "#ffffff"), 1.2 * ratio);
+      const [right, ...wrong] = Object.values(bench.about.agreement);
+      layer.fill(context, box, verdict, [null, right], 0.3 * opacity);
+      layer.fill(context, box, verdict, [null, null, ...wrong], (1 + opacity) / 2);
+      layer.outline(context, box, edges(truth, cut.rows, cut.columns), palette.map((colour) => colour && "#ffffff"), 1.2 * ratio);
     } else if (overlay === "changed" && labels) {
       const found = arrayOf("found", cut, index) ?? labels;
       layer.fill(context, box, labels.map((label, i) => Number(label !== found[i])), [null, CHANGED], Math.max(opacity, 0.5));
-      layer.outline(context, box, labels, palette, 1.4 * ratio);
+      layer.outline(context, box, edges(labels, cut.rows, cut.columns), palette, 1.4 * ratio);
     } else if (overlay === "models differ" && labels) {
       const others = second ? labelsOf(cut, index) : arrayOf("other", cut, index);
       if (others) layer.fill(context, box, labels.map((label, i) => Number(label !== others[i])), [null, CHANGED], Math.max(opacity, 0.5));
-      layer.outline(context, box, labels, palette, 1.4 * ratio);
+      layer.outline(context, box, edges(labels, cut.rows, cut.columns), palette, 1.4 * ratio);
     } else if (second) return true;
     else if (overlay === "confidence") {
       const sure = axis === 0 && bench.now ? cutOf(bench.now.confidence, cut, 0) : arrayOf("confidence", cut, index);
@@ -139,7 +140,7 @@ export function slicePanel(bench) {
       layer.fill(context, box, cutOf(places, cut, 0), [null, ...names.map(codeColour)], opacity);
       const chosen = selection.by === "code" ? selection.code : own[bench.token];
       const where = cutOf(onPixels(Uint8Array.from(own, (code) => Number(code === chosen))), cut, 0);
-      layer.outline(context, box, where, [null, "#ffffff"], 2 * ratio);
+      layer.outline(context, box, edges(where, cut.rows, cut.columns), [null, "#ffffff"], 2 * ratio);
     }
     const lit = heatOf(overlay);
     if (!lit || !plans) return;
@@ -220,6 +221,7 @@ export function slicePanel(bench) {
   /** Values from 0 to 255 in the colours of heat. @type {(layer: Layer, context: CanvasRenderingContext2D, box: Box, values: Uint8Array) => void} */
   const heat = (layer, context, box, values) => {
     values.forEach((value, i) => (layer.pixels[i] = HEAT[value]));
+    layer.put();
     layer.paint(context, box, false);
   };
 
@@ -234,7 +236,7 @@ export function slicePanel(bench) {
     let parts = [];
     if (["prediction", "truth", "changed", "models differ"].includes(overlay)) parts = bench.about.structures.map(({ name, colour }) => swatch(name, colour));
     if (overlay === "changed") parts.push(swatch(`changed (${bench.now?.changed ?? "…"} pixels)`, CHANGED));
-    if (overlay === "right and wrong") parts = bench.about.truth ? VERDICTS.map(([name, colour]) => swatch(name, colour)) : [element("span", {}, "this scan has no label map")];
+    if (overlay === "right and wrong") parts = bench.about.truth ? Object.entries(bench.about.agreement).map(([name, colour]) => swatch(name, colour)) : [element("span", {}, "this scan has no label map")];
     if (overlay === "truth" && !bench.about.truth) parts = [element("span", {}, "this scan has no label map")];
     if (overlay === "confidence") parts = [bar("1 − probability of the label", "½ and more")];
     if (lit) parts = [bar(lit.title, `${brief(Math.max(...lit.values))} × an even share`), ...(overlay === "relation" && bench.selection.by !== "code" ? farther.map((text) => element("span", {}, text)) : [])];

@@ -22,6 +22,7 @@ import { typed } from "./drawing.js";
  * @property {Plane[]} planes
  * @property {number[]} range
  * @property {Structure[]} structures
+ * @property {Record<string, string>} agreement
  * @property {boolean} truth
  * @property {number} codes
  * @property {number[]} typical the structure that each code marks

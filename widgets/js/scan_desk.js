@@ -4,7 +4,7 @@ import { element, viewer } from "./viewer.js";
 import { sendFile } from "./dropping.js";
 import { Layer } from "./layers.js";
 import { Pane } from "./pane.js";
-import { Cut, greys } from "./slices.js";
+import { Cut, edges, greys } from "./slices.js";
 
 /** @import { Box } from "./drawing.js" */
 
@@ -13,7 +13,9 @@ export default viewer((view) => {
   const get = (/** @type {string} */ name) => model.get(name);
   body.classList.add("l2g-desk");
 
-  const { examples, structures, model: name } = get("about");
+  const { examples, model: name } = get("about");
+  /** @type {{label: number, name: string, colour: string}[]} */
+  const structures = get("about").structures;
   const status = element("div", { className: "l2g-desk-state", role: "status" });
   const bar = element("progress", { hidden: true });
   const file = element("input", { type: "file", accept: ".nii,.gz", hidden: true, "aria-label": "scan file" });
@@ -105,7 +107,7 @@ export default viewer((view) => {
       const palette = [];
       for (const { label, colour } of structures) palette[label] = colour;
       layer.fill(context, box, labels, palette, 0.28);
-      layer.outline(context, box, labels, palette, 2 * ratio);
+      layer.outline(context, box, edges(labels, cut.rows, cut.columns), palette, 2 * ratio);
     }
     return true;
   };
