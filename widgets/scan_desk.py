@@ -67,7 +67,7 @@ class ScanDesk(Viewer):
         )
         self.observe(lambda change: self._show_frame(), "frame")
 
-    def open(self, frames: Sequence[Volume]) -> None:
+    def segment(self, frames: Sequence[Volume]) -> None:
         """Show a scan (the frames of a cine, or one), and segment it in a thread of its own."""
         self._frames, self.prediction = list(frames), None
         first = self._frames[0]
@@ -119,14 +119,14 @@ class ScanDesk(Viewer):
         return {}
 
     def _on_example(self, name: str) -> None:
-        self.open(self._examples[name]())
+        self.segment(self._examples[name]())
 
     def _on_drop(self, name: str, start: int, size: int, parts: Sequence[memoryview]) -> None:
         try:
             if start == 0:
                 self._drop = Drop(name, size)
             if self._drop is not None and self._drop.take(start, parts[0]):
-                self.open(find_inputs([self._drop.path], self.segmenter.card.channels)[0].read())
+                self.segment(find_inputs([self._drop.path], self.segmenter.card.channels)[0].read())
             self.send({"taken": start + len(parts[0])})
         except Exception:
             self.send({"taken": -1})

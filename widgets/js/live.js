@@ -98,6 +98,7 @@ let waiting = null;
 /** @type {DataView[]} */
 let parts = [];
 let shown = false;
+let failed = false;
 
 const say = (/** @type {string} */ words) => {
   const line = document.getElementById("wait") ?? place.appendChild(Object.assign(document.createElement("p"), { id: "wait" }));
@@ -121,7 +122,10 @@ const show = async () => {
 socket.addEventListener("message", ({ data }) => {
   if (typeof data === "string") {
     const message = JSON.parse(data);
-    if (message.failed) say(message.failed);
+    if (message.failed) {
+      failed = true;
+      say(message.failed);
+    }
     if (message.done) model.done();
     if (!message.data) return;
     waiting = message;
@@ -134,4 +138,4 @@ socket.addEventListener("message", ({ data }) => {
     show();
   }
 });
-socket.addEventListener("close", () => say("The program that this page belongs to has ended: start it again, then reload."));
+socket.addEventListener("close", () => failed || say("The program that this page belongs to has ended: start it again, then reload."));

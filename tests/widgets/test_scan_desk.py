@@ -1,0 +1,83 @@
+"""The desk where a scan is segmented for people without notebooks."""
+
+import io
+import zipfile
+
+import nibabel as nib
+import numpy as np
+import pytest
+from l2gnet.widgets import ScanDesk
+from l2gnet.widgets.scan_desk import example_hearts, told
+
+from l2gnet.data.made import heart_beat
+from l2gnet.prediction.segmenter import Segmenter
+
+
+@pytest.fixture
+def desk(front_end):
+    made = ScanDesk("phantom-heart", {"heart": lambda: heart_beat(2027)})
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def prediction():
+    return Segmenter("phantom-heart").predict(heart_beat(2027), "scan")
+
+
+def test_an_example_is_segmented_as_on_the_command_line(desk, prediction):
+    desk._on_example("heart")
+    desk._task.wait()
+    assert desk.error == ""
+    for ours, theirs in zip(desk.prediction.labels, prediction.labels, strict=True):
+        np.testing.assert_array_equal(ours.array, theirs.array)
+    assert desk.answer == {"lines": told(prediction), "doubts": prediction.doubts}
+    words = {line["what"]: line["text"] for line in desk.answer["lines"]}
+    assert words["left ventricle: ejection fraction"] == f"{prediction.function.left.ejection_fraction:.0f} %"
+    np.testing.assert_array_equal(desk._published["labels"], prediction.labels[0].array)
+    desk.frame = 1
+    np.testing.assert_array_equal(desk._published["labels"], prediction.labels[1].array)
+
+
+def test_a_dropped_file_is_segmented_and_its_labels_can_be_taken_away(desk, prediction, tmp_path, monkeypatch):
+    first, second = heart_beat(2027)
+    # Stored as (W, H, D) to the left, to the back and upwards: what is read is the same.
+    affine = first.affine[:, [2, 1, 0, 3]]
+    stacked = np.stack([first.array.T, second.array.T], -1)
+    nib.Nifti1Image(stacked.astype(np.float32), affine).to_filename(tmp_path / "patient.nii.gz")
+    data = (tmp_path / "patient.nii.gz").read_bytes()
+    sent = []
+    monkeypatch.setattr(desk, "send", lambda content, buffers=None: sent.append((content, buffers)))
+    half = len(data) // 2
+    for start, part in ((0, data[:half]), (half, data[half:])):
+        desk._on_drop("patient.nii.gz", start, len(data), [memoryview(part)])
+    desk._task.wait()
+    assert [content["taken"] for content, _ in sent if "taken" in content] == [half, len(data)]
+    assert desk.answer["lines"] == told(prediction)
+    desk._on_take()
+    content, (archive,) = sent[-1]
+    assert content == {"file": "l2gnet-result.zip"}
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        assert sorted(files.namelist()) == ["scan_labels.json", "scan_labels.nii.gz"]
+
+
+def test_what_is_no_scan_is_refused_and_the_one_before_stays(desk):
+    desk._on_example("heart")
+    desk._task.wait()
+    before = desk.answer
+    desk._handle_custom_msg({"event": "drop", "name": "a.png", "start": 0, "size": 3}, [memoryview(b"abc")])
+    assert "a scan that is dropped must be a NIfTI file" in desk.error
+    desk._handle_custom_msg({"event": "drop", "name": "a.nii", "start": 0, "size": 3}, [memoryview(b"abc")])
+    assert "VolumeError" in desk.error
+    assert desk.answer == before
+
+
+def test_without_a_scan_there_is_nothing_to_take_away(desk):
+    with pytest.raises(ValueError, match="there are no labels yet"):
+        desk._on_take()
+
+
+def test_examples_are_beats():
+    frames = example_hearts()["heart 1"]()
+    assert len(frames) == 2
+    assert frames[0].axes == "SPL"
