@@ -18,6 +18,7 @@ from l2gnet.inspection.changed_parts import ChangedRelation, changed_bottleneck,
 from l2gnet.inspection.changes import Interventions, Relation, check_interventions
 from l2gnet.method.codebook import Codebook
 from l2gnet.models.backbone import SegmentationModel, SegmentationUNet, Trace
+from l2gnet.models.blocks.latent import Latent
 from l2gnet.prediction.inference import network_input
 from l2gnet.shapes import Bool, Float, Int64
 
@@ -64,7 +65,7 @@ class _Seen:
 class Intervener:
     """A model that is asked again and again what it does when it is changed; the model itself is left as it is.
 
-    What it needs of the last images it keeps, so that the next change of the same costs less than half a pass.
+    What it needs of the last images it keeps, so that they pass the encoder once, whatever is changed.
 
     Args:
         model: any of this project.
@@ -109,19 +110,18 @@ class Intervener:
         )
 
     def _seen(self, images: Float[Tensor, "B C H W"]) -> _Seen:
-        if self._last is None or not _same(self._last.images, images):
+        last = self._last
+        if last is None or not _same(last.images, images):
             there = images.to(next(self.model.parameters()).device)
-            levels, trace = [], None
+            levels: list[Tensor] = []
             if isinstance(self.model, SegmentationUNet):
-                self.model.check_images(there)
-                levels = self.model.encoded(there)
-                latent = self.model.bottleneck(levels[-1])
-                trace = self.model.decoded(self.model.deepened([*levels[:-1], latent.features]), latent)
+                levels, deepened, latent = _levels(self.model, there)
+                trace = self.model.decoded(deepened, latent)
             else:
                 trace = self.model.trace(there)
             labels = labels_of(probabilities_of(trace.logits.float(), self.regions), self.regions)
-            self._last = _Seen(images.clone(), levels, trace, labels)
-        return self._last
+            self._last = last = _Seen(images.clone(), levels, trace, labels)
+        return last
 
     def _changed(self, seen: _Seen, asked: Interventions) -> tuple[Trace, ChangedRelation | None]:
         """The way from the bottleneck on, and what related the tokens there."""
@@ -233,6 +233,7 @@ def intervene_slices(
         ValueError: as `intervene` does, or there is no other patient.
     """
     check_interventions(model, interventions)
+    require(len(slices) > 0, "slices", "one or more", len(slices))
     if interventions.skips and skip_means is None:
         skip_means = mean_skips(model, _batches(slices, batch_size))
     partners = None
@@ -258,7 +259,7 @@ def intervene_slices(
         if progress is not None:
             progress(int(rows[-1]) + 1, len(slices))
     plain, changed = (overlap.dice().numpy() for overlap in overlaps)
-    return SliceScores(slices.names, plain, changed, moved / pixels)
+    return SliceScores(slices.names, plain, changed, moved / np.where(pixels, pixels, np.nan))
 
 
 @torch.no_grad()
@@ -274,10 +275,8 @@ def mean_skips(model: SegmentationModel, batches: Iterable[Float[Tensor, "_ C H 
     count = 0
     with evaluating(model):
         for images in batches:
-            model.check_images(images)
-            levels = model.encoded(images.to(next(model.parameters()).device))
-            latent = model.bottleneck(levels[-1])
-            sums = [level.double().sum(0) for level in model.deepened([*levels[:-1], latent.features])[:-1]]
+            skips = _levels(model, images.to(next(model.parameters()).device))[1][:-1]
+            sums = [skip.double().sum(0) for skip in skips]
             totals = [total + each for total, each in zip(totals, sums, strict=True)] if totals else sums
             count += len(images)
     require(count > 0, "images", "one or more, for the mean of a skip", count)
@@ -289,6 +288,14 @@ def nearest_codes(codebook: Codebook, code: int) -> Int64[Tensor, " _"]:
     require(0 <= code < len(codebook.vectors), "code", f"from 0 to {len(codebook.vectors) - 1}", code)
     order = (codebook.vectors - codebook.vectors[code]).norm(dim=1).argsort(stable=True)
     return order[order != code]
+
+
+def _levels(model: SegmentationUNet, images: Tensor) -> tuple[list[Tensor], list[Tensor], Latent]:
+    """Features of all levels down to the bottleneck, those of all that there are after it, and what it gives."""
+    model.check_images(images)
+    levels = model.encoded(images)
+    latent = model.bottleneck(levels[-1])
+    return levels, model.deepened([*levels[:-1], latent.features]), latent
 
 
 def _batches(slices: SliceSet, batch_size: int) -> Iterator[Float[Tensor, "B C H W"]]:
