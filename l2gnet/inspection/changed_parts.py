@@ -100,16 +100,11 @@ class ChangedCodebook(nn.Module):
         self.stands_in = torch.arange(len(codebook.vectors), device=codebook.vectors.device)
         self.stands_in[list(replaced)] = self.stands_in.new_tensor(list(replaced.values()))
 
-    @property
-    def vectors(self) -> Float[Tensor, "K d"]:
-        """Those of the codebook."""
-        return self.codebook.vectors
-
     def forward(self, tokens: Float[Tensor, "B N d"]) -> Quantised:
         """Quantise; then exchange and silence."""
         quantised = self.codebook(tokens)
         indices = self.stands_in[quantised.indices]
-        vectors = self.vectors[indices]
+        vectors = self.codebook.vectors[indices]
         if self.silenced:
             gone = torch.isin(indices, indices.new_tensor(self.silenced)).unsqueeze(2)
             vectors = torch.where(gone, _mean_of(vectors, ~gone), vectors)

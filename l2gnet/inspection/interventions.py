@@ -23,7 +23,7 @@ from l2gnet.prediction.inference import network_input
 from l2gnet.shapes import Bool, Float, Int64
 
 __all__ = ["Intervened", "Intervener", "Interventions", "Relation", "SliceScores", "intervene", "intervene_slices"]
-__all__ += ["mean_skips", "nearest_codes"]
+__all__ += ["Means", "mean_skips", "nearest_codes"]
 
 Means = Mapping[int, Float[Tensor, "_ _ _"]]
 _BATCH = 8  # images that pass at once
@@ -131,7 +131,7 @@ class Intervener:
         if asked != Interventions(skips=asked.skips):
             bottleneck, relation = changed_bottleneck(model, asked, self._theirs(seen, asked))
             latent = bottleneck(seen.levels[-1])
-        levels = model.deepened([*seen.levels[:-1], latent.features])
+        levels = model.deepened(seen.levels[:-1], latent.features)
         for level in asked.skips:
             levels[level] = self._mean_skip(level, levels[level])
         return model.decoded(levels, latent), relation
@@ -144,7 +144,7 @@ class Intervener:
         images = len(seen.labels)
         rule = f"one image or {images}, to hear their references by relation 'other'"
         given = 0 if self.other is None else len(self.other)
-        require(given in (1, images), "other", rule, given, "; give other images to the Intervener")
+        require(given in (1, images), "other", rule, given, "; give other")
         assert self.other is not None
         if self._other is None:
             self.model.check_images(self.other)
@@ -155,7 +155,13 @@ class Intervener:
 
     def _mean_skip(self, level: int, skip: Tensor) -> Tensor:
         """The mean over images for each image."""
-        require(level in self.skip_means, "skips", "levels whose means are given", level, "; see mean_skips")
+        require(
+            level in self.skip_means,
+            "skips",
+            "levels whose means are given",
+            level,
+            "; give reference_images, or means as of mean_skips",
+        )
         mean, wanted = self.skip_means[level].to(skip), tuple(skip.shape[1:])
         rule = f"the shape {wanted} of what it replaces at level {level}"
         require(mean.shape == wanted, "skip_means", rule, tuple(mean.shape), "; take means of images of this size")
@@ -222,7 +228,8 @@ def intervene_slices(
         slices: on the grid of the model, with labels.
         interventions: what is changed.
         batch_size: slices that pass at once.
-        progress: told (slices done, slices in all) after each batch; it may raise, to stop.
+        progress: told (slices done, slices in all) after each batch, where slices that pass twice, first for the mean
+            of a skip, count twice; it may raise, to stop.
         other: whose references are heard by relation `other`; by default those of a slice of another patient, drawn
             anew for each slice and in the same way each time.
         skip_means: by default over these slices.
@@ -234,8 +241,20 @@ def intervene_slices(
     """
     check_interventions(model, interventions)
     require(len(slices) > 0, "slices", "one or more", len(slices))
-    if interventions.skips and skip_means is None:
-        skip_means = mean_skips(model, _batches(slices, batch_size))
+    batches = [np.arange(at, min(at + batch_size, len(slices))) for at in range(0, len(slices), batch_size)]
+    passes = 2 if interventions.skips and skip_means is None else 1
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(done, passes * len(slices))
+
+    def told() -> Iterator[Float[Tensor, "_ C H W"]]:
+        for rows in batches:
+            yield network_input(slices.images[rows])
+            tell(int(rows[-1]) + 1)
+
+    if passes == 2:
+        skip_means = mean_skips(model, told())
     partners = None
     if interventions.relation == "other" and other is None:
         patients = patients or slices.names
@@ -243,8 +262,7 @@ def intervene_slices(
         partners = of_other_patients(slices, patients, seed=0)
     overlaps: list[Overlap] = []
     moved, pixels = np.zeros((2, len(slices.names)))
-    for start in range(0, len(slices), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(slices)))
+    for rows in batches:
         theirs = other if partners is None else network_input(slices.images[partners[rows]])
         intervener = Intervener(model, other=theirs, skip_means=skip_means, regions=regions)
         found = intervener.run(network_input(slices.images[rows]), interventions)
@@ -256,8 +274,7 @@ def intervene_slices(
             overlap.add(labels.cpu(), truth, case)
         np.add.at(moved, slices.case[rows], found.changed.sum((1, 2)).cpu().numpy())
         np.add.at(pixels, slices.case[rows], truth[0].numel())
-        if progress is not None:
-            progress(int(rows[-1]) + 1, len(slices))
+        tell((passes - 1) * len(slices) + int(rows[-1]) + 1)
     plain, changed = (overlap.dice().numpy() for overlap in overlaps)
     return SliceScores(slices.names, plain, changed, moved / np.where(pixels, pixels, np.nan))
 
@@ -295,12 +312,7 @@ def _levels(model: SegmentationUNet, images: Tensor) -> tuple[list[Tensor], list
     model.check_images(images)
     levels = model.encoded(images)
     latent = model.bottleneck(levels[-1])
-    return levels, model.deepened([*levels[:-1], latent.features]), latent
-
-
-def _batches(slices: SliceSet, batch_size: int) -> Iterator[Float[Tensor, "B C H W"]]:
-    for start in range(0, len(slices), batch_size):
-        yield network_input(slices.images[start : start + batch_size])
+    return levels, model.deepened(levels[:-1], latent.features), latent
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
