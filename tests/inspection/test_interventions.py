@@ -287,6 +287,7 @@ def test_with_all_silenced_nothing_is_related():
     model, images = trained(), some_images()
     everything = Interventions(silenced_codes=tuple(range(CODES["codes"])))
     found = intervene(model, images, everything)
+    assert found.sending.sum() == found.receiving.sum() == 0
     tokens = torch.zeros(3, 36, CODES["code_dim"])
     torch.testing.assert_close(found.probabilities, recomposed(model, images, tokens, tokens).softmax(1))
     for kind in ("mean", "exact", "other"):
@@ -322,6 +323,9 @@ def test_to_hear_ones_own_image_as_the_other_changes_nothing():
     asked = Interventions(relation="other")
     torch.testing.assert_close(intervene(model, images, asked, other=images).probabilities, own)
     assert not torch.allclose(intervene(model, images, asked, other=images.flip(0)).probabilities, own)
+    silenced = {"silenced_codes": tuple(codes_of(model, images)[0].unique().tolist()[:2]), "silenced_references": (1,)}
+    alike = [intervene(model, images, Interventions(**silenced, relation=of), other=images) for of in ("other", "own")]
+    torch.testing.assert_close(alike[0].probabilities, alike[1].probabilities)
     one = Intervener(model, other=some_images(1, 64, seed=9))  # of another size, for all
     found = one.run(images, asked)
     assert torch.equal(one.run(images[:1], asked).codes, found.codes[:1])
