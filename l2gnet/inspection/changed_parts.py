@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from l2gnet.inspection.changes import Interventions
 from l2gnet.method.codebook import Codebook, Quantised
 from l2gnet.method.cost import unit_cost
-from l2gnet.method.mapper import L2GMapper
+from l2gnet.method.mapper import L2GMapper, Mapped
 from l2gnet.method.places import in_own_frame, waves
+from l2gnet.method.relation import Setting
 from l2gnet.method.rows import rows_of_codes, rows_of_tokens, spread
 from l2gnet.method.transport import solve_transport
 from l2gnet.models.backbone import SegmentationModel, Trace
@@ -99,16 +100,11 @@ class ChangedCodebook(nn.Module):
         self.stands_in = torch.arange(len(codebook.vectors), device=codebook.vectors.device)
         self.stands_in[list(replaced)] = self.stands_in.new_tensor(list(replaced.values()))
 
-    @property
-    def vectors(self) -> Float[Tensor, "K d"]:
-        """Those of the codebook."""
-        return self.codebook.vectors
-
     def forward(self, tokens: Float[Tensor, "B N d"]) -> Quantised:
         """Quantise; then exchange and silence."""
         quantised = self.codebook(tokens)
         indices = self.stands_in[quantised.indices]
-        vectors = self.vectors[indices]
+        vectors = self.codebook.vectors[indices]
         if self.silenced:
             gone = torch.isin(indices, indices.new_tensor(self.silenced)).unsqueeze(2)
             vectors = torch.where(gone, _mean_of(vectors, ~gone), vectors)
@@ -170,37 +166,55 @@ class ChangedRelation(nn.Module):
         split = rearrange(tokens, "B N (h d) -> h B N d", h=mapper.heads)
         rows = rows_of_tokens(split) if indices is None else rows_of_codes(indices)
         target = _shared(mapper.references.shape[-2], self.asked.silenced_references, split)
-        plans = [rearrange(of.plan, "(B h) U R -> h B U R", h=mapper.heads) for of in (own.transport, own.receiving)]
+        plans = _of_heads(mapper, own.transport.plan), _of_heads(mapper, own.receiving.plan)
         touched = ~left.all(1, keepdim=True)  # images that the change does not concern stay what they are, to the bit
         if self.asked.silenced_references or self.asked.relation == "exact":
             touched = torch.ones_like(touched)
         if bool(touched.any()):
             mass = rows.counts * left.gather(1, rows.first)
-            costs = _costs(mapper, spread(split, rows.first))
-            if self.asked.relation == "exact":
-                solved = [_cheapest(cost, mass, target) for cost in costs]
-            else:
-                solved = [
-                    _entropic(*each, mass, target, mapper) for each in zip(costs, mapper.setting.epsilons, strict=True)
-                ]
-            plans = [
-                torch.where(touched.unsqueeze(2), *each) for each in zip((solved[0], solved[-1]), plans, strict=True)
-            ]
+            sending, receiving = self._solved(mapper, spread(split, rows.first), mass, target, own)
+            those = touched.unsqueeze(2)
+            plans = torch.where(those, sending, plans[0]), torch.where(those, receiving, plans[1])
         self.plans = Plans(rows.codes, *(rearrange(plan, "h B U R -> B h U R") for plan in plans))
+        sent, heard = (spread(plan / rows.counts.clamp_min(1).unsqueeze(2), rows.row) for plan in plans)
         places = waves(*shape, like=split) if mapper.positions else split.new_empty(split.shape[2], 0)
         values = torch.cat([split, places.expand(*split.shape[:2], *places.shape)], dim=-1)
-        sent, heard = (spread(plan / rows.counts.clamp_min(1).unsqueeze(2), rows.row) for plan in plans)
         gathered = sent.transpose(-1, -2) @ values / target.clamp_min(_TINY).unsqueeze(1)
         self.slots = torch.where(touched.unsqueeze(2), gathered, own.slots)
-        told = self.slots if self.theirs is None else self.theirs.expand_as(self.slots)
-        if mapper.setting.readout == "grid":
-            given = told
-        else:
-            given = heard / heard.sum(-1, keepdim=True).clamp_min(_TINY) @ told
+        given = self.slots if self.theirs is None else self.theirs.expand_as(self.slots)
+        if mapper.setting.readout == "barycentric":
+            given = heard / heard.sum(-1, keepdim=True).clamp_min(_TINY) @ given
         if mapper.positions:
             given = in_own_frame(given, places)
         given = rearrange(given, "h B N d -> B N (h d)")
         return given if self.theirs is not None else torch.where(touched.unsqueeze(2), given, own.tokens)
+
+    def _solved(
+        self,
+        mapper: L2GMapper,
+        e: Float[Tensor, "h B U d"],
+        mass: Int64[Tensor, "B U"],
+        target: Float[Tensor, " R"],
+        own: Mapped,
+    ) -> tuple[Float[Tensor, "h B U R"], Float[Tensor, "h B U R"]]:
+        """The plan that sends and the one that receives, of the mass that is left; rows without any are empty."""
+        solved = []
+        sets = mapper.references.to(e.dtype).reshape(-1, *mapper.references.shape[-3:])
+        for references, plan in zip(sets, (own.transport, own.receiving), strict=False):
+            cost = unit_cost(e, references, mapper.setting.cost)
+            if not bool(target.any()):
+                solved.append(torch.zeros_like(cost))
+            elif self.asked.relation == "exact":
+                solved.append(_cheapest(cost, mass, target))
+            else:
+                start = _of_heads(mapper, plan.target_potential)
+                solved.append(_entropic(cost, mass, target, plan.epsilon, start, mapper.setting))
+        return solved[0], solved[-1]
+
+
+def _of_heads(mapper: L2GMapper, stacked: Float[Tensor, "Bh ..."]) -> Float[Tensor, "h B ..."]:
+    """Heads first, where a mapper's plans have images first."""
+    return stacked.unflatten(0, (-1, mapper.heads)).movedim(1, 0)
 
 
 def _mean_of(values: Float[Tensor, "B N d"], left: Bool[Tensor, "B N 1"]) -> Float[Tensor, "B 1 d"]:
@@ -215,32 +229,26 @@ def _shared(R: int, silenced: tuple[int, ...], like: Tensor) -> Float[Tensor, " 
     return target / target.sum().clamp_min(1)
 
 
-def _costs(mapper: L2GMapper, e: Float[Tensor, "h B U d"]) -> list[Float[Tensor, "h B U R"]]:
-    """The price of each row at each reference, in the plan that sends and, where there is one, that which receives."""
-    sets = mapper.references.to(e.dtype).reshape(-1, *mapper.references.shape[-3:])
-    return [unit_cost(e, references, mapper.setting.cost) for references in sets]
-
-
 def _entropic(
     cost: Float[Tensor, "h B U R"],
-    epsilon: float,
     mass: Int64[Tensor, "B U"],
     target: Float[Tensor, " R"],
-    mapper: L2GMapper,
+    epsilon: float,
+    start: Float[Tensor, "h B R"],
+    setting: Setting,
 ) -> Float[Tensor, "h B U R"]:
-    """The plan that the mapper would find, had it these masses; empty for an image without any."""
+    """The plan that the mapper would find, had it these masses."""
     h, B, U, R = cost.shape
-    if not bool(target.any()):
-        return torch.zeros_like(cost)
-    source = torch.where(mass.any(1, keepdim=True), mass, 1).to(cost.dtype)
+    source = torch.where(mass.any(1, keepdim=True), mass, 1).to(cost.dtype)  # an image without any is solved in vain
     source /= source.sum(1, keepdim=True)
     solved = solve_transport(
         cost.reshape(h * B, U, R),
         source.repeat(h, 1),
         target,
         epsilon=epsilon,
-        tolerance=mapper.setting.tolerance,
-        max_iterations=mapper.setting.max_iterations,
+        tolerance=setting.tolerance,
+        max_iterations=setting.max_iterations,
+        start=start.flatten(0, 1),
     )
     return solved.plan.view(h, B, U, R) * (mass > 0).unsqueeze(2)
 
@@ -254,7 +262,7 @@ def _cheapest(
     plan, columns = torch.zeros_like(cost), target.nonzero().flatten()
     for b, each in enumerate(mass):
         rows = each.nonzero().flatten()
-        if len(rows) == 0 or len(columns) == 0:
+        if len(rows) == 0:
             continue
         source = (each[rows].double() / each.sum()).cpu().numpy()
         wanted = target[columns].double().cpu().numpy()

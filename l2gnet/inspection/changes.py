@@ -18,9 +18,9 @@ _NUMBERS = ("silenced_codes", "silenced_references", "skips")
 class Interventions:
     """What is changed within a model, all at once; the default changes nothing.
 
-    A code that is silenced takes its mass out of the plans, and the rest is solved anew; its tokens hear nothing and,
-    where they spoke for themselves, say the mean of the image's other tokens. Codes are replaced first, all at once,
-    and then silenced.
+    A code that is silenced takes its mass out of the plans, and the rest is solved anew at the same prices; its tokens
+    hear nothing, and their own vector is the mean of the image's other tokens (zero where there is none): what a model
+    without plans is given in their place. Codes are replaced first, all at once, and then silenced.
 
     Attributes:
         silenced_codes: codes whose tokens neither send, nor hear, nor say anything of their own.
@@ -32,7 +32,7 @@ class Interventions:
         skips: levels of the encoder, 0 at full resolution, whose skip is its mean over images instead.
 
     Raises:
-        ConfigError: a number is none, negative, or both silenced and replaced, or the relation is unknown.
+        ConfigError: a number is negative or none, a code is both silenced and replaced, or the relation is unknown.
     """
 
     silenced_codes: tuple[int, ...] = ()
@@ -88,7 +88,7 @@ def check_interventions(model: SegmentationModel, asked: Interventions) -> None:
     """Raise ConfigError unless the model has what is to be changed."""
     codes = (*asked.silenced_codes, *asked.replaced_codes, *asked.replaced_codes.values())
     K = 0 if model.codebook is None else len(model.codebook.vectors)
-    _require_below(K, "codes", codes, "a codebook", "; use one that has, as vq_unet or l2gnet")
+    _require_below(K, "codes to silence or replace", codes, "a codebook", "; use one that has, as vq_unet or l2gnet")
     R = 0 if model.mapper is None else int(model.mapper.references.shape[-2])
     _require_below(R, "silenced_references", asked.silenced_references, "references", "; use one that has, as l2gnet")
     related = isinstance(getattr(model.bottleneck, "mapper", None), nn.Module)

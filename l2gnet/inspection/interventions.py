@@ -18,11 +18,12 @@ from l2gnet.inspection.changed_parts import ChangedRelation, changed_bottleneck,
 from l2gnet.inspection.changes import Interventions, Relation, check_interventions
 from l2gnet.method.codebook import Codebook
 from l2gnet.models.backbone import SegmentationModel, SegmentationUNet, Trace
+from l2gnet.models.blocks.latent import Latent
 from l2gnet.prediction.inference import network_input
 from l2gnet.shapes import Bool, Float, Int64
 
 __all__ = ["Intervened", "Intervener", "Interventions", "Relation", "SliceScores", "intervene", "intervene_slices"]
-__all__ += ["mean_skips", "nearest_codes"]
+__all__ += ["Means", "mean_skips", "nearest_codes"]
 
 Means = Mapping[int, Float[Tensor, "_ _ _"]]
 _BATCH = 8  # images that pass at once
@@ -64,7 +65,7 @@ class _Seen:
 class Intervener:
     """A model that is asked again and again what it does when it is changed; the model itself is left as it is.
 
-    What it needs of the last images it keeps, so that the next change of the same costs less than half a pass.
+    What it needs of the last images it keeps, so that they pass the encoder once, whatever is changed.
 
     Args:
         model: any of this project.
@@ -109,19 +110,18 @@ class Intervener:
         )
 
     def _seen(self, images: Float[Tensor, "B C H W"]) -> _Seen:
-        if self._last is None or not _same(self._last.images, images):
+        last = self._last
+        if last is None or not _same(last.images, images):
             there = images.to(next(self.model.parameters()).device)
-            levels, trace = [], None
+            levels: list[Tensor] = []
             if isinstance(self.model, SegmentationUNet):
-                self.model.check_images(there)
-                levels = self.model.encoded(there)
-                latent = self.model.bottleneck(levels[-1])
-                trace = self.model.decoded(self.model.deepened([*levels[:-1], latent.features]), latent)
+                levels, deepened, latent = _levels(self.model, there)
+                trace = self.model.decoded(deepened, latent)
             else:
                 trace = self.model.trace(there)
             labels = labels_of(probabilities_of(trace.logits.float(), self.regions), self.regions)
-            self._last = _Seen(images.clone(), levels, trace, labels)
-        return self._last
+            self._last = last = _Seen(images.clone(), levels, trace, labels)
+        return last
 
     def _changed(self, seen: _Seen, asked: Interventions) -> tuple[Trace, ChangedRelation | None]:
         """The way from the bottleneck on, and what related the tokens there."""
@@ -131,7 +131,7 @@ class Intervener:
         if asked != Interventions(skips=asked.skips):
             bottleneck, relation = changed_bottleneck(model, asked, self._theirs(seen, asked))
             latent = bottleneck(seen.levels[-1])
-        levels = model.deepened([*seen.levels[:-1], latent.features])
+        levels = model.deepened(seen.levels[:-1], latent.features)
         for level in asked.skips:
             levels[level] = self._mean_skip(level, levels[level])
         return model.decoded(levels, latent), relation
@@ -144,7 +144,7 @@ class Intervener:
         images = len(seen.labels)
         rule = f"one image or {images}, to hear their references by relation 'other'"
         given = 0 if self.other is None else len(self.other)
-        require(given in (1, images), "other", rule, given, "; give other images to the Intervener")
+        require(given in (1, images), "other", rule, given, "; give other")
         assert self.other is not None
         if self._other is None:
             self.model.check_images(self.other)
@@ -155,7 +155,13 @@ class Intervener:
 
     def _mean_skip(self, level: int, skip: Tensor) -> Tensor:
         """The mean over images for each image."""
-        require(level in self.skip_means, "skips", "levels whose means are given", level, "; see mean_skips")
+        require(
+            level in self.skip_means,
+            "skips",
+            "levels whose means are given",
+            level,
+            "; give reference_images, or means as of mean_skips",
+        )
         mean, wanted = self.skip_means[level].to(skip), tuple(skip.shape[1:])
         rule = f"the shape {wanted} of what it replaces at level {level}"
         require(mean.shape == wanted, "skip_means", rule, tuple(mean.shape), "; take means of images of this size")
@@ -222,7 +228,8 @@ def intervene_slices(
         slices: on the grid of the model, with labels.
         interventions: what is changed.
         batch_size: slices that pass at once.
-        progress: told (slices done, slices in all) after each batch; it may raise, to stop.
+        progress: told (slices done, slices in all) after each batch, where slices that pass twice, first for the mean
+            of a skip, count twice; it may raise, to stop.
         other: whose references are heard by relation `other`; by default those of a slice of another patient, drawn
             anew for each slice and in the same way each time.
         skip_means: by default over these slices.
@@ -233,8 +240,21 @@ def intervene_slices(
         ValueError: as `intervene` does, or there is no other patient.
     """
     check_interventions(model, interventions)
-    if interventions.skips and skip_means is None:
-        skip_means = mean_skips(model, _batches(slices, batch_size))
+    require(len(slices) > 0, "slices", "one or more", len(slices))
+    batches = [np.arange(at, min(at + batch_size, len(slices))) for at in range(0, len(slices), batch_size)]
+    passes = 2 if interventions.skips and skip_means is None else 1
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(done, passes * len(slices))
+
+    def told() -> Iterator[Float[Tensor, "_ C H W"]]:
+        for rows in batches:
+            yield network_input(slices.images[rows])
+            tell(int(rows[-1]) + 1)
+
+    if passes == 2:
+        skip_means = mean_skips(model, told())
     partners = None
     if interventions.relation == "other" and other is None:
         patients = patients or slices.names
@@ -242,8 +262,7 @@ def intervene_slices(
         partners = of_other_patients(slices, patients, seed=0)
     overlaps: list[Overlap] = []
     moved, pixels = np.zeros((2, len(slices.names)))
-    for start in range(0, len(slices), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(slices)))
+    for rows in batches:
         theirs = other if partners is None else network_input(slices.images[partners[rows]])
         intervener = Intervener(model, other=theirs, skip_means=skip_means, regions=regions)
         found = intervener.run(network_input(slices.images[rows]), interventions)
@@ -255,10 +274,9 @@ def intervene_slices(
             overlap.add(labels.cpu(), truth, case)
         np.add.at(moved, slices.case[rows], found.changed.sum((1, 2)).cpu().numpy())
         np.add.at(pixels, slices.case[rows], truth[0].numel())
-        if progress is not None:
-            progress(int(rows[-1]) + 1, len(slices))
+        tell((passes - 1) * len(slices) + int(rows[-1]) + 1)
     plain, changed = (overlap.dice().numpy() for overlap in overlaps)
-    return SliceScores(slices.names, plain, changed, moved / pixels)
+    return SliceScores(slices.names, plain, changed, moved / np.where(pixels, pixels, np.nan))
 
 
 @torch.no_grad()
@@ -274,10 +292,8 @@ def mean_skips(model: SegmentationModel, batches: Iterable[Float[Tensor, "_ C H 
     count = 0
     with evaluating(model):
         for images in batches:
-            model.check_images(images)
-            levels = model.encoded(images.to(next(model.parameters()).device))
-            latent = model.bottleneck(levels[-1])
-            sums = [level.double().sum(0) for level in model.deepened([*levels[:-1], latent.features])[:-1]]
+            skips = _levels(model, images.to(next(model.parameters()).device))[1][:-1]
+            sums = [skip.double().sum(0) for skip in skips]
             totals = [total + each for total, each in zip(totals, sums, strict=True)] if totals else sums
             count += len(images)
     require(count > 0, "images", "one or more, for the mean of a skip", count)
@@ -291,9 +307,12 @@ def nearest_codes(codebook: Codebook, code: int) -> Int64[Tensor, " _"]:
     return order[order != code]
 
 
-def _batches(slices: SliceSet, batch_size: int) -> Iterator[Float[Tensor, "B C H W"]]:
-    for start in range(0, len(slices), batch_size):
-        yield network_input(slices.images[start : start + batch_size])
+def _levels(model: SegmentationUNet, images: Tensor) -> tuple[list[Tensor], list[Tensor], Latent]:
+    """Features of all levels down to the bottleneck, those of all that there are after it, and what it gives."""
+    model.check_images(images)
+    levels = model.encoded(images)
+    latent = model.bottleneck(levels[-1])
+    return levels, model.deepened(levels[:-1], latent.features), latent
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -182,9 +182,9 @@ class SegmentationUNet(SegmentationModel):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPU and GPU
 
     def _trace(self, images: Float[Tensor, "B C H W"]) -> Trace:
-        *skips, features = self.encoded(images)
-        latent = self.bottleneck(features)
-        return self.decoded(self.deepened([*skips, latent.features]), latent)
+        levels = self.encoded(images)
+        latent = self.bottleneck(levels.pop())
+        return self.decoded(self.deepened(levels, latent.features), latent)
 
     def encoded(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """The features of each level, finest first, down to those that the bottleneck takes."""
@@ -193,19 +193,20 @@ class SegmentationUNet(SegmentationModel):
             levels.append(down(levels[-1]))
         return levels
 
-    def deepened(self, levels: list[Float[Tensor, "B _ _ _"]]) -> list[Float[Tensor, "B _ _ _"]]:
-        """Those of all levels, from those down to the bottleneck, the last of which it gives."""
-        levels = list(levels)
+    def deepened(
+        self, levels: list[Float[Tensor, "B _ _ _"]], features: Float[Tensor, "B _ _ _"]
+    ) -> list[Float[Tensor, "B _ _ _"]]:
+        """The levels above the bottleneck, to which those below are added, from what it gives on."""
+        levels.append(features)
         for down in self.encoder[self.level :]:
             levels.append(down(levels[-1]))
         return levels
 
     def decoded(self, levels: list[Float[Tensor, "B _ _ _"]], latent: Latent) -> Trace:
-        """From the features of all levels, of which all but the deepest are skips, to logits."""
-        *skips, features = levels
-        side_logits, gates = [], []
-        for level, (up, skip) in enumerate(zip(self.decoder, reversed(skips), strict=True)):
-            features, let_through = up(features, skip)
+        """From the features of all levels to logits; it empties the list, to hold none longer than needed."""
+        features, side_logits, gates = levels.pop(), [], []
+        for level, up in enumerate(self.decoder):
+            features, let_through = up(features, levels.pop())
             if let_through is not None:
                 gates.append(let_through)
             if self.training and level < len(self.side_heads):
