@@ -30,7 +30,7 @@ CT_WINDOWS = {  # HU, low and high
     "CT bone": (-450, 1050),
     "CT brain": (0, 80),
 }
-_HATCHES = {"added": "////", "missed": r"\\\\", "confused": "xxxx"}
+_HATCHES = (r"\\\\", "////", "xxxx")  # added, missed and confused
 _EDGES = ((0.5, 1), (0.5, 0), (0, 0.5), (1, 0.5))  # top, bottom, left and right of a picture
 _LINES = ("solid", "dashed", "dotted", "dashdot")
 
@@ -70,7 +70,7 @@ class SliceViewer(Viewer):
     visible = traitlets.List(traitlets.Int()).tag(sync=True)
     shown = traitlets.List(traitlets.Unicode()).tag(sync=True)
     tool = traitlets.Enum(("window", "crosshair", "pan", "ruler"), "window").tag(sync=True)
-    ruler = traitlets.List(traitlets.List(traitlets.Float(), minlen=3, maxlen=3)).tag(sync=True)
+    ruler = traitlets.List(traitlets.List(traitlets.Float(), minlen=3, maxlen=3), maxlen=2).tag(sync=True)
     looks = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -221,14 +221,14 @@ class SliceViewer(Viewer):
 
     def _draw_errors(self, axes: Axes, verdicts: UInt8[np.ndarray, "rows columns"], aspect: float) -> None:
         """Errors in full colour, and what is right faintly, as the browser draws them."""
-        right, *wrong = AGREEMENT.items()
-        shades = [(*to_rgba(right[1])[:3], 0.35 * self.opacity)]
         hatched = self.about["hatched"]
-        shades += [(*to_rgba(colour)[:3], 0.0 if hatched else (1 + self.opacity) / 2) for _, colour in wrong]
-        axes.imshow(np.array([(0, 0, 0, 0), *shades])[verdicts], aspect=aspect)
-        for verdict, (name, colour) in enumerate(wrong, 2):
+        right, *wrong = AGREEMENT.values()
+        shades = [(0, 0, 0, 0), to_rgba(right, 0.35 * self.opacity)]
+        shades += [to_rgba(colour, 0.0 if hatched else (1 + self.opacity) / 2) for colour in wrong]
+        axes.imshow(np.array(shades)[verdicts], aspect=aspect)
+        for verdict, (colour, hatch) in enumerate(zip(wrong, _HATCHES, strict=True), 2):
             if hatched and (verdicts == verdict).any():
-                drawn = axes.contourf(verdicts == verdict, levels=[0.5, 1.5], colors="none", hatches=[_HATCHES[name]])
+                drawn = axes.contourf(verdicts == verdict, levels=[0.5, 1.5], colors="none", hatches=[hatch])
                 drawn.set_edgecolor(colour)
 
     def _draw_ruler(self, axes: Axes, plane: Plane) -> None:

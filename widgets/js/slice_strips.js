@@ -35,14 +35,21 @@ export function sliceStrips(state) {
   const rows = element("div", { className: "l2g-scroll" }, player.element, slider, number);
   for (const { canvas, value, title } of strips) rows.append(element("span", { title }, title), canvas, value);
 
+  /** @type {Map<string, {of: unknown[], values: number[]}>} */
+  const held = new Map();
   /** The value of a strip on every slice, over the visible structures; NaN where there is none. */
   function valuesOf(/** @type {string} */ name) {
     const array = arrays.get(name === "area" ? "areas" : `dice of ${name}`);
     if (!array || array.rows < shape[0]) return null;
+    const { visible } = state;
+    const last = held.get(name);
+    if (last && last.of[0] === array && last.of[1] === visible) return last.values;
     const [, row, column] = state.about.spacing_mm;
-    return known(array, state.visible).map((values) =>
-      name === "area" ? (sum(values) * row * column) / 100 : sum(values) / values.length,
+    const values = known(array, visible).map((each) =>
+      name === "area" ? (sum(each) * row * column) / 100 : sum(each) / each.length,
     );
+    held.set(name, { of: [array, visible], values });
+    return values;
   }
 
   function draw() {
