@@ -168,7 +168,8 @@ class ChangedRelation(nn.Module):
         target = _shared(mapper.references.shape[-2], self.asked.silenced_references, split)
         plans = _of_heads(mapper, own.transport.plan), _of_heads(mapper, own.receiving.plan)
         touched = ~left.all(1, keepdim=True)  # images that the change does not concern stay what they are, to the bit
-        if self.asked.silenced_references or self.asked.relation == "exact":
+        asked = self.asked
+        if asked.silenced_references or asked.relation == "exact" or {asked.epsilon, asked.epsilon_receive} != {None}:
             touched = torch.ones_like(touched)
         if bool(touched.any()):
             mass = rows.counts * left.gather(1, rows.first)
@@ -200,7 +201,8 @@ class ChangedRelation(nn.Module):
         """The plan that sends and the one that receives, of the mass that is left; rows without any are empty."""
         solved = []
         sets = mapper.references.to(e.dtype).reshape(-1, *mapper.references.shape[-3:])
-        for references, plan in zip(sets, (own.transport, own.receiving), strict=False):
+        both = ((own.transport, self.asked.epsilon), (own.receiving, self.asked.epsilon_receive))
+        for references, (plan, epsilon) in zip(sets, both, strict=False):
             cost = unit_cost(e, references, mapper.setting.cost)
             if not bool(target.any()):
                 solved.append(torch.zeros_like(cost))
@@ -208,7 +210,8 @@ class ChangedRelation(nn.Module):
                 solved.append(_cheapest(cost, mass, target))
             else:
                 start = _of_heads(mapper, plan.target_potential)
-                solved.append(_entropic(cost, mass, target, plan.epsilon, start, mapper.setting))
+                weight = plan.epsilon if epsilon is None else epsilon
+                solved.append(_entropic(cost, mass, target, weight, start, mapper.setting))
         return solved[0], solved[-1]
 
 

@@ -1,5 +1,6 @@
 """What can be changed within a model, as one asks for it: in Python, or as JSON from a screen or a job."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -30,6 +31,8 @@ class Interventions:
             they would hear; `other`, by which they hear through their own plan what the references of another image
             have gathered, under the same changes; `exact`, by plans without entropy.
         skips: levels of the encoder, 0 at full resolution, whose skip is its mean over images instead.
+        epsilon: weight of the entropy of the plan that sends; None for the model's own.
+        epsilon_receive: the same of the plan that receives, where that is another one.
 
     Raises:
         ConfigError: a number is negative or none, a code is both silenced and replaced, or the relation is unknown.
@@ -40,6 +43,8 @@ class Interventions:
     silenced_references: tuple[int, ...] = ()
     relation: Relation = "own"
     skips: tuple[int, ...] = ()
+    epsilon: float | None = None
+    epsilon_receive: float | None = None
 
     def __post_init__(self) -> None:
         for name in _NUMBERS:
@@ -53,6 +58,10 @@ class Interventions:
         require(not both, "replaced_codes", "of codes that are not silenced too", both, "; leave out one of the two")
         known = get_args(Relation)
         require(self.relation in known, "relation", f"one of {', '.join(known)}", self.relation)
+        for name in ("epsilon", "epsilon_receive"):
+            value = getattr(self, name)
+            number = type(value) in (int, float) and 0 < value < math.inf
+            require(value is None or number, name, "None, or a weight above 0", value)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON; codes that are replaced are strings there."""
@@ -94,6 +103,11 @@ def check_interventions(model: SegmentationModel, asked: Interventions) -> None:
     related = isinstance(getattr(model.bottleneck, "mapper", None), nn.Module)
     possible = get_args(Relation) if R else ("own", "none", "mean") if related else ("own",)
     require(asked.relation in possible, "relation", f"one of {', '.join(possible)} for this model", asked.relation)
+    sets = 0 if model.mapper is None else len(model.mapper.setting.epsilons)
+    for number, name in enumerate(("epsilon", "epsilon_receive")):
+        value = getattr(asked, name)
+        rule = "None for a model without such a plan"
+        require(value is None or number < sets, name, rule, value, "; use an l2gnet that sends and receives")
     levels = len(model.decoder) if isinstance(model, SegmentationUNet) else 0
     _require_below(levels, "skips", asked.skips, "skips of the shared backbone", "; use a model that has")
 

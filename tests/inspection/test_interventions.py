@@ -181,6 +181,19 @@ def test_what_tokens_are_given_is_what_each_by_itself_would_be(asked, options):
         np.testing.assert_allclose(answer[b].numpy(), wanted, atol=2e-9)
 
 
+@pytest.mark.parametrize("epsilons", [{"epsilon": 0.05, "epsilon_receive": 0.4}, {"epsilon_receive": 0.05}], ids=str)
+@torch.no_grad()
+def test_another_epsilon_relates_as_a_mapper_that_was_built_with_it(epsilons):
+    relation, _, codebook = relation_of(Interventions(**epsilons))
+    _, built, _ = relation_of(Interventions(), **epsilons)
+    indices = indices_of(3)
+    tokens = codebook.vectors[indices]
+    answer = relation(tokens, indices, (3, 4)).tokens
+    np.testing.assert_allclose(answer.numpy(), built(tokens, indices, (3, 4)).tokens.numpy(), atol=2e-9)
+    _, own, _ = relation_of(Interventions())
+    assert (answer - own(tokens, indices, (3, 4)).tokens).abs().max() > 1e-3
+
+
 @torch.no_grad()
 def test_another_images_references_are_heard_through_ones_own_plan():
     asked = Interventions(relation="other", silenced_codes=(1,), silenced_references=(2,))
@@ -400,6 +413,7 @@ def test_every_model_answers_to_what_it_has(name, options):
         (Interventions(silenced_references=(0,)), "vq_unet", "none for a model without references"),
         (Interventions(silenced_references=(6,)), "l2gnet", r"numbers from 0 to 5, as the model has, got \[6\]"),
         (Interventions(relation="mean"), "synergynet", "relation must be one of own for this model, got 'mean'"),
+        (Interventions(epsilon=0.1), "vq_unet", "epsilon must be None for a model without such a plan, got 0.1"),
         (Interventions(skips=(3,)), "unet", r"numbers from 0 to 2, as the model has, got \[3\]"),
         (Interventions(skips=(1,)), "unet", "levels whose means are given, got 1; give reference_images"),
         (Interventions(relation="other"), "l2gnet", "one image or 3, to hear their references by relation 'other'"),
@@ -494,6 +508,7 @@ def test_what_is_kept_of_the_last_images_is_used_for_them_alone():
     [
         Interventions(),
         Interventions((3, 1), {5: 7, 8: 7}, (0,), "exact", (2, 0)),
+        Interventions(epsilon=0.5, epsilon_receive=1e-3),
     ],
     ids=str,
 )
@@ -515,6 +530,8 @@ def test_interventions_come_back_from_json(asked):
         ({"silenced_codes": [1], "replaced_codes": {"1": 2}}, r"not silenced too, got \[1\]; leave out one of the two"),
         ({"relation": "nobody"}, "relation must be one of own, none, mean, other, exact, got 'nobody'"),
         ({"relation": ["own"]}, "relation must be one of own, none, mean, other, exact"),
+        ({"epsilon": 0}, "epsilon must be None, or a weight above 0, got 0"),
+        ({"epsilon_receive": "0.1"}, "epsilon_receive must be None, or a weight above 0"),
         ([], "interventions must be an object of names and values"),
     ],
     ids=str,
