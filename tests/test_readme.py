@@ -75,6 +75,7 @@ def test_every_command_shown_is_tested():
     tested = (
         "data check path/to/acdc",
         "data check path/to/task",
+        "data show",
         "data prepare",
         "run notebooks/01_train.ipynb --profile acdc-cpu",
         "run notebooks/01_train.ipynb -p data decathlon",
@@ -162,6 +163,8 @@ def test_ones_own_data_in_the_folder_described(desk):
     checked = run(desk, command("l2gnet data check path/to/task"))
     assert "3 patients" in checked
     assert f"classes: {', '.join(classes)}" in checked
+    assert "no gallbladder" not in run(desk, command("l2gnet data show"))
+    assert (desk / "seen.png").stat().st_size > 10_000
     parameters = [word for name, value in {**TINY, "size_px": 48}.items() for word in ("-p", name, value)]
     out = run(desk, command("l2gnet run notebooks/01_train.ipynb -p data decathlon"), *parameters)
     metrics = json.loads((desk / re.search(r"run folder: (\S+)", out).group(1) / "metrics.json").read_text())
