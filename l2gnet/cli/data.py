@@ -83,13 +83,8 @@ def show(
     """
     require_path(data_dir)
     require(out.suffix.lower() == ".png", "out", "a PNG file, as seen.png", out)
-    from l2gnet.data.dataset import open_whole
     from l2gnet.data.folders.check import kind_of
-    from l2gnet.data.survey import remarks, summary, survey
-    from l2gnet.tables import csv_text, text_table
-    from l2gnet.training.look import look
     from l2gnet.training.settings import TrainSettings
-    from l2gnet.widgets.looks import save_seen
 
     settings = TrainSettings(
         data=kind_of(data_dir),
@@ -100,6 +95,12 @@ def show(
         window=window,
         structures=structures,
     )
+    from l2gnet.data.dataset import open_whole
+    from l2gnet.data.survey import remarks, summary, survey
+    from l2gnet.tables import csv_text, text_table
+    from l2gnet.training.look import look
+    from l2gnet.widgets.looks import save_seen
+
     dataset = open_whole(settings)
     found = survey(dataset)
     print(f"{dataset.name}: {len(found)} volumes; classes: {', '.join(dataset.classes)}")
