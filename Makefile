@@ -1,9 +1,9 @@
-# make demo, make check, make test, make lab, make app: each first makes the environment in .venv that it needs.
+# make demo, make check, make test, make lab, make app, make docs: each first makes the environment in .venv that it needs.
 PYTHON ?= $(or $(shell command -v python3 || uv python find --system 2>/dev/null),python3)
 BIN := .venv/bin
 TESTS := --numprocesses 2 --no-loadscope-reorder
 
-.PHONY: demo test coverage lab app notebooks fuzz check style javascript
+.PHONY: demo test coverage lab app docs notebooks fuzz check style javascript
 demo: .venv/installed-lab
 	$(BIN)/l2gnet run notebooks/01_train.ipynb --profile demo
 
@@ -51,6 +51,10 @@ lab: .venv/installed-lab
 
 app: .venv/installed-lab
 	$(BIN)/l2gnet app
+
+# The documentation as a site, to open in a browser: docs/_build/html/index.html.
+docs: .venv/installed-docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs . docs/_build/html
 
 # Run every notebook anew and keep its output; look at the pictures before you commit them.
 notebooks: .venv/installed-test

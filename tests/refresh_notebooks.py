@@ -11,9 +11,8 @@ import nbformat
 from nbclient import NotebookClient
 
 from l2gnet.files import write_text
+from l2gnet.jobs.notebook_rules import mark
 from l2gnet.jobs.run import scrub
-
-CHECK, UNCOMPARED = "# NBVAL_CHECK_OUTPUT", "nbval-ignore-output"
 
 
 def refresh(path: Path) -> None:
@@ -24,16 +23,8 @@ def refresh(path: Path) -> None:
     notebook.metadata.language_info = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-    mark(notebook)
+    mark(notebook.cells)
     write_text(path, nbformat.writes(notebook) + "\n")
-
-
-def mark(notebook: nbformat.NotebookNode) -> None:
-    """Tag every code cell that is neither the parameters nor a check: nbval runs it, and compares nothing."""
-    for cell in notebook.cells:
-        checked = cell.source.startswith(CHECK) or "parameters" in cell.metadata.get("tags", [])
-        if cell.cell_type == "code" and not checked:
-            cell.metadata["tags"] = sorted({*cell.metadata.get("tags", []), UNCOMPARED})
 
 
 if __name__ == "__main__":

@@ -1,64 +1,34 @@
 """Rules that keep the saved notebooks honest; nbval runs them."""
 
-import ast
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-from refresh_notebooks import CHECK, UNCOMPARED, mark
 
+from l2gnet.jobs.notebook_rules import CHECK, broken_rules, mark
 from l2gnet.jobs.parameters import read_parameters
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def dishonesty(notebook: nbformat.NotebookNode, text: str) -> list[str]:
-    """All that is wrong with a saved notebook."""
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    checks = [cell for cell in code if cell.source.startswith(CHECK)]
-    wrong = []
-    if not checks:
-        wrong.append("no check cell")
-    if any(cell.execution_count is None or not cell.outputs for cell in checks):
-        wrong.append("a check cell that was never run")
-    if any("assert " not in cell.source for cell in checks):
-        wrong.append("a check cell that asserts nothing")
-    if any(
-        (UNCOMPARED in cell.metadata.get("tags", [])) == (cell in checks)
-        for cell in code
-        if "parameters" not in cell.metadata.get("tags", [])
-    ):
-        wrong.append("a check cell that is not compared, or another that is")
-    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
-        wrong.append("not run from top to bottom")
-    if any(output.output_type == "error" for cell in code for output in cell.outputs):
-        wrong.append("an error in its output")
-    if any(output.get("name") == "stderr" for cell in code for output in cell.outputs):
-        wrong.append("a warning in its output")
-    if "widgets" in notebook.metadata or "vnd.jupyter.widget-view" in text:
-        wrong.append("saved widget state")
-    if len(notebook.cells) > 30:
-        wrong.append("more than 30 cells")
-    if len(text) > 300_000:
-        wrong.append("more than 300 kB")
-    if any(f"{start}{home}/" in text for home in ("/home", "/Users", "/root") for start in ('"', "'", " ")):
-        wrong.append("a home path")
-    for cell in code:
-        source = "\n".join(line for line in cell.source.splitlines() if not line.startswith(("%", "!")))
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.end_lineno - node.lineno > 7:
-                wrong.append(f"{node.name} belongs in the library")
-    if not notebook.cells[0].source.startswith("# ") or "What you will learn" not in notebook.cells[0].source:
+def dishonesty(path: Path) -> list[str]:
+    """All that is wrong with a saved notebook of this project."""
+    cells = nbformat.read(path, as_version=4).cells
+    wrong = broken_rules(path)
+    if not cells[0].source.startswith("# ") or "What you will learn" not in cells[0].source:
         wrong.append("does not open with what you will learn")
-    if "What to try" not in notebook.cells[-1].source:
+    if "What to try" not in cells[-1].source:
         wrong.append("does not end with what to try")
     return wrong
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_saved_notebooks_are_honest(path):
-    assert dishonesty(nbformat.read(path, as_version=4), path.read_text()) == []
+    assert dishonesty(path) == []
 
 
 def test_running_notebooks_anew_marks_what_is_not_compared():
@@ -67,7 +37,7 @@ def test_running_notebooks_anew_marks_what_is_not_compared():
     for cell in notebook.cells:
         if "parameters" not in cell.metadata.get("tags", []):
             cell.metadata.pop("tags", None)
-    mark(notebook)
+    mark(notebook.cells)
     assert nbformat.writes(notebook) == whole
 
 
@@ -78,11 +48,12 @@ def test_parameters_are_the_first_code_cell(path):
     assert read_parameters(path)
 
 
-def cheat(change):
+def cheat(change, folder):
     notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     change(notebook, code)
-    return dishonesty(notebook, nbformat.writes(notebook))
+    (folder / "cheat.ipynb").write_text(nbformat.writes(notebook))
+    return "\n".join(broken_rules(folder / "cheat.ipynb"))
 
 
 @pytest.mark.parametrize(
@@ -105,8 +76,33 @@ def cheat(change):
         (lambda n, code: n.cells.extend(nbformat.v4.new_markdown_cell() for _ in range(30)), "more than 30 cells"),
         (lambda n, code: code[0].update(source="x" * 300_000), "more than 300 kB"),
         (lambda n, code: code[0].update(source="'/home/me/data'"), "a home path"),
-        (lambda n, code: code[0].update(source="def f():\n" + "    1\n" * 9), "f belongs in the library"),
+        (lambda n, code: code[0].update(source="def f():\n" + "    1\n" * 9), "f belongs in a library"),
+        (lambda n, code: code[0].update(source="x = 2 * 3"), "must be `name: type = literal"),
+        (lambda n, code: n.cells.insert(0, nbformat.v4.new_code_cell()), "parameters in another cell than the first"),
     ],
 )
-def test_each_rule_is_enforced(change, complaint):
-    assert complaint in cheat(change)
+def test_each_rule_is_enforced(change, complaint, tmp_path):
+    assert complaint in cheat(change, tmp_path)
+
+
+def test_what_is_no_notebook_and_what_is_no_python_end_no_test_run(tmp_path):
+    (tmp_path / "list.ipynb").write_text("[]")
+    assert broken_rules(tmp_path / "list.ipynb") == ["no notebook of format 4"]
+    cheat(lambda n, code: code[-1].update(source="files = !ls"), tmp_path)
+
+
+@pytest.mark.slow
+def test_others_can_turn_the_rules_on(tmp_path):
+    shutil.copy(NOTEBOOKS[0], tmp_path / "good.ipynb")
+    (tmp_path / "bad.ipynb").write_text(nbformat.writes(nbformat.v4.new_notebook()))
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(tmp_path)]
+    on = subprocess.run([*command, "--notebook-rules"], capture_output=True, text=True, cwd=tmp_path)
+    assert "no check cell" in on.stdout
+    assert "1 failed, 1 passed" in on.stdout
+    off = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert "no tests ran" in off.stdout
+
+
+def test_who_does_not_ask_for_the_rules_does_not_wait_for_them():
+    told = "import sys, pytest, l2gnet.jobs.notebook_rules; print({'torch', 'numpy', 'nbformat'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", told], text=True) == "set()\n"

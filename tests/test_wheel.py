@@ -100,6 +100,7 @@ def test_the_sdist_holds_what_the_wheel_is_built_from_and_no_tests(built):
     inside = built.in_sdist()
     scripts = (ROOT / "widgets/js").glob("*.[jc]s*")
     whole = {file.relative_to(ROOT).as_posix() for file in [*brought(), *scripts, *PAGES]}
+    whole |= {page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md")}
     whole |= {"LICENSE", "CITATION.cff", "Makefile", "constraints.txt", "environment.yml", "notebooks/workbench.jpg"}
     assert whole <= set(inside)
     assert [name for name in inside if name.startswith(("tests/", "benchmarks/"))] == []
@@ -234,9 +235,9 @@ def test_the_citation_file_has_its_form_and_tells_this_version():
     assert [title for title in (work["title"] for work in said["references"]) if title not in readme] == []
 
 
-def test_changelog_and_readme_tell_this_version():
+def test_changelog_and_install_page_tell_this_version():
     assert re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0] == VERSION
-    assert re.findall(r"l2gnet-([\d.]+)-py3-none-any\.whl", (ROOT / "README.md").read_text()) == [VERSION]
+    assert re.findall(r"l2gnet-([\d.]+)-py3-none-any\.whl", (ROOT / "docs/how-to/install.md").read_text()) == [VERSION]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

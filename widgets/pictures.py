@@ -125,7 +125,7 @@ def draw_legend(figure: Figure, classes: Sequence[str]) -> None:
     handles = [
         plt.Line2D([], [], color=COLOURS[i % len(COLOURS)], lw=2.5, label=name) for i, name in enumerate(classes[1:])
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncol=len(handles), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncol=min(len(handles), 6), frameon=False, fontsize=9)
 
 
 def plot_history(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> Figure:

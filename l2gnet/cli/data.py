@@ -6,9 +6,10 @@ from typing import Annotated
 
 import tyro
 
-from l2gnet.checks import require_path
+from l2gnet.checks import require, require_path
 from l2gnet.cli.settings import Data
 from l2gnet.data.settings import DataSettings
+from l2gnet.files import write_text
 
 
 def check(data_dir: Annotated[Path, tyro.conf.Positional]) -> None:
@@ -54,6 +55,60 @@ def repair(
     print(f"{repaired} repaired, {left} not; the copy is {out}")
     if left:
         sys.exit(1)
+
+
+def show(
+    data_dir: Annotated[Path, tyro.conf.Positional],
+    augmented: bool = False,
+    spacing_mm: float = DataSettings.spacing_mm,
+    size_px: int = DataSettings.size_px,
+    channel: str = "",
+    window: str = "",
+    structures: str = "",
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("seen.png"),
+) -> None:
+    """Show slices with masks as a model gets them, and a table of all volumes: sizes, spacings, grey values, classes.
+
+    The table on the screen sums up; one with a line for each volume lies beside the picture, as OUT.csv.
+
+    Args:
+        data_dir: A folder of ACDC, of Synapse, of the Medical Segmentation Decathlon or of nnU-Net.
+        augmented: Below each slice, show what a training step may make of it.
+        spacing_mm: As in training: in-plane pixel size that the model sees, in mm; 0 fits the whole slice into size_px.
+        size_px: Height and width that the model sees, in pixels.
+        channel: Image channels to use, by name or number; of several the first is shown.
+        window: Grey values that become black and white, as "-125 275".
+        structures: Structures to show, by name, as "liver, spleen"; empty: all.
+        out: The picture, a PNG file.
+    """
+    require_path(data_dir)
+    require(out.suffix.lower() == ".png", "out", "a PNG file, as seen.png", out)
+    from l2gnet.data.folders.check import kind_of
+    from l2gnet.training.settings import TrainSettings
+
+    settings = TrainSettings(
+        data=kind_of(data_dir),
+        data_dir=str(data_dir),
+        spacing_mm=spacing_mm,
+        size_px=size_px,
+        channel=channel,
+        window=window,
+        structures=structures,
+    )
+    from l2gnet.data.dataset import open_whole
+    from l2gnet.data.survey import remarks, summary, survey
+    from l2gnet.tables import csv_text, text_table
+    from l2gnet.training.look import look
+    from l2gnet.widgets.looks import save_seen
+
+    dataset = open_whole(settings)
+    found = survey(dataset)
+    print(f"{dataset.name}: {len(found)} volumes; classes: {', '.join(dataset.classes)}")
+    print("\n".join([text_table(summary(found)), *remarks(found)]))
+    plain, moved = look(settings, dataset)
+    save_seen(out, {"as read": plain} | ({"augmented": moved} if augmented else {}), dataset.labels)
+    write_text(out.with_suffix(".csv"), csv_text([one.as_row() for one in found]))
+    print(f"{out} shows what the model sees, {out.with_suffix('.csv').name} has a line for each volume")
 
 
 def prepare(data: tyro.conf.OmitArgPrefixes[Data]) -> None:

@@ -25,8 +25,8 @@ VERBS = Group(
     "Discrete codes related by optimal transport, for medical segmentation.",
     {
         "data": Group(
-            "Check a data folder, repair it, or prepare it for training.",
-            {"check": data.check, "repair": data.repair, "prepare": data.prepare},
+            "Check a data folder, look at it, repair it, or prepare it for training.",
+            {"check": data.check, "show": data.show, "repair": data.repair, "prepare": data.prepare},
         ),
         "view": view,
         "train": train,

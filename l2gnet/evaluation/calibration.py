@@ -22,7 +22,7 @@ class Calibration:
 
     The expected calibration error is that of Guo et al. 2017 (arXiv 1706.04599): voxels go by the probability of the
     most probable class, their confidence, into 15 bins of equal width; the error is the mean over the bins, by their
-    share of the voxels, of |share that is right - mean confidence|. The Brier score (Brier 1950) is the mean over
+    share of the voxels, of `|share that is right - mean confidence|`. The Brier score (Brier 1950) is the mean over
     voxels of the sum over classes of (p - y)^2, from 0 to 2. Since most voxels are background of which any model is
     sure, both are also told of the voxels where truth or prediction have a structure.
 

@@ -20,16 +20,16 @@ Box = tuple[slice, slice, slice]
 class StructureScore:
     """How well one structure of one case was segmented; nan marks a number that is not defined for this case."""
 
-    structure: str
-    dice: float
-    hd95_mm: float
-    assd_mm: float
-    nsd: float
+    structure: str  # its name
+    dice: float  # overlap: twice what both have over the sum of what each has; 1 is perfect, 0 none
+    hd95_mm: float  # the larger of the two directed 95th percentiles of the distances between the surfaces
+    assd_mm: float  # mean of the distances of both directions together
+    nsd: float  # share of these distances that is at most the tolerance, 2 mm
     false_negative_rate: float  # share of the true voxels that were missed
     missed: bool  # in the truth, not in the prediction
     false_positive: bool  # in the prediction, not in the truth
-    truth_ml: float
-    predicted_ml: float
+    truth_ml: float  # volume in the truth
+    predicted_ml: float  # volume in the prediction
     hd95_voxels: float = math.nan  # stands in for all in mm where the voxel size is unknown or the convention says so
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans, counted
 from l2gnet.data.sides import wrong_sides
 from l2gnet.errors import VolumeError, volume_error
 
+Kind = Literal["decathlon", "acdc", "synapse"]
 _Result = TypeVar("_Result")
 
 
@@ -48,7 +49,7 @@ def check(data_dir: str | Path) -> Report:
     Raises VolumeError if the folder holds no data set of a known kind, or one whose description cannot be read.
     """
     data_dir = Path(data_dir)
-    kind = _kind(data_dir)
+    kind = kind_of(data_dir)
     if kind == "decathlon":
         channels = decathlon.read_channels(data_dir)
         several = f"channels {', '.join(channels)}; a model takes all together, or those that `channel` names"
@@ -62,20 +63,26 @@ def check(data_dir: str | Path) -> Report:
 
 def find_whole(data_dir: Path) -> ScanFolder:
     """The scans of a data folder of any kind, with all their channels; raises VolumeError as `check` does."""
-    return _FIND[_kind(data_dir)](data_dir)
+    return _FIND[kind_of(data_dir)](data_dir)
 
 
-_FIND: dict[str, Callable[[Path], ScanFolder]] = {
+_IS: dict[Kind, Callable[[Path], bool]] = {
+    "decathlon": decathlon.is_task,
+    "acdc": acdc.is_acdc,
+    "synapse": synapse.is_synapse,
+}
+_FIND: dict[Kind, Callable[[Path], ScanFolder]] = {
     "decathlon": decathlon.find_scans,
     "acdc": acdc.find_scans,
     "synapse": synapse.find_scans,
 }
 
 
-def _kind(data_dir: Path) -> str:
+def kind_of(data_dir: Path) -> Kind:
+    """Which kind of data set a folder holds; raises VolumeError as `check` does."""
     if not data_dir.is_dir():
         raise volume_error(data_dir, "the data must be a folder", "none", "check the path")
-    for kind, is_one in (("decathlon", decathlon.is_task), ("acdc", acdc.is_acdc), ("synapse", synapse.is_synapse)):
+    for kind, is_one in _IS.items():
         if is_one(data_dir):
             return kind
     rule = (
