@@ -7,11 +7,12 @@ from l2gnet.extras import explained
 
 _HOME = {
     "CodebookExplorer": "l2gnet.widgets.codebook_explorer",
+    "Sand": "l2gnet.widgets.sand",
     "SliceViewer": "l2gnet.widgets.slice_viewer",
     "TrainingMonitor": "l2gnet.widgets.training_monitor",
     "TransportExplorer": "l2gnet.widgets.transport_explorer",
 }
-__all__ = ["CodebookExplorer", "SliceViewer", "TrainingMonitor", "TransportExplorer"]
+__all__ = ["CodebookExplorer", "Sand", "SliceViewer", "TrainingMonitor", "TransportExplorer"]
 
 
 def __getattr__(name: str) -> Any:
