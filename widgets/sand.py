@@ -69,12 +69,13 @@ class Sand(Viewer):
 
     def animation(self) -> str:
         """The same piles at three epsilons as an SVG in which the sand moves; no script runs in it."""
-        plans = [line_plan(np.array(self.source), np.array(self.target), epsilon) for epsilon in _SHOWN]
+        source, target = np.array(self.source), np.array(self.target)
+        plans = [line_plan(source, target, epsilon) for epsilon in _SHOWN]
         titles = [
             f"ε = {epsilon:g}{', the cheapest' if epsilon == 0 else ''}: cost {(plan * self.cost).sum():.4f}"
             for epsilon, plan in zip(_SHOWN, plans, strict=True)
         ]
-        return pouring(plans, titles)
+        return pouring(plans, titles, source, target)
 
     @traitlets.validate("source", "target")
     def _shares(self, proposal: dict[str, Any]) -> list[float]:

@@ -6,7 +6,9 @@ import ot
 import pytest
 import traitlets
 from l2gnet.widgets import Sand
-from l2gnet.widgets.sand_pictures import ORIGINS
+from l2gnet.widgets.crisp import GREY
+from l2gnet.widgets.sand_pictures import ORIGINS, draw_balance, draw_quantiles, pouring
+from matplotlib.figure import Figure
 
 from l2gnet.inspection.line_transport import line_cost, line_plan, pile
 
@@ -110,3 +112,26 @@ def test_the_picture_shows_each_bar_and_ribbon(sand):
     bars = len(sand.source) + sand.plan.size
     assert len(axes.patches) == carried + bars
     assert sand.snapshot().startswith(b"\x89PNG")
+
+
+def test_sand_that_stays_is_grey_and_sends_no_grain(sand):
+    source, target = np.array(sand.source), np.array(sand.target)
+    svg = pouring([line_plan(source, target, 0) / 2], ["a half"], source, target)
+    assert svg.count('class="g"') == 35
+    assert f'fill="{GREY}"' in svg
+
+
+def test_sums_stand_beside_what_they_should_be():
+    source, target = np.array([0.5, 0.5]), np.array([0.2, 0.3, 0.5])
+    axes = Figure().subplots()
+    draw_balance(axes, np.full((2, 3), 1 / 6), source, target)
+    top, left = axes.child_axes
+    assert [patch.get_data().values.tolist() for patch in top.patches] == [[1 / 3] * 3, [0.2, 0.3, 0.5]]
+    assert [patch.get_data().values.tolist() for patch in left.patches] == [[0.5, 0.5]] * 2
+
+
+def test_quantiles_are_joined():
+    axes = Figure().subplots()
+    draw_quantiles(axes, pile(91, (20, 1, 1)), pile(91, (70, 1, 1)))
+    middle = axes.texts[5]
+    assert (middle.xyann[0], middle.xy[0]) == (20, 70)
