@@ -7,13 +7,14 @@ from l2gnet.extras import explained
 
 _HOME = {
     "CodebookExplorer": "l2gnet.widgets.codebook_explorer",
+    "Sand": "l2gnet.widgets.sand",
     "ScanDesk": "l2gnet.widgets.scan_desk",
     "SliceViewer": "l2gnet.widgets.slice_viewer",
     "TrainingMonitor": "l2gnet.widgets.training_monitor",
     "TransportExplorer": "l2gnet.widgets.transport_explorer",
     "Workbench": "l2gnet.widgets.workbench",
 }
-__all__ = ["CodebookExplorer", "ScanDesk", "SliceViewer", "TrainingMonitor", "TransportExplorer", "Workbench"]
+__all__ = ["CodebookExplorer", "Sand", "ScanDesk", "SliceViewer", "TrainingMonitor", "TransportExplorer", "Workbench"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,63 @@
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from l2gnet.widgets.crisp import _LOOK, _figure_as_image, as_image
+
+
+class Images(HTMLParser):
+    def handle_starttag(self, tag, attributes):
+        self.tag, self.attributes = tag, dict(attributes)
+
+
+def read(html):
+    """The attributes of an image, and the SVG that it carries."""
+    parser = Images()
+    parser.feed(html)
+    assert parser.tag == "img"
+    kind, _, content = parser.attributes["src"].partition(",")
+    assert kind == "data:image/svg+xml"
+    return parser.attributes["alt"], unquote(content)
+
+
+@pytest.mark.parametrize("text", ["Sand & <holes>", "50 % of 'it'", "ε = 0.001 #1"])
+def test_an_image_carries_its_svg_whole(text):
+    svg = ET.tostring(text_element(text), encoding="unicode")
+    alt, carried = read(as_image(svg, f'"{text}"'))
+    assert alt == f'"{text}"'
+    assert "".join(ET.fromstring(carried).itertext()) == text
+
+
+def text_element(text):
+    root = ET.Element("svg", xmlns="http://www.w3.org/2000/svg")
+    ET.SubElement(root, "text", {"x": "1.5"}).text = text
+    return root
+
+
+@pytest.fixture
+def figure():
+    with plt.style.context(_LOOK):
+        figure, axes = plt.subplots()
+        axes.plot([0, 0.123456], [0, 0.987654])
+        axes.imshow(np.eye(3), extent=(0, 1, 0, 1))
+        axes.set(title="cost 0.08154", xlabel="ε")
+        yield figure
+    plt.close(figure)
+
+
+def test_a_figure_says_what_it_is_in_text_that_keeps_its_digits(figure):
+    alt, svg = read(_figure_as_image(figure))
+    assert alt == "cost 0.08154"
+    assert {"cost 0.08154", "ε"} <= {text.strip() for text in ET.fromstring(svg).itertext()}
+
+
+def test_a_figure_has_no_ground_of_its_own_and_images_keep_their_size(figure):
+    _, svg = read(_figure_as_image(figure))
+    assert "#ffffff" not in svg
+    image = next(element for element in ET.fromstring(svg).iter() if element.tag.endswith("image"))
+    box = figure.axes[0].get_window_extent()
+    scale = float(image.attrib["transform"].split("scale(")[1].split(" ")[0])
+    assert scale * float(image.attrib["width"]) == pytest.approx(box.width * 72 / figure.dpi, rel=0.05)
