@@ -10,8 +10,9 @@ _HOME = {
     "SliceViewer": "l2gnet.widgets.slice_viewer",
     "TrainingMonitor": "l2gnet.widgets.training_monitor",
     "TransportExplorer": "l2gnet.widgets.transport_explorer",
+    "save_page": "l2gnet.widgets.viewer",
 }
-__all__ = ["CodebookExplorer", "SliceViewer", "TrainingMonitor", "TransportExplorer"]
+__all__ = ["CodebookExplorer", "SliceViewer", "TrainingMonitor", "TransportExplorer", "save_page"]
 
 
 def __getattr__(name: str) -> Any:
