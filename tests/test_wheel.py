@@ -82,7 +82,10 @@ def built(tmp_path_factory) -> Built:
 @pytest.mark.slow
 def test_the_wheel_holds_library_viewers_and_notebooks_under_one_name(built):
     inside = built.in_wheel()
-    assert {name.partition("/")[0] for name in inside} == {"l2gnet", f"l2gnet-{VERSION}.dist-info"}
+    assert {name.partition("/")[0] for name in inside} == {
+        "l2gnet",
+        *(f"l2gnet-{VERSION}.{x}" for x in ("data", "dist-info")),
+    }
     homes = {"l2gnet": "l2gnet", "widgets": "l2gnet/widgets", "notebooks": "l2gnet/notebooks"}
     files = [ROOT / "l2gnet/py.typed", *brought(), *(ROOT / "widgets/js").glob("*.*")]
     files += [file for folder in ("l2gnet", "widgets") for file in (ROOT / folder).rglob("*.py")]
@@ -93,6 +96,14 @@ def test_the_wheel_holds_library_viewers_and_notebooks_under_one_name(built):
         wanted[f"{homes[folder]}/{rest}"] = file.read_bytes()
     assert {name for name in inside if name.startswith("l2gnet/")} == set(wanted)
     assert [name for name, content in wanted.items() if inside[name] != content] == []
+
+
+@pytest.mark.slow
+def test_the_wheel_brings_its_extension_to_where_jupyterlab_looks(built):
+    inside = built.in_wheel()
+    place = f"l2gnet-{VERSION}.data/data/share/jupyter/labextensions/l2gnet/"
+    for name in ("package.json", "remoteEntry.js"):
+        assert inside[place + name] == (ROOT / "widgets/lab/l2gnet" / name).read_bytes()
 
 
 @pytest.mark.slow

@@ -13,8 +13,18 @@ _HOME = {
     "TrainingMonitor": "l2gnet.widgets.training_monitor",
     "TransportExplorer": "l2gnet.widgets.transport_explorer",
     "Workbench": "l2gnet.widgets.workbench",
+    "save_page": "l2gnet.widgets.viewer",
 }
-__all__ = ["CodebookExplorer", "Sand", "ScanDesk", "SliceViewer", "TrainingMonitor", "TransportExplorer", "Workbench"]
+__all__ = [
+    "CodebookExplorer",
+    "Sand",
+    "ScanDesk",
+    "SliceViewer",
+    "TrainingMonitor",
+    "TransportExplorer",
+    "Workbench",
+    "save_page",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,15 @@ def slice_areas(labels: UInt8[np.ndarray, "D H W"], classes: int) -> Int[np.ndar
     return np.stack([np.bincount(picture.ravel(), minlength=classes) for picture in labels]).astype(np.int32)
 
 
+def slice_moments(labels: UInt8[np.ndarray, "D H W"], classes: int) -> list[list[list[int]]]:
+    """Of each slice and class: pixels, and the sums of their rows and of their columns; their mean is its middle."""
+    places = np.indices(labels.shape[1:])
+    weights = (np.ones_like(places[0]), *places)
+    return [
+        [[int(weight[picture == label].sum()) for weight in weights] for label in range(classes)] for picture in labels
+    ]
+
+
 def slice_dice(
     reference: UInt8[np.ndarray, "D H W"], other: UInt8[np.ndarray, "D H W"], classes: int
 ) -> Float32[np.ndarray, "D L"]:

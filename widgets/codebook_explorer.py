@@ -40,6 +40,7 @@ class CodebookExplorer(Explorer):
     """
 
     script = "codebook_explorer"
+    answers = "codebook_answers"
 
     volume = traitlets.Int().tag(sync=True)
     scope = traitlets.Enum(("slice", "volume", "data set"), "data set").tag(sync=True)
@@ -138,6 +139,22 @@ class CodebookExplorer(Explorer):
             patch = self.atlas.patch(place, self._patch_px)
             draw_patch(figure.add_subplot(strip[number]), patch, self._field_px, aspect=self._aspect)
         return figure
+
+    def page_data(self) -> dict[str, Any]:
+        """The slices of each volume with their codes, and of each code the share of each label under it."""
+        return {
+            "volumes": [
+                {
+                    "images": self.atlas.images[slices].tobytes(),
+                    "codes": self.atlas.codes[slices].astype(np.int32).tobytes(),
+                    "slices": slices.tolist(),
+                }
+                for slices in self._volumes
+            ],
+            "size_px": list(self.atlas.images.shape[1:]),
+            "shares": as_float32(self.atlas.label_shares),
+            "patch_px": self._patch_px,
+        }
 
     @property
     def _slice(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 import traitlets
-from l2gnet.widgets.agreement import agreement, slice_areas, slice_dice
+from l2gnet.widgets.agreement import agreement, slice_areas, slice_dice, slice_moments
 from l2gnet.widgets.inputs import Input, compact, open_codes, open_labels, open_scan
 from l2gnet.widgets.pictures import draw_outlines
 from l2gnet.widgets.planes import Plane, planes_of
@@ -59,6 +59,7 @@ class SliceViewer(Viewer):
     """
 
     script = "slice_viewer"
+    answers = "slice_answers"
 
     about = traitlets.Dict().tag(sync=True)  # what never changes: geometry, names, colours, presets
     window = traitlets.List(traitlets.Float(), minlen=2, maxlen=2).tag(sync=True)
@@ -259,6 +260,14 @@ class SliceViewer(Viewer):
     def _visible(self, labels: UInt8[np.ndarray, "D H W"], plane: Plane) -> UInt8[np.ndarray, "rows columns"]:
         shown = plane.slice(labels, self.selection["voxel"][plane.axis])
         return np.where(np.isin(shown, self.visible), shown, 0).astype(np.uint8)
+
+    def page_data(self) -> dict[str, Any]:
+        """Of each slice and label: pixels of the first map, sums of their rows and columns, and the Dice of others."""
+        dice = {
+            name: [[None if math.isnan(value) else value for value in row] for row in values.tolist()]
+            for name, values in self._dice.items()
+        }
+        return {"moments": slice_moments(self.reference, len(self.classes)) if self.maps else [], "dice": dice}
 
     def close(self) -> None:
         """Leave the browser, and free all memory that is held here and there."""

@@ -20,10 +20,11 @@ from l2gnet.inspection.image_transport import ImageTransport, codebook_and_mappe
 from l2gnet.inspection.plan_order import Order, plan_order
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.prediction.inference import network_input
-from l2gnet.shapes import Float, UInt8
+from l2gnet.shapes import Float, Int64, UInt8
 
 _TOLERANCE = 1e-4
 _MOST_ITERATIONS = 1000
+_MEASURED = ("cost", "marginal_error", "iterations", "converged", "tolerance")
 Side = Literal["sends", "receives"]
 
 
@@ -50,6 +51,7 @@ class TransportExplorer(Explorer):
     """
 
     script = "transport_explorer"
+    answers = "transport_answers"
 
     epsilon = traitlets.Float(0.1).tag(sync=True)
     exact = traitlets.Bool().tag(sync=True)
@@ -150,25 +152,60 @@ class TransportExplorer(Explorer):
         else:
             self._light()
 
+    def page_data(self) -> dict[str, Any]:
+        """Of each slice its problem and its plans, solved at the epsilon that each side has now, in every order."""
+        return {"slices": [self._solved_slice(index) for index in range(len(self._images))]}
+
+    def _solved_slice(self, index: int) -> dict[str, Any]:
+        t = self._transport_of(index)
+        labels = self._labels_of(t, index)
+        sides = {}
+        for side, problem in (("sends", t), ("receives", t.receiving)) if t.receiving is not t else ((self.side, t),):
+            plan, solved = self._solution(problem, self._epsilons[side])
+            kinds = [kind for kind in get_args(Order) if kind != "label" or labels is not None]
+            orders = {kind: plan_order(plan, kind, labels) for kind in kinds}
+            sides[side] = {
+                "epsilon": self._epsilons[side],
+                "solved": solved,
+                "orders": {
+                    kind: {"rows": rows.tolist(), "columns": columns.tolist()}
+                    for kind, (rows, columns) in orders.items()
+                },
+            }
+        return {
+            "problem": self._problem(t, index, labels),
+            "target": as_float32(t.target),
+            "tokens": None if t.tokens is None else as_float32(t.normed_tokens),
+            "sides": sides,
+        }
+
     def _take_slice(self) -> None:
         self._transport = t = self._transport_of(self.index)
-        self._row_labels = None
-        if self._labels is not None and t.rows is not None:
-            self._row_labels = typical_labels(count_labels(t.rows[None], self._labels[self.index][None], len(t.names)))
-        self.problem = {
+        self._row_labels = self._labels_of(t, self.index)
+        self.problem = self._problem(t, self.index, self._row_labels)
+        self._solve()
+
+    def _labels_of(self, t: ImageTransport, index: int) -> Int64[np.ndarray, " K"] | None:
+        """The label that each row stands for."""
+        if self._labels is None or t.rows is None:
+            return None
+        return typical_labels(count_labels(t.rows[None], self._labels[index][None], len(t.names)))
+
+    def _problem(self, t: ImageTransport, index: int, labels: Int64[np.ndarray, " K"] | None) -> dict[str, Any]:
+        """What the browser shows of a slice."""
+        return {
             "images": list(self._images.shape),
-            "index": self.index,
+            "index": index,
             "aspect": self._aspect,
             "cells": None if t.rows is None else list(t.rows.shape),
             "rows": None if t.rows is None else t.rows.astype(np.int32).tobytes(),
             "names": t.names.tolist(),
             "source": as_float32(t.source),
             "tokens": t.tokens is not None,
-            "two": self._has_two,
-            "labels": None if self._row_labels is None else self._row_labels.tolist(),
+            "two": t.receiving is not t,
+            "labels": None if labels is None else labels.tolist(),
             "classes": self._classes,
         }
-        self._solve()
 
     @property
     def _has_two(self) -> bool:
@@ -183,9 +220,7 @@ class TransportExplorer(Explorer):
 
     def _solve(self) -> None:
         t = self._transport.receiving if self.side == "receives" else self._transport
-        solved = t.solve(self.epsilon, tolerance=_TOLERANCE, max_iterations=_MOST_ITERATIONS)
-        curve = t.convergence(self.epsilon, tolerance=_TOLERANCE, max_iterations=_MOST_ITERATIONS)
-        self._plan = t.exact if self.exact else solved.plan[0].numpy()
+        self._plan, self._solved = self._solution(t, self.epsilon)
         self._epsilons[self.side] = self.epsilon
         self._plans = {self.side: self._plan}
         if self._has_two:
@@ -194,27 +229,29 @@ class TransportExplorer(Explorer):
             if problem != self._beside[0]:  # a move of this epsilon leaves the other plan as it is
                 self._beside = problem, other.exact if self.exact else other.solve(problem[2]).plan[0].numpy()
             self._plans[side] = self._beside[1]
-        error = t.marginal_error(self._plan)
-        self._measured = {
-            "cost": float((self._plan * t.cost).sum()),
-            "marginal_error": error,
-            "iterations": 0 if self.exact else int(solved.iterations[0]),
-            "converged": bool(error <= _TOLERANCE),
-            "tolerance": _TOLERANCE,
-        }
-        self._curve = [[int(n), float(e)] for n, e in zip(*curve, strict=True)]
         self._arrange()
         self._light()
 
+    def _solution(self, t: ImageTransport, epsilon: float) -> tuple[Float[np.ndarray, "K R"], dict[str, Any]]:
+        """A plan, and what the browser shows of it and of the way to it."""
+        limits: dict[str, Any] = {"tolerance": _TOLERANCE, "max_iterations": _MOST_ITERATIONS}
+        found = t.solve(epsilon, **limits)
+        plan = t.exact if self.exact else found.plan[0].numpy()
+        error = t.marginal_error(plan)
+        return plan, {
+            "plan": as_float32(plan),
+            "references": plan.shape[1],
+            "curve": [[int(n), float(e)] for n, e in zip(*t.convergence(epsilon, **limits), strict=True)],
+            "cost": float((plan * t.cost).sum()),
+            "marginal_error": error,
+            "iterations": 0 if self.exact else int(found.iterations[0]),
+            "converged": bool(error <= _TOLERANCE),
+            "tolerance": _TOLERANCE,
+        }
+
     def _arrange(self) -> None:
         rows, columns = plan_order(self._plan, cast(Order, self.order), self._row_labels)
-        self.solved = self._measured | {
-            "plan": as_float32(self._plan),
-            "references": self._plan.shape[1],
-            "rows": rows.tolist(),
-            "columns": columns.tolist(),
-            "curve": self._curve,
-        }
+        self.solved = self._solved | {"rows": rows.tolist(), "columns": columns.tolist()}
 
     def _light(self) -> None:
         t, plan, receiving = self._transport, self._plan, self.side == "receives"
@@ -270,7 +307,7 @@ class TransportExplorer(Explorer):
         if self._has_two:
             arrays |= {"receiving_plan": self._plans["receives"], "receiving_cost": t.receiving.cost}
         arrays |= {"source": t.source, "target": t.target, "codes": t.names}
-        arrays |= {"image": self._images[self.index], "convergence": np.array(self._curve)}
+        arrays |= {"image": self._images[self.index], "convergence": np.array(self.solved["curve"])}
         arrays |= {f"{name}_order": np.array(self.solved[name]) for name in ("rows", "columns")}
         if t.rows is not None:
             arrays["row_of_pixel"] = t.rows
@@ -284,7 +321,7 @@ class TransportExplorer(Explorer):
             "slice": self.index,
             "order": self.order,
             "selection": self.selection,
-            **self._measured,
+            **{name: self.solved[name] for name in _MEASURED},
             "arrays": {name: list(array.shape) for name, array in arrays.items()},
         }
         return stream.getvalue(), json.dumps(words, indent=2, allow_nan=False) + "\n"

@@ -6,22 +6,26 @@ trait only when the kernel has dealt with the move before, so that moves are coa
 
 import base64
 import io
-import re
 import traceback
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
+from html import escape
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
 import numpy as np
 import traitlets
+from l2gnet.widgets.page import FILES, Part, joined, page
 from matplotlib.figure import Figure
 
-SCRIPTS = Path(__file__).parent / "js"
+from l2gnet.files import write_text
+
 _TYPES = ("uint8", "int16", "uint16", "int32", "float32")  # what the browser has typed arrays for
-_IMPORT = re.compile(r'import .* from "\./(\w+)\.js";')
+_OF_WIDGETS = {"layout", "tabbable", "tooltip"}  # traits that ipywidgets gives to all
 
 
 class Viewer(anywidget.AnyWidget):
@@ -36,6 +40,7 @@ class Viewer(anywidget.AnyWidget):
     """
 
     script: ClassVar[str]
+    answers: ClassVar[str] = ""  # another one: it stands in for Python in a saved page, with what `page_data` gives it
 
     selection = traitlets.Dict().tag(sync=True)
     error = traitlets.Unicode().tag(sync=True)
@@ -45,8 +50,8 @@ class Viewer(anywidget.AnyWidget):
         """Read the viewer's script and style sheet, with those of all that it imports."""
         if "script" in cls.__dict__:
             imported: list[str] = []
-            cls._esm = _joined(cls.script, imported)
-            styles = (SCRIPTS / f"{name}.css" for name in (*imported, cls.script))
+            cls._esm = joined(cls.script, imported)
+            styles = (FILES / f"{name}.css" for name in (*imported, cls.script))
             cls._css = "\n".join(style.read_text(encoding="utf-8") for style in styles if style.exists())
         super().__init_subclass__(**kwargs)
 
@@ -62,6 +67,14 @@ class Viewer(anywidget.AnyWidget):
     def snapshot(self) -> bytes:
         """The picture as PNG, without a browser."""
         return self._picture("png")
+
+    def save(self, path: str | Path, *, title: str = "") -> Path:
+        """Write one HTML file with the viewer and its data: it needs neither a kernel nor a network."""
+        return save_page(path, self, title=title)
+
+    def page_data(self) -> dict[str, Any]:
+        """What the script `answers` needs in a saved page: values of JSON, and bytes."""
+        return {}
 
     def publish(self, name: str, array: np.ndarray) -> None:
         """Offer an array to the browser, which fetches it once, in parts along its first axis; anew when it changes.
@@ -146,14 +159,42 @@ class Viewer(anywidget.AnyWidget):
         return bundle
 
 
-def _joined(script: str, seen: list[str]) -> str:
-    """A script with the files it imports put in the place of their import: an anywidget is one module."""
-    lines = []
-    for line in (SCRIPTS / f"{script}.js").read_text(encoding="utf-8").splitlines():
-        imported = _IMPORT.fullmatch(line)
-        if imported is None:
-            lines.append(line)
-        elif imported[1] not in seen:
-            seen.append(imported[1])
-            lines.append(re.sub("^export ", "", _joined(imported[1], seen), flags=re.MULTILINE))
-    return "\n".join(lines)
+def save_page(path: str | Path, *viewers: Viewer, title: str = "") -> Path:
+    """Write viewers and their data to one HTML file that needs neither a kernel nor a network; links are kept.
+
+    Slices, overlays and selections work there as here; what only Python can do is disabled.
+
+    Raises:
+        ValueError: no viewer is given, or one was closed.
+    """
+    heading = f"<h1>{escape(title)}</h1>\n" if title else ""
+    saved = f"Saved on {date.today():%d %B %Y} with l2gnet {version('l2gnet')}; research only."
+    parts = parts_of(viewers)
+    shown = "\n".join(part.shown(place) for place, part in enumerate(parts))
+    body = f'{heading}{shown}\n<p class="page-note">{saved}</p>'
+    write_text(path, page(title or ", ".join(part.name for part in parts), body, parts))
+    return Path(path)
+
+
+def parts_of(viewers: Sequence[Viewer]) -> list[Part]:
+    """Viewers as a page holds them.
+
+    Raises:
+        ValueError: there are none, or one was closed.
+    """
+    if not viewers or any(viewer.comm is None for viewer in viewers):
+        raise ValueError(f"a page needs open viewers, got {len(viewers)}, of which some are closed; make them anew")
+    return [
+        Part(
+            name=type(viewer).__name__,
+            script=str(viewer._esm),
+            style=str(viewer._css),
+            traits={key: value for key, value in viewer.get_state().items() if key[0] != "_" and key not in _OF_WIDGETS}
+            | {"error": ""},  # it may name a file
+            arrays={name: array.tobytes() for name, array in viewer._published.items()},
+            answers=joined(viewer.answers) if viewer.answers else "",
+            data=viewer.page_data(),
+            linked=tuple(place for place, other in enumerate(viewers) if other in viewer._linked),
+        )
+        for viewer in viewers
+    ]

@@ -5,8 +5,11 @@ from typing import Annotated
 
 import tyro
 
+import l2gnet.widgets
 from l2gnet.checks import require
 from l2gnet.jobs.library import copy_notebooks, notebooks_here
+
+_EXTENSIONS = Path(l2gnet.widgets.__file__).parent / "lab"  # of a checkout; a wheel puts them where JupyterLab looks
 
 
 def copy_out(folder: Annotated[Path, tyro.conf.Positional] = Path("notebooks")) -> None:
@@ -34,4 +37,6 @@ def lab(port: int = 8888, browser: bool = True) -> None:
     first = folder.resolve() / "00_start_here.ipynb"
     options = [str(first)] if first.exists() else []
     options += [f"--ServerApp.root_dir={folder.resolve()}", f"--ServerApp.port={port}"]
+    if _EXTENSIONS.exists():
+        options.append(f"--LabApp.extra_labextensions_path={_EXTENSIONS}")
     LabApp.launch_instance(options if browser else [*options, "--no-browser"])

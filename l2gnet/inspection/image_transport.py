@@ -160,12 +160,21 @@ class ImageTransport:
 
         Queries and keys are the tokens themselves, normalised as a transformer does: softmax(<q, k> / sqrt(d)).
         """
-        if self.tokens is None:
-            raise ValueError("attention needs the vector of each row, got no tokens; give them")
-        tokens = F.layer_norm(torch.from_numpy(self.tokens), self.tokens.shape[1:]).numpy()
+        tokens = self.normed_tokens
         scores = (tokens @ tokens[row] / tokens.shape[1] ** 0.5)[self._rows]
         weights = np.exp(scores - scores.max())
         return weights / weights.sum()
+
+    @property
+    def normed_tokens(self) -> Float[np.ndarray, "K d"]:
+        """The vector of each row, normalised as a transformer does.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.tokens is None:
+            raise ValueError("attention needs the vector of each row, got no tokens; give them")
+        return F.layer_norm(torch.from_numpy(self.tokens), self.tokens.shape[1:]).numpy()
 
     def coverage(self, plan: Float[np.ndarray, "K R"], reference: int) -> Float[np.ndarray, "h w"]:
         """The share of a reference's mass that comes from each pixel, or goes to it, by a plan of receiving."""

@@ -21,7 +21,8 @@ from tornado.websocket import WebSocketHandler
 
 from l2gnet.checks import require
 from l2gnet.errors import ConfigError
-from l2gnet.widgets.viewer import SCRIPTS, Viewer
+from l2gnet.widgets.page import FILES
+from l2gnet.widgets.viewer import Viewer
 
 _MOST_BYTES = 64 << 20  # of a message: scans come in parts of a few megabytes
 _PAGE = """<!doctype html>
@@ -182,7 +183,7 @@ class _File(RequestHandler):
         self.set_header("Content-Type", "text/javascript" if name.endswith(".js") else "text/css")
         match name:
             case "live.js" | "live.css":
-                self.write((SCRIPTS / name).read_text(encoding="utf-8"))
+                self.write((FILES / name).read_text(encoding="utf-8"))
             case "viewer.js":
                 self.write(str(self.live.viewer._esm))
             case "viewer.css":

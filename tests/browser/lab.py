@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,7 @@ def start_lab(home: Path) -> Iterator[Lab]:
     found = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {name: str(home / place) for name, place in places.items()} | {"PYTHONPATH": found}
     options = ("--no-browser", "--allow-root", "--expose-app-in-browser", "--ip=127.0.0.1", "--port=0")
+    options += (f"--LabApp.extra_labextensions_path={ROOT / 'widgets/lab'}",)  # as `l2gnet lab` has it
     command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={folder}"]
     with (home / "log").open("w") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as server:
         try:
@@ -159,7 +160,8 @@ def _is_of_the_lab(stack: str) -> bool:
 def _server_info(runtime: Path, server: subprocess.Popen, log: Path) -> dict:
     for _ in range(600):
         for file in runtime.glob("jpserver-*.json"):
-            return json.loads(file.read_text())
+            with suppress(json.JSONDecodeError):  # it is being written
+                return json.loads(file.read_text())
         assert server.poll() is None, log.read_text()
         time.sleep(0.1)
     raise TimeoutError(log.read_text())

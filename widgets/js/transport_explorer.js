@@ -84,10 +84,11 @@ export default viewer((view) => {
   body.classList.add("l2g-transport");
 
   // Controls
-  const slider = element("input", { type: "range", min: SLOWEST, max: FASTEST, step: 0.01, "aria-label": "epsilon, on a log scale" });
+  const slider = element("input", { type: "range", min: SLOWEST, max: FASTEST, step: 0.01, "aria-label": "epsilon, on a log scale", "data-needs-python": "" });
   const epsilonText = element("output", { className: "l2g-number" });
   view.on(slider, "input", () => view.set({ epsilon: Number((10 ** Number(slider.value)).toPrecision(3)), exact: false }));
   const kind = choice(view, "plan", [[false, "entropic"], [true, "exact"]], (exact) => view.set({ exact }));
+  for (const button of kind.buttons) button.dataset.needsPython = "";
   const side = choice(view, "which plan", ["sends", "receives"].map(itself), (side) => view.set({ side }));
   const sides = element("span", { className: "l2g-named" }, "a code", side.group);
   const orders = ["usage", "label", "clustering"].map(itself);
@@ -96,7 +97,7 @@ export default viewer((view) => {
   const sliceText = element("output", { className: "l2g-number" });
   const sliceRow = element("label", {}, "slice", slices, sliceText);
   view.on(slices, "input", () => view.select({ voxel: [Number(slices.value), ...get("selection").voxel.slice(1)] }));
-  const save = element("button", { title: "Save plan and image as npz, and what they are as JSON" }, "Export");
+  const save = element("button", { title: "Save plan and image as npz, and what they are as JSON", "data-needs-python": "" }, "Export");
   view.on(save, "click", () => view.send("export"));
 
   // Pictures

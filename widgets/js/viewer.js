@@ -6,6 +6,8 @@
 //
 // and builds its elements in `view.body`. `view.model` holds the synced traits; `view.arrays` the published arrays.
 
+import { pictureOf } from "./picture.js";
+
 /**
  * The traits of the Python viewer, as anywidget hands them over.
  *
@@ -93,6 +95,7 @@ export class View {
     this.errorLine = element("div", { className: "l2g-error", role: "alert", hidden: true }, this.errorText, this.dismiss);
     el.classList.add("l2g-viewer");
     el.append(this.body, this.statusLine, this.errorLine);
+    Object.assign(el, { picture: () => pictureOf(el) }); // for whoever saves the notebook
     // Keys are the viewer's, not the notebook's, which would take the arrows even from a slider.
     this.on(el, "keydown", (event) => event.ctrlKey || event.metaKey || event.stopPropagation());
     this.watch(["error"], () => this.showError(model.get("error")));
