@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from l2gnet.widgets.explorer import as_float32
@@ -88,6 +88,19 @@ def plan_facts(result: Intervened, head: int, order: Order, typical: Int64[np.nd
         "receiving": as_float32(receiving),
         "order": [each.tolist() for each in places],
         "errors": [float(np.abs(plan[min(head, len(plan) - 1)].sum(0) - even).sum()) for plan in (sending, receiving)],
+    }
+
+
+def plan_orders(result: Intervened, typical: Int64[np.ndarray, " K"] | None) -> dict[str, list[list[list[int]]]]:
+    """By name, every order of the rows and columns of a slice's plan, a pair for each head."""
+    if result.row_codes is None or result.sending is None:
+        return {}
+    named = result.row_codes[0].cpu().numpy()
+    sending = result.sending[0].double().cpu().numpy()[:, named >= 0]
+    labels = None if typical is None else typical[named[named >= 0]]
+    return {
+        order: [[each.tolist() for each in plan_order(plan, order, labels)] for plan in sending]
+        for order in get_args(Order)
     }
 
 

@@ -1,6 +1,5 @@
 """What the workbench can open: held-out scans of a model's own data, scans of one's own, and a second model."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from l2gnet.data.dataset import Case
 from l2gnet.data.inputs import Input
 from l2gnet.data.volume import Volume, read_labels, read_volume, require_same_grid
-from l2gnet.errors import CheckpointError, VolumeError
+from l2gnet.errors import CheckpointError
 from l2gnet.inspection.seen_scan import SeenScan, labels_of_slices
 from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import load_checkpoint
@@ -81,35 +80,6 @@ def _of_case(case: Case) -> BenchScan:
 
 def _place(given: "str | Path | Volume", otherwise: str) -> str | Path:
     return otherwise if isinstance(given, Volume) else given
-
-
-class Drop:
-    """A scan that comes in parts, as a file that is gone when nobody looks at it any more.
-
-    Args:
-        name: of the file that was dropped; only its ending is kept.
-        size: bytes of it.
-
-    Raises:
-        VolumeError: its name is not that of a NIfTI file.
-    """
-
-    def __init__(self, name: str, size: int):
-        ending = next((end for end in (".nii.gz", ".nii") if name.lower().endswith(end)), None)
-        if ending is None:
-            rule = "a scan that is dropped must be a NIfTI file, .nii or .nii.gz"
-            raise VolumeError(f"{rule}; found another; name DICOM folders on the command line: l2gnet view MODEL SCAN.")
-        self.size = size
-        self._folder = tempfile.TemporaryDirectory(prefix="l2gnet-")
-        self.path = Path(self._folder.name) / f"scan{ending}"
-
-    def take(self, start: int, part: memoryview) -> bool:
-        """Keep a part; says whether it was the last one."""
-        with self.path.open("ab") as file:
-            if file.tell() != start:
-                raise ValueError(f"the parts of a file must follow each other, got one from {start}; drop it again")
-            file.write(part)
-            return file.tell() >= self.size
 
 
 class Other:

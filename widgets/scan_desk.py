@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import traitlets
-from l2gnet.widgets.bench_scans import Drop
 from l2gnet.widgets.bench_task import LongTask, Progress
+from l2gnet.widgets.dropping import Dropping
 from l2gnet.widgets.inputs import compact
 from l2gnet.widgets.pictures import draw_bench
 from l2gnet.widgets.planes import planes_of
 from l2gnet.widgets.slice_viewer import presets
-from l2gnet.widgets.viewer import Viewer
 from matplotlib.figure import Figure
 
 from l2gnet.colours import label_colour
@@ -29,7 +28,7 @@ from l2gnet.prediction.segmenter import Prediction, Segmenter, write_prediction
 _LOW_CONFIDENCE = 0.8  # below it a slice is named
 
 
-class ScanDesk(Viewer):
+class ScanDesk(Dropping):
     """Give it a scan, and it says what it finds: labels to look at and to take away, volumes, function, doubts.
 
     Args:
@@ -53,7 +52,6 @@ class ScanDesk(Viewer):
         self.segmenter = Segmenter(model)
         card = self.segmenter.card
         self._examples = dict(examples or {})
-        self._drop: Drop | None = None
         self._frames: list[Volume] = []
         self.prediction: Prediction | None = None
         self._task = LongTask(threading.Lock(), lambda told: self.set_trait("task", told), self._reporting)
@@ -121,16 +119,9 @@ class ScanDesk(Viewer):
     def _on_example(self, name: str) -> None:
         self.segment(self._examples[name]())
 
-    def _on_drop(self, name: str, start: int, size: int, parts: Sequence[memoryview]) -> None:
-        try:
-            if start == 0:
-                self._drop = Drop(name, size)
-            if self._drop is not None and self._drop.take(start, parts[0]):
-                self.segment(find_inputs([self._drop.path], self.segmenter.card.channels)[0].read())
-            self.send({"taken": start + len(parts[0])})
-        except Exception:
-            self.send({"taken": -1})
-            raise
+    def dropped(self, path: Path) -> None:
+        """Segment a scan that was dropped."""
+        self.segment(find_inputs([path], self.segmenter.card.channels)[0].read())
 
     def _on_take(self) -> None:
         """Send labels and report as they are written for a scan on the command line, in one archive."""

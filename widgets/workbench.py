@@ -1,34 +1,39 @@
 """The workbench: a scan, what a model finds in it, its codes and plans, and what becomes of it when one interferes."""
 
-import threading
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
-import torch
 import traitlets
-from l2gnet.widgets.bench_facts import model_facts, most_to_see, plan_facts, scan_facts, scan_scores, slice_scores
-from l2gnet.widgets.bench_scans import BenchScan, Drop, Other, OwnScan, bench_scans, own_scan
-from l2gnet.widgets.bench_task import LongTask
+from l2gnet.widgets.bench_facts import (
+    model_facts,
+    most_to_see,
+    plan_facts,
+    plan_orders,
+    scan_facts,
+    scan_scores,
+    slice_scores,
+)
+from l2gnet.widgets.bench_model import AskedModel
+from l2gnet.widgets.bench_scans import BenchScan, Other, OwnScan, bench_scans, own_scan
+from l2gnet.widgets.bench_task import LongTask, Progress
+from l2gnet.widgets.dropping import Dropping
 from l2gnet.widgets.pictures import draw_bench
-from l2gnet.widgets.viewer import Viewer
 from matplotlib.figure import Figure
 
 from l2gnet.data.dataset import Case
-from l2gnet.data.slices import SliceSet
 from l2gnet.inspection.code_atlas import CodeAtlas, typical_labels
 from l2gnet.inspection.code_card import code_card
 from l2gnet.inspection.code_names import CodeNames
-from l2gnet.inspection.interventions import Intervened, Intervener, Interventions, intervene_slices, mean_skips
+from l2gnet.inspection.interventions import Intervened, Interventions
 from l2gnet.inspection.plan_order import Order
-from l2gnet.inspection.seen_scan import SeenScan, see_scan
+from l2gnet.inspection.seen_scan import SeenScan
 from l2gnet.models.checkpoint import load_checkpoint
 from l2gnet.prediction.familiar import Familiar
-from l2gnet.prediction.inference import network_input
-from l2gnet.shapes import Float, UInt8
 
 Overlay = Literal[
     "none",
@@ -42,8 +47,6 @@ Overlay = Literal[
     "reference",
     "relation",
 ]
-_BATCH = 16  # slices that pass the network at once
-_PATIENT = 4  # the same in a long task, during which one looks at other slices
 STATE = (
     "scan",
     "plane",
@@ -59,7 +62,7 @@ STATE = (
 )
 
 
-class Workbench(Viewer):
+class Workbench(Dropping):
     """A model and scans on one screen: slice, plans, a card of what is selected, and interventions.
 
     What it shows is its `state`, a dictionary of plain values that can be kept as JSON and given back: `scan` (a
@@ -82,6 +85,7 @@ class Workbench(Viewer):
     """
 
     script = "workbench"
+    answers = "bench_answers"
 
     scan = traitlets.Int(0, min=0).tag(sync=True)
     plane = traitlets.Int(0, min=0, max=2).tag(sync=True)
@@ -117,9 +121,9 @@ class Workbench(Viewer):
         self._names = CodeNames(model)
         self._familiar = Familiar.of(self.model_card)
         self._seen: dict[int, SeenScan] = {}
-        self._busy = threading.Lock()  # one look at the model at a time
-        self._task = LongTask(self._busy, lambda told: self.set_trait("task", told), self._reporting)
-        self._drop: Drop | None = None
+        another = lambda: self.scans[(self.scan + 1) % len(self.scans)]  # noqa: E731
+        self._asked = AskedModel(self.model, self.model_card, another)
+        self._task = LongTask(self._asked.busy, lambda told: self.set_trait("task", told), self._reporting)
         super().__init__(interventions=Interventions().to_json())
         self.state = {} if state is None else dict(state)
         self._open()
@@ -148,8 +152,7 @@ class Workbench(Viewer):
         if self.scan not in self._seen:
             if self.scan >= len(self.scans):
                 raise ValueError(f"scan must lie in 0..{len(self.scans) - 1}, got {self.scan}")
-            with self._busy:
-                self._seen[self.scan] = see_scan(self.model, self.model_card, *self.scans[self.scan].load())
+            self._seen[self.scan] = self._asked.look(self.scans[self.scan])
         return self._seen[self.scan]
 
     @property
@@ -159,11 +162,7 @@ class Workbench(Viewer):
 
     def intervened(self, index: int) -> Intervened:
         """What the model makes of a slice of this scan under the interventions."""
-        device = next(self.model.parameters()).device
-        images = network_input(self.seen.images[index : index + 1]).to(device)
-        changes = Interventions.from_json(self.interventions)
-        with self._busy:
-            return self._ready(changes).run(images, changes)
+        return self._asked.intervened(self.seen, index, Interventions.from_json(self.interventions))
 
     def add(self, scan: "OwnScan") -> None:
         """Offer one more scan, and show it.
@@ -173,17 +172,19 @@ class Workbench(Viewer):
         """
         number = len(self.scans)
         opened = own_scan(scan, number)
-        with self._busy:
-            self._seen[number] = see_scan(self.model, self.model_card, *opened.load())
+        self._seen[number] = self._asked.look(opened)
         self.scans.append(opened)
         self.scan = number
+
+    def dropped(self, path: Path) -> None:
+        """Offer a scan that was dropped, and show it."""
+        self.add(path)
 
     def close(self) -> None:
         """Leave the browser, and free all memory and files that are held here and there."""
         self._task.stop()
         super().close()
         self._seen.clear()
-        self._drop = None
 
     def draw(self) -> Figure:
         """The picture of a saved notebook: the slice with what is found in it, and the two plans."""
@@ -198,23 +199,6 @@ class Workbench(Viewer):
         maps = {"found": found} | ({} if seen.truth is None else {"truth": seen.truth[index]})
         words = f"{self._name}, {self.scans[self.scan].name}, slice {index + 1} of {len(seen.images)}"
         return draw_bench(seen.images[index, 0], maps, plans, spacing_mm=seen.spacing_mm[1:], title=words)
-
-    def _ready(self, changes: Interventions) -> Intervener:
-        """The model to ask, with what these changes need beside the slice itself."""
-        asked = self._intervener
-        if changes.skips and not asked.skip_means:
-            asked.skip_means = mean_skips(self.model, network_input(self.seen.images).split(_BATCH))
-        if changes.relation == "other" and asked.other is None:
-            asked.other = self._other_image()
-        return asked
-
-    def _other_image(self) -> Float[torch.Tensor, "1 C H W"]:
-        """A slice whose references are heard: at the same height of the next scan, or without one, of this scan."""
-        D = len(self.seen.images)
-        if len(self.scans) == 1:
-            return network_input(self.seen.images[[(self.index + D // 2) % D]])
-        other = see_scan(self.model, self.model_card, *self.scans[(self.scan + 1) % len(self.scans)].load()).images
-        return network_input(other[[round(self.index / max(D - 1, 1) * (len(other) - 1))]])
 
     @property
     def _atlas(self) -> CodeAtlas | None:
@@ -231,7 +215,6 @@ class Workbench(Viewer):
         except Exception:
             self.scan = self.about.get("scan", 0)
             raise
-        self._intervener = Intervener(self.model, regions=self.model_card.regions)
         voxel = self.selection.get("voxel")
         if voxel is None or not all(0 <= n < size for n, size in zip(voxel, seen.labels.shape, strict=True)):
             voxel = most_to_see(seen)
@@ -241,7 +224,7 @@ class Workbench(Viewer):
         if seen.truth is not None:
             self.publish("truth", seen.truth)
         if self.other is not None:
-            with self._busy:
+            with self._asked.busy:
                 self.publish("other", self.other.labels_of(seen))
         if seen.codes is not None:
             self.publish("codes", seen.codes.astype(np.int32))
@@ -273,77 +256,72 @@ class Workbench(Viewer):
         with self.hold_sync():
             if key != getattr(self, "_shown", None):
                 self._shown = key
-                self.now = self._slice() | {"ms": round(1000 * (time.perf_counter() - started))}
+                self.now = self._slice(self.index) | {"ms": round(1000 * (time.perf_counter() - started))}
             self.card = self._selected()
 
-    def _slice(self) -> dict[str, Any]:
-        index = self.index
+    def _slice(self, index: int) -> dict[str, Any]:
         result = self.intervened(index)
         labels = result.labels[0].cpu().numpy().astype(np.uint8)
+        other = None if self.other is None else self.other.labels_of(self.seen)[index]
         told: dict[str, Any] = {
             "index": index,
             "scan": self.scan,
             "labels": labels.tobytes(),
             "confidence": (result.probabilities[0].amax(0) * 255).round().byte().cpu().numpy().tobytes(),
             "changed": int(result.changed.sum()),
-            "scores": slice_scores(self.seen, index, labels, self.model_card.labels, self._other_labels(index)),
+            "scores": slice_scores(self.seen, index, labels, self.model_card.labels, other),
         }
         return told | plan_facts(result, self.head, cast(Order, self.order), self._typical)
 
-    def _other_labels(self, index: int) -> UInt8[np.ndarray, "H W"] | None:
-        return None if self.other is None else self.other.labels_of(self.seen)[index]
-
     def _selected(self) -> dict[str, Any]:
-        """What is known of the selected code or reference; pixels are read in the browser."""
-        kind = self.selection.get("by")
+        """What is known of the selected code; a reference and a pixel are read in the browser."""
+        kind, code = self.selection.get("by", "voxel"), self.selection.get("code")
         atlas = self._atlas
-        if kind == "code" and atlas is not None and "code" in self.selection:
-            code = int(self.selection["code"])
-            distances = self.seen.distances
-            assert distances is not None  # they come with codes
-            assert self._typical is not None
-            found = asdict(code_card(atlas, distances, self._typical, code))
-            if self._familiar is not None and self._familiar.code_counts:
-                counts = self._familiar.code_counts
-                found["held_out"] = [counts[code], sum(counts), self._familiar.volumes]
-            return {"kind": "code", "name": self._names.all.get(str(code), ""), **found}
-        return {"kind": kind or "voxel"}
+        if kind != "code" or code is None or atlas is None:
+            return {"kind": kind}
+        return self._card_of(atlas, int(code))
+
+    def _card_of(self, atlas: CodeAtlas, code: int) -> dict[str, Any]:
+        assert self.seen.distances is not None  # they come with codes
+        assert self._typical is not None
+        found = asdict(code_card(atlas, self.seen.distances, self._typical, code))
+        if self._familiar is not None and self._familiar.code_counts:
+            counts = self._familiar.code_counts
+            found["held_out"] = [counts[code], sum(counts), self._familiar.volumes]
+        return {"kind": "code", "name": self._names.all.get(str(code), ""), **found}
+
+    def page_data(self) -> dict[str, Any]:
+        """Every slice and code of this scan, as the screen would show it: what clicks in a saved page need."""
+        slices, atlas = [], self._atlas
+        for index in range(len(self.seen.images)):
+            orders = plan_orders(self.intervened(index), self._typical)
+            slices.append(self._slice(index) | {"ms": 0, "orders": orders})
+        codes = [] if atlas is None else np.unique(atlas.codes).tolist()
+        cards = {} if atlas is None else {str(code): self._card_of(atlas, code) for code in codes}
+        return {"slices": slices, "cards": cards}
 
     def _on_name(self, code: int, name: str) -> None:
         self._names.set(code, name)
         self.about = self.about | {"names": self._names.all}
         self.card = self._selected()
 
-    def _on_drop(self, name: str, start: int, size: int, parts: Sequence[memoryview]) -> None:
-        """Take a part of a file that was dropped; the browser waits for the answer with the next one."""
-        try:
-            if start == 0:
-                self._drop = Drop(name, size)
-            if self._drop is not None and self._drop.take(start, parts[0]):
-                self.add(self._drop.path)
-            self.send({"taken": start + len(parts[0])})
-        except Exception:
-            self.send({"taken": -1})
-            raise
+    def _on_export(self) -> None:
+        """Send this scan as one page that needs no Python."""
+        with tempfile.TemporaryDirectory() as folder:
+            page = self.save(Path(folder) / "workbench.html")
+            self.send({"file": page.name}, [page.read_bytes()])
 
     def _on_whole(self) -> None:
         """Score the interventions on the whole scan, in a thread of its own."""
-        seen = self.seen
-        truth = seen.labels if seen.truth is None else seen.truth
-        slices = SliceSet(seen.images, truth, np.zeros(len(truth), np.int64), (self.scans[self.scan].name,))
-        changes = dict(self.interventions)
+        seen, index, changes = self.seen, self.index, dict(self.interventions)
         about = {"of": [self.scan, changes], "truth": seen.truth is not None}
 
-        def score(progress: Callable[[int, int], None]) -> dict[str, Any]:
-            asked = Interventions.from_json(changes)
-            ready = self._ready(asked)
-            options: dict[str, Any] = {"other": ready.other, "skip_means": ready.skip_means}
-            options["regions"] = self.model_card.regions
-            scores = intervene_slices(self.model, slices, asked, batch_size=_PATIENT, progress=progress, **options)
+        def score(progress: Progress) -> dict[str, Any]:
+            scores = self._asked.scored(seen, index, Interventions.from_json(changes), progress)
             return about | scan_scores(scores, self.model_card.classes)
 
         with self._reporting():
-            self._task.start(score, len(truth))
+            self._task.start(score, len(seen.images))
 
     def _on_stop(self) -> None:
         self._task.stop()

@@ -74,6 +74,7 @@ export function cardPanel(bench) {
     const name = element("input", { type: "text", className: "l2g-bench-name", value: card.name, placeholder: "name it", maxLength: 60, "aria-label": "name of this code" });
     view.on(name, "change", () => view.send("name", { code: card.code, name: name.value }));
     const shares = card.shares.map((share, label) => ({ share, label })).filter(({ share }) => share > 0.005).sort((a, b) => b.share - a.share).slice(0, 4);
+    name.disabled = bench.about.saved === true;
     const parts = [
       element("div", { className: "l2g-bench-head" }, element("span", { className: "l2g-swatch", style: { background: bench.colourOf(card.code) } }), element("b", {}, `code ${card.code}`), name),
       line("fires at", `${card.count} of ${card.tokens} tokens of this scan (${percent(card.count / card.tokens)}), in ${card.slices} of ${card.among} slices`),
@@ -88,7 +89,7 @@ export function cardPanel(bench) {
       if (bench.about.two) parts.push(line("hears from", "", list("receiving")));
     } else if (bench.about.heads) parts.push(line("plan", "it does not fire in this slice"));
     parts.push(line("nearest", "", card.neighbours.slice(0, 4).map(([code, distance]) => codeLink(code, `${code} (${brief(distance)})`))));
-    parts.push(element("div", { className: "l2g-row l2g-bench-acts" }, silenceCode(card.code), replaceCode(card)));
+    if (!bench.about.saved) parts.push(element("div", { className: "l2g-row l2g-bench-acts" }, silenceCode(card.code), replaceCode(card)));
     for (const [kind, places] of Object.entries(card.examples)) parts.push(gallery(kind, places));
     return parts;
   };
@@ -159,7 +160,7 @@ export function cardPanel(bench) {
       parts.push(line("mass", `${percent(plans.target[reference])} of the slice: each reference takes the same`));
     }
     const act = () => bench.intervene({ silenced_references: off ? silenced.filter((each) => each !== reference) : [...silenced, reference] });
-    parts.push(element("div", { className: "l2g-row l2g-bench-acts" }, button(off ? "hear it again" : "silence", "Silence this reference in every head: its column goes, the others share its mass", act, off)));
+    if (!about.saved) parts.push(element("div", { className: "l2g-row l2g-bench-acts" }, button(off ? "hear it again" : "silence", "Silence this reference in every head: its column goes, the others share its mass", act, off)));
     return parts;
   };
 

@@ -88,6 +88,7 @@ export function changesPanel(bench) {
 
   const show = () => {
     const { about, changes, now } = bench;
+    box.hidden = about.saved === true;
     const key = `${about.model} ${about.epsilons}`;
     if (key !== built) {
       built = key;

@@ -33,6 +33,7 @@ import { typed } from "./drawing.js";
  * @property {number} skips
  * @property {Record<string, string>} names
  * @property {string} missing
+ * @property {boolean} [saved] in a page without Python
  */
 /** @typedef {{name: string, pixels: number[], dice?: (number | null)[]}} Score before, after, and of the other model */
 /**

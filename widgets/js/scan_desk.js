@@ -1,7 +1,7 @@
 // A scan in, an answer in words. Python segments (widgets/scan_desk.py); this shows and asks.
 
 import { element, viewer } from "./viewer.js";
-import { sendFile } from "./dropping.js";
+import { keepFiles, sendFile } from "./files.js";
 import { Layer } from "./layers.js";
 import { Pane } from "./pane.js";
 import { Cut, edges, greys } from "./slices.js";
@@ -136,15 +136,6 @@ export default viewer((view) => {
   view.watch(["scan", "answer", "task", "selection", "window", "frame"], show);
   view.onArray(show);
   view.onLook(frameBox, () => fit());
-  const onFile = (/** @type {{file?: string}} */ content, /** @type {DataView[]} */ parts) => {
-    if (!content.file) return;
-    const part = parts[0];
-    const bytes = new Uint8Array(/** @type {ArrayBuffer} */ (part.buffer), part.byteOffset, part.byteLength);
-    const link = element("a", { href: URL.createObjectURL(new Blob([bytes])), download: content.file });
-    link.click();
-    URL.revokeObjectURL(link.href);
-  };
-  model.on("msg:custom", onFile);
-  view.signal.addEventListener("abort", () => model.off("msg:custom", onFile));
+  keepFiles(view);
   show();
 });

@@ -2,13 +2,13 @@
 
 import { element, viewer } from "./viewer.js";
 import { choice, itself } from "./drawing.js";
+import { keepFiles, sendFile } from "./files.js";
 import { Bench } from "./bench_state.js";
 import { OVERLAYS, slicePanel } from "./bench_slice.js";
 import { planPanel } from "./bench_plan.js";
 import { cardPanel } from "./bench_card.js";
 import { changesPanel } from "./bench_changes.js";
 
-const PART_BYTES = 2 << 20; // of a scan that is dropped
 const HELP = [
   ["click in the slice", "select a pixel; the plans show whom it hears"],
   ["click a bar of the plans", "select a code (left: it sends, right: it receives) or a reference"],
@@ -44,26 +44,10 @@ export default viewer((view) => {
   const file = element("input", { type: "file", accept: ".nii,.gz", hidden: true, "aria-label": "scan file" });
   const open = button("open …", "Open a scan of your own, .nii or .nii.gz; or drop one here. It stays on this machine", () => file.click());
   view.on(file, "change", () => file.files?.[0] && offer(file.files[0]));
-  /** Send a file in parts, the next when Python has taken the last. @param {File} chosen */
-  const offer = async (chosen) => {
-    for (let start = 0; start < chosen.size; start += PART_BYTES) {
-      const part = await chosen.slice(start, start + PART_BYTES).arrayBuffer();
-      const taken = heard("taken");
-      view.send("drop", { name: chosen.name, start, size: chosen.size }, [part]);
-      if ((await taken) < 0) return;
-      view.status(`${Math.round((100 * Math.min(start + PART_BYTES, chosen.size)) / chosen.size)} % of the scan is here`);
-    }
-    view.status("");
+  const offer = async (/** @type {File} */ chosen) => {
+    const tell = (/** @type {number} */ share) => view.status(`${Math.round(100 * share)} % of the scan is here`);
+    if (await sendFile(view, chosen, tell)) view.status("");
   };
-  /** The next message that says something of this name. @param {string} name @returns {Promise<number>} */
-  const heard = (name) => new Promise((done) => {
-    const hear = (/** @type {any} */ content) => {
-      if (!(name in content)) return;
-      view.model.off("msg:custom", hear);
-      done(content[name]);
-    };
-    view.model.on("msg:custom", hear);
-  });
   view.on(body, "dragover", (event) => {
     event.preventDefault();
     body.classList.add("l2g-dropping");
@@ -81,10 +65,13 @@ export default viewer((view) => {
   const copy = button("copy state", "Copy all that decides what is shown as JSON: Workbench(..., state=...) shows it again", () => {
     navigator.clipboard.writeText(JSON.stringify(bench.snapshot(), null, 1)).then(() => view.status("the state is on the clipboard"), () => view.showError("the browser does not let this page write to the clipboard"));
   });
+  const page = button("save page", "Save this scan as one page that needs no Python and no network: slices, codes and plans still answer", () => view.send("export"));
+  keepFiles(view);
+  for (const each of [open, page]) each.dataset.needsPython = "";
   const help = element("div", { className: "l2g-bench-help", hidden: true }, element("dl", {}, ...HELP.flatMap(([key, text]) => [element("dt", {}, key), element("dd", {}, text)])));
   const ask = button("?", "What keys and words mean (?)", () => (help.hidden = !help.hidden));
   view.on(help, "click", () => (help.hidden = true));
-  const bar = element("div", { className: "l2g-row l2g-bench-top" }, title, element("label", {}, "scan", scans), open, file, element("span", { className: "l2g-spring" }), undo, redo, copy, ask);
+  const bar = element("div", { className: "l2g-row l2g-bench-top" }, title, element("label", {}, "scan", scans), open, file, element("span", { className: "l2g-spring" }), undo, redo, copy, page, ask);
 
   // Above the slice, and above the plans
   const overlay = element("select", { title: "What lies over the slice" }, ...OVERLAYS.map(([value, text, title]) => element("option", { value, title }, text)));

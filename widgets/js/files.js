@@ -1,4 +1,4 @@
-// A file of the user's, sent to Python in parts: the next one when the last has been taken.
+// Files: the user's, sent to Python in parts, the next one when the last has been taken; and Python's, to keep.
 
 /** @import { View } from "./viewer.js" */
 
@@ -32,4 +32,17 @@ function answerOf(view, name) {
     };
     view.model.on("msg:custom", hear);
   });
+}
+
+/** Let the browser keep the files that Python sends. @param {View} view */
+export function keepFiles(view) {
+  const keep = (/** @type {{file?: string}} */ { file }, /** @type {DataView[]} */ [part]) => {
+    if (!file) return;
+    const bytes = new Uint8Array(/** @type {ArrayBuffer} */ (part.buffer), part.byteOffset, part.byteLength);
+    const href = URL.createObjectURL(new Blob([bytes]));
+    Object.assign(document.createElement("a"), { href, download: file }).click();
+    URL.revokeObjectURL(href);
+  };
+  view.model.on("msg:custom", keep);
+  view.signal.addEventListener("abort", () => view.model.off("msg:custom", keep));
 }
