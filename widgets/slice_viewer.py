@@ -189,7 +189,7 @@ class SliceViewer(Viewer):
         for axes, (plane, names) in zip(grid.ravel(), chain.from_iterable(rows), strict=True):
             self._draw_pane(axes, plane, names)
         if key:
-            handles = [Patch(color=colour, label=name) for name, colour in key.items()]
+            handles = [Patch(facecolor=colour, edgecolor="#8c8c8c", label=name) for name, colour in key.items()]
             figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
         return figure
 

@@ -108,6 +108,9 @@ def test_the_wheel_steps_by_distance_and_never_moves_the_page(heart):
     heart.shows("axial · 1 of 10")
     assert heart.page.evaluate(scrolled) == before
     assert heart.python()["selection"]["voxel"][0] == 0
+    heart.mouse.click(*heart.at(30, 30))
+    heart.keys.press("ArrowUp")  # a click makes the picture the one that hears keys
+    heart.shows("axial · 2 of 10")
 
 
 def test_zoom_and_pan(heart):

@@ -69,16 +69,17 @@ export class Hand {
 
   /** @param {WheelEvent} event */
   onWheel(event) {
+    const { pane } = this;
     event.preventDefault(); // also at the last slice: the page must not run away
     const delta = event.deltaY * [1, 20, 400][event.deltaMode]; // in pixels, lines or pages
     if (event.ctrlKey || event.metaKey) {
       const factor = Math.exp(-Math.min(Math.max(delta, -30), 30) / 100);
-      this.pane.changeLook(zoomed(this.pane.look, this.pane.room, factor, position(event)));
+      pane.changeLook(zoomed(pane.look, pane.room, factor, position(event)));
       return;
     }
     const { steps, left } = scrolled(this.gathered, delta);
     this.gathered = left;
-    if (steps) this.pane.step(this.pane.index + steps);
+    if (steps) pane.step(pane.index + steps);
   }
 
   /** @param {KeyboardEvent} event */
@@ -99,21 +100,22 @@ export class Hand {
    * @returns {boolean | Promise<void>}
    */
   obey(event) {
+    const { pane } = this;
     const way = WAYS[event.key];
-    const [width, height] = this.pane.room;
-    const { voxel } = this.pane.owner.now();
+    const [width, height] = pane.room;
+    const { voxel } = pane.owner.now();
     const factor = { "+": ZOOM_STEP, "=": ZOOM_STEP, "-": 1 / ZOOM_STEP, "_": 1 / ZOOM_STEP }[event.key];
-    if (way && event.shiftKey) this.pane.changeLook(panned(this.pane.look, this.pane.room, -PAN_PX * way[1], -PAN_PX * way[0]));
+    if (way && event.shiftKey) pane.changeLook(panned(pane.look, pane.room, -PAN_PX * way[1], -PAN_PX * way[0]));
     else if (way && event.altKey) this.nudge(way);
     else if (event.altKey) return false;
-    else if (factor) this.pane.changeLook(zoomed(this.pane.look, this.pane.room, factor, [width / 2, height / 2]));
-    else if (event.key === "0") this.pane.changeLook(WHOLE);
+    else if (factor) pane.changeLook(zoomed(pane.look, pane.room, factor, [width / 2, height / 2]));
+    else if (event.key === "0") pane.changeLook(WHOLE);
     else if (event.key === "Enter") this.onEnter(voxel);
-    else if (event.key === "s") return this.pane.savePicture();
+    else if (event.key === "s") return pane.savePicture();
     else {
-      const to = stepped(event.key, this.pane.index, this.pane.cut.count);
+      const to = stepped(event.key, pane.index, pane.cut.count);
       if (to === undefined) return false;
-      this.pane.step(to);
+      pane.step(to);
     }
     return true;
   }
@@ -124,9 +126,10 @@ export class Hand {
    * @param {number[]} voxel
    */
   onEnter(voxel) {
-    if (this.pane.owner.now().tool !== "ruler") this.pane.owner.onPoint?.(voxel);
-    else if (this.begun) this.pane.owner.onRuler?.([this.begun, voxel]);
-    this.begun = this.pane.owner.now().tool === "ruler" && !this.begun ? voxel : null;
+    const { pane } = this;
+    if (pane.owner.now().tool !== "ruler") pane.owner.onPoint?.(voxel);
+    else if (this.begun) pane.owner.onRuler?.([this.begun, voxel]);
+    this.begun = pane.owner.now().tool === "ruler" && !this.begun ? voxel : null;
   }
 
   /**
@@ -135,33 +138,36 @@ export class Hand {
    * @param {number[]} way
    */
   nudge([down, across]) {
-    const { rows, columns } = this.pane.cut;
-    const [row, column] = this.pane.cut.place(this.pane.owner.now().voxel);
+    const { pane } = this;
+    const { rows, columns } = pane.cut;
+    const [row, column] = pane.cut.place(pane.owner.now().voxel);
     const [to, aside] = [row + down, column + across];
     if (to < 0 || to >= rows || aside < 0 || aside >= columns) return;
-    this.pane.owner.onPoint?.(this.pane.cut.voxel(this.pane.index, to, aside));
+    pane.owner.onPoint?.(pane.cut.voxel(pane.index, to, aside));
   }
 
   /** @param {PointerEvent} event */
   onPress(event) {
+    const { pane } = this;
     if (event.button > 1) return;
     if (event.button === 1) event.preventDefault(); // no scrolling with the middle button
-    this.pane.canvas.setPointerCapture(event.pointerId);
+    pane.canvas.setPointerCapture(event.pointerId);
     const at = position(event);
     this.fingers.set(event.pointerId, at);
-    const { window, tool = "window" } = this.pane.owner.now();
-    const place = this.pane.placeAt(at);
+    const { window, tool = "window" } = pane.owner.now();
+    const place = pane.placeAt(at);
     const chosen = event.button === 1 || event.shiftKey ? "pan" : event.altKey ? "crosshair" : tool;
-    this.press = this.fingers.size > 1 ? null : { tool: chosen, at, place, window, look: this.pane.look, dragged: false };
-    if (this.press?.tool === "crosshair") this.pane.owner.onPoint?.(place.map(Math.round));
+    this.press = this.fingers.size > 1 ? null : { tool: chosen, at, place, window, look: pane.look, dragged: false };
+    if (this.press?.tool === "crosshair") pane.owner.onPoint?.(place.map(Math.round));
   }
 
   /** @param {PointerEvent} event */
   onMove(event) {
+    const { pane } = this;
     const at = position(event);
     if (this.fingers.size === 2 && this.fingers.has(event.pointerId)) this.pinch(event.pointerId, at);
     if (this.press) this.drag(this.press, at);
-    this.pane.owner.onHover?.(this.pane.voxelAt(at));
+    pane.owner.onHover?.(pane.voxelAt(at));
   }
 
   /**
@@ -169,13 +175,14 @@ export class Hand {
    * @param {number[]} at
    */
   drag(press, at) {
+    const { pane } = this;
     const [dx, dy] = [at[0] - press.at[0], at[1] - press.at[1]];
     press.dragged ||= Math.hypot(dx, dy) > CLICK_PX;
     if (!press.dragged) return;
-    if (press.tool === "window") this.pane.owner.onWindow?.(dragged(press.window, dx, dy));
-    else if (press.tool === "pan") this.pane.changeLook(panned(press.look, this.pane.room, dx, dy));
-    else if (press.tool === "ruler") this.pane.owner.onRuler?.([press.place, this.pane.placeAt(at)]);
-    else this.pane.owner.onPoint?.(this.pane.voxelAt(at));
+    if (press.tool === "window") pane.owner.onWindow?.(dragged(press.window, dx, dy));
+    else if (press.tool === "pan") pane.changeLook(panned(press.look, pane.room, dx, dy));
+    else if (press.tool === "ruler") pane.owner.onRuler?.([press.place, pane.placeAt(at)]);
+    else pane.owner.onPoint?.(pane.voxelAt(at));
   }
 
   /**
@@ -185,31 +192,34 @@ export class Hand {
    * @param {number[]} at
    */
   pinch(moved, at) {
+    const { pane } = this;
     const [from, apart] = middle([...this.fingers.values()]);
     this.fingers.set(moved, at);
     const [to, wider] = middle([...this.fingers.values()]);
-    const look = panned(this.pane.look, this.pane.room, to[0] - from[0], to[1] - from[1]);
-    this.pane.changeLook(zoomed(look, this.pane.room, wider / apart, to));
+    const look = panned(pane.look, pane.room, to[0] - from[0], to[1] - from[1]);
+    pane.changeLook(zoomed(look, pane.room, wider / apart, to));
   }
 
   /** @param {PointerEvent} event */
   onRelease(event) {
+    const { pane } = this;
     this.fingers.delete(event.pointerId);
     const press = this.press;
     this.press = null;
     if (!press || press.dragged || event.type === "pointercancel") return;
-    if (press.tool === "ruler") this.pane.owner.onRuler?.(null);
-    else if (press.tool !== "crosshair") this.pane.owner.onPoint?.(press.place.map(Math.round));
+    if (press.tool === "ruler") pane.owner.onRuler?.(null);
+    else if (press.tool !== "crosshair") pane.owner.onPoint?.(press.place.map(Math.round));
   }
 
   /** @param {MouseEvent} event */
   onMenu(event) {
+    const { pane } = this;
     event.preventDefault();
     event.stopPropagation();
-    openMenu(this.host, this.pane.element, [event.clientX, event.clientY], [
-      ["Copy picture", "Ctrl + C", () => this.pane.copyPicture()],
-      ["Save picture as PNG", "s", () => this.pane.savePicture()],
-      ["Show the whole slice", "0", () => this.pane.changeLook(WHOLE)],
+    openMenu(this.host, pane.element, [event.clientX, event.clientY], [
+      ["Copy picture", "Ctrl + C", () => pane.copyPicture()],
+      ["Save picture as PNG", "s", () => pane.savePicture()],
+      ["Show the whole slice", "0", () => pane.changeLook(WHOLE)],
     ]);
   }
 }
