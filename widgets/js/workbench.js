@@ -67,7 +67,7 @@ export default viewer((view) => {
   });
   const page = button("save page", "Save this scan as one page that needs no Python and no network: slices, codes and plans still answer", () => view.send("export"));
   keepFiles(view);
-  for (const each of [open, page]) each.dataset.needsPython = "";
+  for (const each of [open, page, scans]) each.dataset.needsPython = "";
   const help = element("div", { className: "l2g-bench-help", hidden: true }, element("dl", {}, ...HELP.flatMap(([key, text]) => [element("dt", {}, key), element("dd", {}, text)])));
   const ask = button("?", "What keys and words mean (?)", () => (help.hidden = !help.hidden));
   view.on(help, "click", () => (help.hidden = true));
