@@ -109,15 +109,19 @@ def sweep(
         sys.exit(1)
 
 
-def report(run_dir: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Make one page of a run, report.html, without code and with all pictures inside.
+def report(run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional], data_dir: str = "") -> None:
+    """Make one page of a training to send, report.html: scores, curves, cases that still scroll; or compare several.
+
+    Of a run that trained nothing it is the notebook, without code.
 
     Args:
-        run_dir: A run folder with an executed notebook.
+        run_dirs: Run folders, or folders of them, as a sweep makes.
+        data_dir: Folder of the scans that the run was trained on, to show cases; phantoms need none.
     """
     from l2gnet.jobs.report import write_report
 
-    print(write_report(run_dir))
+    require(len(run_dirs) > 0, "report", "given a run folder", "none")
+    print(write_report(*run_dirs, data_dir=data_dir))
 
 
 def serve(

@@ -1,8 +1,9 @@
-"""A run as one page for readers: its executed notebook without the code, in one file.
+"""A run as one page for readers, in one file: what a training came to, or the executed notebook without its code.
 
-The page fetches nothing and runs nothing, so it can be read anywhere and passed on; formulas stand as TeX.
+The page fetches nothing, so it can be read anywhere and passed on.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -11,14 +12,37 @@ from l2gnet.errors import ConfigError
 from l2gnet.files import write_text
 
 
-def write_report(run_dir: str | Path) -> Path:
-    """Write `report.html` to a run folder: text, tables and pictures of its notebook, all in one file.
+def write_report(*run_dirs: str | Path, data_dir: str = "") -> Path:
+    """Write `report.html`: of one training into its folder, of several, compared, into the folder that holds them all.
+
+    A folder may hold many runs, as that of a sweep. Of a run that trained nothing it is the text, tables and pictures
+    of its notebook. With `data_dir`, the folder of the scans that a run was trained on, its page shows cases.
 
     Raises:
-        ConfigError: there is no such folder, or it holds no finished notebook.
+        ConfigError: there is no such folder, or it holds no finished run.
+        CheckpointError: a model is damaged.
     """
-    run_dir = Path(run_dir)
-    require_path(run_dir)
+    folders = [Path(folder) for folder in run_dirs]
+    require_path(*folders)
+    trained = [folder for parent in folders for folder in _trainings(parent)]
+    if not trained and len(folders) == 1:
+        return _report_notebook(folders[0])
+    if not trained:
+        raise ConfigError(f"{', '.join(map(str, folders))} must hold trained runs with scores, found none")
+    home = folders[0] if len(folders) == 1 else Path(os.path.commonpath([folder.resolve() for folder in folders]))
+    from l2gnet.jobs.run_report import (
+        write_run_report,  # on demand: it draws and predicts, which takes seconds to import
+    )
+
+    return write_run_report(trained, home / "report.html", data_dir=data_dir)
+
+
+def _trainings(parent: Path) -> list[Path]:
+    """The runs in a folder that were trained and scored."""
+    return [file.parent for file in sorted(parent.rglob("scores.csv")) if (file.parent / "model.safetensors").exists()]
+
+
+def _report_notebook(run_dir: Path) -> Path:
     finished = [path for path in run_dir.glob("*.ipynb") if not path.stem.endswith((".failed", ".running"))]
     if len(finished) != 1:
         raise ConfigError(f"{run_dir} must hold one executed notebook, found {len(finished)}; name a run folder")

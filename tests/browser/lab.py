@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import nbformat
@@ -160,8 +161,10 @@ def _is_of_the_lab(stack: str) -> bool:
 def _server_info(runtime: Path, server: subprocess.Popen, log: Path) -> dict:
     for _ in range(600):
         for file in runtime.glob("jpserver-*.json"):
-            with suppress(json.JSONDecodeError):  # it is being written
-                return json.loads(file.read_text())
+            with suppress(json.JSONDecodeError, URLError):  # it is being written, or is not served yet
+                info = json.loads(file.read_text())
+                with urlopen(f"{info['url']}api"):
+                    return info
         assert server.poll() is None, log.read_text()
         time.sleep(0.1)
     raise TimeoutError(log.read_text())

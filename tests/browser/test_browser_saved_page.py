@@ -5,6 +5,8 @@ import pytest
 from l2gnet.widgets import CodebookExplorer, SliceViewer, TrainingMonitor, TransportExplorer, save_page
 
 from l2gnet.data.slices import prepare_slices
+from l2gnet.evaluation.scores import evaluate_cases, write_scores
+from l2gnet.jobs.report import write_report
 from l2gnet.training.run import train
 from l2gnet.training.run_folder import open_run
 from l2gnet.training.settings import TrainSettings
@@ -241,12 +243,33 @@ def test_linked_viewers_stay_linked_and_a_heart_stays_small(opened, scan, transp
             page.look(f"saved-page-{number}-{theme}")
 
 
-def test_a_training_is_kept_as_it_was(opened, tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A short training, scored."""
     few = {"patients": 6, "validation_patients": 2, "spacing_mm": 4.0, "size_px": 48, "width": 4, "epochs": 2}
-    train(TrainSettings(**few), tmp_path / "run")
-    monitor = TrainingMonitor(tmp_path / "run")
+    run = train(TrainSettings(**few), tmp_path_factory.mktemp("trained") / "run")
+    scores = evaluate_cases(run.model, run.dataset.validation, run.grid, run.dataset.classes)
+    write_scores(run.run_dir, scores, run.dataset.validation, {"model": "l2gnet"})
+    return run.run_dir
+
+
+def test_a_training_is_kept_as_it_was(opened, trained, tmp_path):
+    monitor = TrainingMonitor(trained)
     page = opened(monitor.save(tmp_path / "page.html"))
     page.viewers.first.get_by_text("finished after epoch 2").wait_for()
     page.viewers.first.get_by_label("validation slice 2").wait_for()
     page.look("saved-page-monitor")
     monitor.close()
+
+
+def test_the_cases_of_a_report_scroll(opened, trained):
+    page = opened(write_report(trained))
+    assert page.viewers.count() == 3  # the best, the worst and the codebook
+    page.look("report-light")
+    worst = page.viewers.nth(1)
+    canvas = worst.locator("canvas").first
+    before = canvas.screenshot()
+    canvas.press("PageDown")
+    assert canvas.screenshot() != before
+    page.page.emulate_media(color_scheme="dark")
+    page.look("report-case-dark")

@@ -1,0 +1,69 @@
+"""The page of a training, and the one that compares several."""
+
+import re
+
+import pytest
+
+from l2gnet.errors import ConfigError
+from l2gnet.evaluation.scores import evaluate_cases, write_scores
+from l2gnet.jobs.report import write_report
+from l2gnet.training.run import train
+from l2gnet.training.settings import TrainSettings
+
+TINY = {"patients": 6, "validation_patients": 2, "size_px": 48, "spacing_mm": 4.0, "width": 4, "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two finished runs that differ in their seed."""
+    home = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        run = train(TrainSettings(**TINY, seed=seed), home / f"seed{seed}")
+        scores = evaluate_cases(run.model, run.dataset.validation, run.grid, run.dataset.classes)
+        write_scores(run.run_dir, scores, run.dataset.validation, {"model": "l2gnet"})
+    return home
+
+
+def texts(page):
+    """What is read on a page: its body without scripts, styles and tags."""
+    body = re.sub(r"<(script|style|svg)\b.*?</\1>", " ", page[page.index("<body>") :], flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
+
+
+@pytest.mark.slow
+def test_one_run(runs):
+    page = write_report(runs / "seed1")
+    assert page == runs / "seed1/report.html"
+    page = page.read_text()
+    said = texts(page)
+    for words in ("l2gnet on phantom", "4 volumes to train on, 2 held out", "right ventricle", "all structures"):
+        assert words in said
+    assert re.search(r"all structures \d\.\d{4} \(\d\.\d{4} to \d\.\d{4}\) \d+", said)
+    assert "l2gnet train \\ --width 4 \\ --patients 6 \\ --validation-patients 2 " in said
+    assert "--seed 1" in said
+    assert "epochs 2 10" in said
+    assert len(re.findall(r'data-viewer="\d', page)) == 3  # two cases, best and worst, and the codebook
+    assert "<svg" in page
+    assert not re.search(r"<h\d>\s*</h\d>|\\\(|\$\$", page)
+    assert str(runs) not in page
+    headings = re.findall(r"</h[23]>\s*<h([123])>", page)
+    assert all(level == "3" for level in headings)  # none that is empty
+
+
+@pytest.mark.slow
+def test_several_runs_are_compared(runs):
+    page = write_report(runs / "seed0", runs / "seed1")
+    assert page == runs.resolve() / "report.html"
+    said = texts(page.read_text())
+    assert "structure seed0 seed1 right ventricle" in said
+    assert "seed 0 1" in said
+    assert re.search(r"seed1 [+-]\d\.\d{4} \([+-]\d\.\d{4} to [+-]\d\.\d{4}\)", said)
+    assert said.count("Learning curves") == 1
+    assert texts(write_report(runs).read_text()) == said  # a folder of runs
+
+
+def test_folders_without_trained_runs_are_refused(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(ConfigError, match="must hold trained runs with scores, found none"):
+        write_report(tmp_path / "a", tmp_path / "b")
