@@ -85,6 +85,7 @@ def opened(request, jupyter, browser):
 @pytest.fixture
 def heart(opened):
     opened.notebook.run_cell(2)
+    opened.notebook.run_cell(2)  # again, when what was left to send has come
     opened.viewer.scroll_into_view_if_needed()
     opened.mouse.move(1, 1)
     opened.shows("code 0")  # the last array that is fetched

@@ -1,8 +1,8 @@
-// Published arrays as they come to a browser, from a model that only records what it is asked for.
+// What viewers share, without a browser: published arrays as they come, and when a picture is drawn.
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Arrays, sum } from "../../../widgets/js/viewer.js";
+import { Arrays, View, sum } from "../../../widgets/js/viewer.js";
 
 const MB = 1 << 20;
 
@@ -113,4 +113,66 @@ test("what is released hears nothing more", () => {
 test("numbers are added up", () => {
   assert.equal(sum(Float32Array.of(1, 2, 0.5)), 3.5);
   assert.equal(sum([]), 0);
+});
+
+/** A view without elements, and the frames that it waits for. */
+function bareView() {
+  const frames = [];
+  globalThis.requestAnimationFrame = (frame) => frames.push(frame);
+  const traits = {};
+  const log = [];
+  const model = { set: (name, value) => (traits[name] = value), save_changes: () => log.push("saved") };
+  const view = Object.assign(Object.create(View.prototype), { model, signal: { aborted: false }, setting: false });
+  Object.assign(view, { due: new Set(), body: { clientWidth: 1 }, showError: (text) => log.push(text) });
+  const nextFrame = () => frames.splice(0).forEach((frame) => frame());
+  return { view, traits, log, nextFrame };
+}
+
+test("the first change of a frame is drawn at once, and those that follow it together", () => {
+  const { view, log, nextFrame } = bareView();
+  const draw = view.eachFrame(() => log.push("drawn"));
+  draw();
+  assert.deepEqual(log, ["drawn"]);
+  draw();
+  draw();
+  assert.deepEqual(log, ["drawn"]);
+  nextFrame();
+  assert.deepEqual(log, ["drawn", "drawn"]);
+  nextFrame();
+  nextFrame();
+  draw();
+  assert.deepEqual(log, ["drawn", "drawn", "drawn"]);
+});
+
+test("what is set together is drawn once, before it is sent", () => {
+  const { view, traits, log } = bareView();
+  const draw = view.eachFrame(() => log.push(`drawn ${traits.one} ${traits.two}`));
+  view.model.set = (name, value) => {
+    traits[name] = value;
+    draw();
+  };
+  view.set({ one: 1, two: 2 });
+  assert.deepEqual(log, ["drawn 1 2", "saved"]);
+});
+
+test("a hidden view is drawn when it is shown, and one that is gone never", () => {
+  const { view, log, nextFrame } = bareView();
+  const draw = view.eachFrame(() => log.push("drawn"));
+  view.body.clientWidth = 0;
+  draw();
+  view.body.clientWidth = 1;
+  assert.deepEqual(log, []);
+  nextFrame();
+  assert.deepEqual(log, ["drawn"]);
+  view.signal.aborted = true;
+  draw();
+  nextFrame();
+  assert.deepEqual(log, ["drawn"]);
+});
+
+test("what goes wrong later is shown as well", async () => {
+  const { view, log } = bareView();
+  await view.guard(() => Promise.reject(new Error("no clipboard")))().catch(() => {});
+  await null;
+  assert.deepEqual(log, ["Error: no clipboard"]);
 });
