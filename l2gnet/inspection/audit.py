@@ -22,6 +22,7 @@ from l2gnet.errors import ConfigError
 from l2gnet.evaluation.comparison import bootstrap_interval
 from l2gnet.evaluation.overlap import Overlap
 from l2gnet.inspection.blocks import Block, blocks_of, changed, kept
+from l2gnet.inspection.partners import of_other_patients
 from l2gnet.inspection.redundancy import redundancy, relations
 from l2gnet.method.mapper import Mapped
 from l2gnet.models.backbone import SegmentationModel
@@ -274,17 +275,6 @@ def _changes(block: Block, other: tuple[Tensor, Any], seed: int) -> Iterator[tup
             theirs = output
             yield _HEARD, heard
         yield _PERMUTED, permuted
-
-
-def of_other_patients(slices: SliceSet, patients: Sequence[str], seed: int) -> Int64[np.ndarray, " S"]:
-    """For each slice one of another patient's."""
-    owner = np.array(patients)[slices.case]
-    random = np.random.default_rng(seed)
-    partners = np.empty(len(slices), dtype=np.int64)
-    for patient in np.unique(owner):
-        own = owner == patient
-        partners[own] = random.choice(np.flatnonzero(~own), own.sum())
-    return partners
 
 
 def _images(model: nn.Module, slices: SliceSet, rows: Int64[np.ndarray, " B"]) -> Float[Tensor, "B C H W"]:

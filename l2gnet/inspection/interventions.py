@@ -13,9 +13,9 @@ from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.slices import SliceSet
 from l2gnet.errors import ConfigError
 from l2gnet.evaluation.overlap import Overlap
-from l2gnet.inspection.audit import of_other_patients
 from l2gnet.inspection.changed_parts import ChangedRelation, changed_bottleneck, evaluating, plans_of
 from l2gnet.inspection.changes import Interventions, Relation, check_interventions
+from l2gnet.inspection.partners import of_other_patients
 from l2gnet.method.codebook import Codebook
 from l2gnet.models.backbone import SegmentationModel, SegmentationUNet, Trace
 from l2gnet.models.blocks.latent import Latent
