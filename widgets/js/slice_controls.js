@@ -46,8 +46,11 @@ function traitChoice(state, trait, options) {
   return element("span", { className: "l2g-choice", role: "group" }, ...buttons);
 }
 
-/** @param {SliceState} state */
-export function sliceControls(state) {
+/**
+ * @param {SliceState} state
+ * @param {() => void} help
+ */
+export function sliceControls(state, help) {
   const { maps, view } = state;
   const tools = traitChoice(state, "tool", TOOLS.map(([tool, key, title, path]) => [tool, icon(tool, path), `${title} (${key})`]));
   const controls = [
@@ -64,9 +67,9 @@ export function sliceControls(state) {
       traitChoice(state, "side_by_side", [[false, "together", "All maps on one picture (b)"], [true, "side by side", "A picture for each map (b)"]]),
     );
   }
-  const help = element("button", { className: "l2g-icon", title: "Keys and mouse (?)", "aria-label": "help" }, "?");
-  view.on(help, "click", () => help.dispatchEvent(new KeyboardEvent("keydown", { key: "?", bubbles: true })));
-  return element("div", { className: "l2g-row l2g-controls" }, ...controls, element("span", { className: "l2g-spring" }), help);
+  const ask = element("button", { className: "l2g-icon", title: "Keys and mouse (?)", "aria-label": "help" }, "?");
+  view.on(ask, "click", help);
+  return element("div", { className: "l2g-row l2g-controls" }, ...controls, element("span", { className: "l2g-spring" }), ask);
 }
 
 /**
@@ -156,11 +159,9 @@ export function sliceLegend(state) {
     return made;
   };
   const chips = structures.map(({ label, name, colour }, i) => {
-    const key = i < 9 ? ` (${i + 1})` : "";
-    const chip = toggleButton(state, [swatch(colour), name], `Show or hide ${name}${key}; with Alt, or a double click, only this one`, () => state.visible.includes(label), (event) => {
-      if (event.altKey) onlyStructure(state, label);
-      else toggleStructure(state, label);
-    }, ["visible"]);
+    const title = `Show or hide ${name}${i < 9 ? ` (${i + 1})` : ""}; with Alt, or a double click, only this one`;
+    const press = (/** @type {MouseEvent} */ event) => (event.altKey ? onlyStructure : toggleStructure)(state, label);
+    const chip = toggleButton(state, [swatch(colour), name], title, () => state.visible.includes(label), press, ["visible"]);
     view.on(chip, "dblclick", () => onlyStructure(state, label));
     view.on(chip, "keydown", (event) => {
       if (!event.altKey || event.key !== "Enter") return;
@@ -176,10 +177,9 @@ export function sliceLegend(state) {
   const list = element("div", { className: "l2g-legend-row l2g-list" }, every, element("div", { className: "l2g-row l2g-structures" }, ...chips));
   const row = element("div", { className: "l2g-row l2g-legend-row" });
   if (maps.length > 1) row.append(...maps.map((name) => mapButton(state, name)), verdictKey(state));
-  const jumps = [plain("largest", "Go to the slice where the visible structures are largest (g)", () => view.send("jump", { to: "largest" }))];
-  if (maps.length > 1) {
-    jumps.push(plain("worst", "Go to the slice with the lowest Dice of the visible structures (Shift + g)", () => view.send("jump", { to: "worst" })));
-  }
+  const leap = (/** @type {string} */ to, /** @type {string} */ title) => plain(to, title, () => view.send("jump", { to }));
+  const jumps = [leap("largest", "Go to the slice where the visible structures are largest (g)")];
+  if (maps.length > 1) jumps.push(leap("worst", "Go to the slice with the lowest Dice of the visible structures (Shift + g)"));
   const jump = element("span", { className: "l2g-row" }, element("span", { className: "l2g-quiet" }, "go to slice"), element("span", { className: "l2g-choice" }, ...jumps));
   row.append(element("span", { className: "l2g-spring" }), opacityControl(state), jump);
   return element("div", {}, list, row);

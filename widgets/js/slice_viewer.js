@@ -143,6 +143,7 @@ export default viewer((view) => {
     view.set({ [trait]: model.get(trait) === one ? other : one });
   const fade = (/** @type {number} */ by) => () =>
     view.set({ opacity: Math.min(Math.max(Math.round(100 * (model.get("opacity") + by)) / 100, 0), 1) });
+  const help = () => openHelp(view.body, [...PANE_KEYS, ...VIEWER_KEYS]);
   /** @type {Record<string, () => void>} */
   const keys = {
     ...Object.fromEntries(TOOLS.map(([tool, key]) => [key, () => view.set({ tool })])),
@@ -153,7 +154,7 @@ export default viewer((view) => {
     "<": () => strips.player.change(-1),
     ">": () => strips.player.change(1),
     t: change("three_planes", true, false),
-    "?": () => openHelp(view.body, [...PANE_KEYS, ...VIEWER_KEYS]),
+    "?": help,
   };
   if (maps.length) {
     Object.assign(keys, {
@@ -184,7 +185,7 @@ export default viewer((view) => {
     act();
   });
 
-  view.body.append(sliceControls(state), picture, strips.element);
+  view.body.append(sliceControls(state, help), picture, strips.element);
   if (structures.length) view.body.append(sliceLegend(state));
   view.watch(["selection", "window", "overlay", "mode", "opacity", "visible", "tool", "ruler"], draw);
   view.watch(["three_planes", "side_by_side", "shown"], layOut);
