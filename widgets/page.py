@@ -53,13 +53,14 @@ class Part:
     data: dict[str, Any] = field(default_factory=dict)
     linked: tuple[int, ...] = ()
 
-    def shown(self, place: int) -> str:
-        """The element of a page's body in which this viewer appears, as the part at `place`."""
-        return f'<div class="l2g-part" data-viewer="{place}"></div>'
+
+def shown(place: int) -> str:
+    """The element of a page's body in which the part at `place` appears."""
+    return f'<div class="l2g-part" data-viewer="{place}"></div>'
 
 
 def page(title: str, body: str, parts: Sequence[Part]) -> str:
-    """A page with viewers in the elements of its body that `Part.shown` makes."""
+    """A page with viewers in the elements of its body that `shown` makes."""
     styles = dict.fromkeys(["\n" + (FILES / "page.css").read_text(encoding="utf-8"), *(part.style for part in parts)])
     scripts = {part.name: _registered("viewers", part.name, part.script) for part in parts}
     answers = {part.name: _registered("answers", part.name, part.answers) for part in parts if part.answers}

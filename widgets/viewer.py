@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import anywidget
 import numpy as np
 import traitlets
-from l2gnet.widgets.page import FILES, Part, joined, page
+from l2gnet.widgets.page import FILES, Part, joined, page, shown
 from matplotlib.figure import Figure
 
 from l2gnet.files import write_text
@@ -170,8 +170,8 @@ def save_page(path: str | Path, *viewers: Viewer, title: str = "") -> Path:
     heading = f"<h1>{escape(title)}</h1>\n" if title else ""
     saved = f"Saved on {date.today():%d %B %Y} with l2gnet {version('l2gnet')}; research only."
     parts = parts_of(viewers)
-    shown = "\n".join(part.shown(place) for place, part in enumerate(parts))
-    body = f'{heading}{shown}\n<p class="page-note">{saved}</p>'
+    places = "\n".join(map(shown, range(len(parts))))
+    body = f'{heading}{places}\n<p class="page-note">{saved}</p>'
     write_text(path, page(title or ", ".join(part.name for part in parts), body, parts))
     return Path(path)
 

@@ -29,7 +29,7 @@ from l2gnet.tables import read_rows
 from l2gnet.training.run_folder import TrainedRun, open_run
 from l2gnet.training.settings import TrainSettings
 from l2gnet.widgets import CodebookExplorer, SliceViewer
-from l2gnet.widgets.page import page
+from l2gnet.widgets.page import page, shown
 from l2gnet.widgets.pictures import plot_history
 from l2gnet.widgets.viewer import Viewer, parts_of
 
@@ -66,12 +66,13 @@ def write_run_report(run_dirs: Sequence[Path], out: Path, *, data_dir: str = "")
 def _one(run: FinishedRun, card: ModelCard, data_dir: str, viewers: list[Viewer]) -> tuple[str, str]:
     settings = _settings(run)
     told, chart = card.training, _chart(run, card)
+    data, held_out = settings["data"], told.get("held_out_volumes", "?")
     facts = {
         "trained": _date(run),
-        "data": f"{told['data']}: {told['training_volumes']} volumes to train on, {told['held_out_volumes']} held out",
-        "licence of the data": told["licence"],
-        "please cite": told["citation"],
-        "code": told["code"],
+        "data": f"{data}, {told.get('training_volumes', '?')} volumes to train on, {held_out} held out",
+        "licence of the data": told.get("licence", ""),
+        "please cite": told.get("citation", ""),
+        "code": told.get("code", ""),
     }
     sections = [
         _table([{"": name, " ": str(fact)} for name, fact in facts.items() if fact]),
@@ -88,15 +89,15 @@ def _one(run: FinishedRun, card: ModelCard, data_dir: str, viewers: list[Viewer]
         _of_markdown(card_text(card, count_parameters(run.folder))),
         "</details>",
     ]
-    return f"{card.model} on {told['data']}", "\n".join(sections)
+    return f"{card.model} on {data}", "\n".join(sections)
 
 
 def _several(runs: Sequence[FinishedRun], cards: Sequence[ModelCard]) -> tuple[str, str]:
     names = _names(runs)
     settings = [_settings(run) for run in runs]
-    different = [name for name in settings[0] if len({str(each[name]) for each in settings}) > 1]
+    different = [name for name in settings[0] if len({str(each.get(name)) for each in settings}) > 1]
     rows = [
-        {"setting": name} | {run: str(each[name]) for run, each in zip(names, settings, strict=True)}
+        {"setting": name} | {run: str(each.get(name)) for run, each in zip(names, settings, strict=True)}
         for name in different
     ]
     gains = []
@@ -117,7 +118,7 @@ def _several(runs: Sequence[FinishedRun], cards: Sequence[ModelCard]) -> tuple[s
         _table(rows) if rows else "<p>No setting: the same was run again.</p>",
         *(["<h2>Learning curves</h2>", *curves] if curves else []),
     ]
-    return f"{', '.join(names)} on {cards[0].training['data']}", "\n".join(sections)
+    return f"{', '.join(names)} on {settings[0]['data']}", "\n".join(sections)
 
 
 def _names(runs: Sequence[FinishedRun]) -> list[str]:
@@ -194,7 +195,7 @@ def _cases(run: FinishedRun, data_dir: str, viewers: list[Viewer]) -> list[str]:
         viewers.append(SliceViewer(image, maps, classes=trained.dataset.labels))
         held_out = len(trained.dataset.validation)
         sections.append(f"<h3>The {word}: case {number + 1} of {held_out}, mean Dice {dice:.4f}</h3>")
-        sections.append(_place(viewers))
+        sections.append(shown(len(viewers) - 1))
     return [*sections, *_codebook(trained, [number for number, _ in chosen.values()], list(chosen), viewers)]
 
 
@@ -213,12 +214,7 @@ def _codebook(trained: TrainedRun, numbers: Sequence[int], words: Sequence[str],
     dataset = trained.dataset
     slices = prepare_slices([dataset.validation[number] for number in numbers], trained.grid, len(dataset.labels))
     viewers.append(CodebookExplorer.of_model(trained.model, slices, classes=dataset.labels, names=words))
-    return ["<h2>The codebook on these cases</h2>", _place(viewers)]
-
-
-def _place(viewers: Sequence[Viewer]) -> str:
-    """Where the newest viewer appears."""
-    return parts_of(viewers[-1:])[0].shown(len(viewers) - 1)
+    return ["<h2>The codebook on these cases</h2>", shown(len(viewers) - 1)]
 
 
 def _settings(run: FinishedRun) -> dict[str, Any]:

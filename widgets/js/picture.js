@@ -39,7 +39,8 @@ function svg(el, width, height) {
   });
   const style = document.createElement("style");
   const sheets = [...document.querySelectorAll("style")].map((sheet) => sheet.textContent);
-  style.textContent = sheets.filter((text) => text.includes("l2g-")).join("\n");
+  const ours = sheets.filter((text) => text.includes("l2g-")).join("\n");
+  style.textContent = ours.replace(/\bcanvas\b/g, "img"); // as which each canvas is in the copy
   const looks = getComputedStyle(el);
   for (const name of new Set(style.textContent.match(/--[\w-]+/g))) copy.style.setProperty(name, looks.getPropertyValue(name));
   Object.assign(copy.style, { width: `${width}px`, margin: "0" });
