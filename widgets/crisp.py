@@ -1,5 +1,6 @@
 """Figures that are sharp on any screen, and readable on light and on dark ground."""
 
+import base64
 import io
 import re
 from html import escape
@@ -10,14 +11,17 @@ import matplotlib.pyplot as plt
 from IPython.core.getipython import get_ipython
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
+from PIL import Image
 
 GREY = "#7a7a7a"  # as far from white as from a dark theme's ground
+_MANY = 64**2  # pixels
 _INKS = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 _GROUNDS = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
 _LOOK: dict[str, Any] = {
     **dict.fromkeys(_INKS, GREY),
     **dict.fromkeys(_GROUNDS, "none"),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    "image.interpolation": "none",  # a pixel of an array stays one, however large it is drawn
     "svg.fonttype": "none",  # text stays text: small, and sharp in the font of the reader
     **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 10),
 }
@@ -45,7 +49,7 @@ def _figure_as_image(figure: Figure) -> str:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = re.sub(r"<[^>]*>", _shorter, stream.getvalue()[stream.getvalue().index("<svg") :])
-    svg = re.sub(r">\s+<", "><", svg)
+    svg = re.sub(r">\s+<", "><", re.sub(r"data:image/png;base64,([\w+/=\s]+)", _lighter, svg))
     return as_image(svg, "; ".join(filter(None, (axes.get_title() for axes in figure.axes))))
 
 
@@ -54,3 +58,12 @@ def _shorter(tag: re.Match[str]) -> str:
     text = re.sub(r' (d|x|y)="[^"]*"', lambda places: re.sub(r"(\.\d)\d+", r"\1", places[0]), tag[0])
     text = re.sub(r"\s+", " ", text).replace(' "', '"')
     return re.sub(r"'([\w ]+)'", r"\1", re.sub(r'^<g id="[^"]*"', "<g", text))
+
+
+def _lighter(png: re.Match[str]) -> str:
+    """An embedded picture of many pixels as JPEG: as PNG, scans would fill a saved notebook."""
+    image, stream = Image.open(io.BytesIO(base64.b64decode(png[1]))), io.BytesIO()
+    if image.width * image.height < _MANY or image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        return png[0]
+    image.convert("RGB").save(stream, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

@@ -45,7 +45,7 @@ def draw_slice(
     """
     low, high = np.percentile(image, (0.5, 99.5))
     aspect = spacing_mm[0] / spacing_mm[1]
-    axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+    axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="none")
     if around is not None and around.any():
         _zoom(axes, around, spacing_mm)
     draw_outlines(axes, labels)

@@ -59,5 +59,14 @@ def test_a_figure_has_no_ground_of_its_own_and_images_keep_their_size(figure):
     assert "#ffffff" not in svg
     image = next(element for element in ET.fromstring(svg).iter() if element.tag.endswith("image"))
     box = figure.axes[0].get_window_extent()
-    scale = float(image.attrib["transform"].split("scale(")[1].split(" ")[0])
+    scale = float(image.attrib["transform"].removeprefix("matrix(").split()[0])
     assert scale * float(image.attrib["width"]) == pytest.approx(box.width * 72 / figure.dpi, rel=0.05)
+
+
+def test_scans_are_light_and_small_pictures_are_exact(figure):
+    few = read(_figure_as_image(figure))[1]
+    assert "data:image/png" in few
+    figure.axes[0].imshow(np.random.default_rng(0).random((96, 96)), cmap="gray")
+    many = read(_figure_as_image(figure))[1]
+    assert len(many) - len(few) < 12_000
+    assert "data:image/jpeg" in many
