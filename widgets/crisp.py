@@ -61,9 +61,10 @@ def _shorter(tag: re.Match[str]) -> str:
 
 
 def _lighter(png: re.Match[str]) -> str:
-    """An embedded picture of many pixels as JPEG: as PNG, scans would fill a saved notebook."""
+    """An embedded picture of many pixels as JPEG, if that is lighter: as PNG, scans would fill a saved notebook."""
     image, stream = Image.open(io.BytesIO(base64.b64decode(png[1]))), io.BytesIO()
     if image.width * image.height < _MANY or image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
         return png[0]
     image.convert("RGB").save(stream, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    jpeg = f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    return min(jpeg, png[0], key=len)
