@@ -30,9 +30,7 @@ def write_report(*run_dirs: str | Path, data_dir: str = "") -> Path:
     if not trained:
         raise ConfigError(f"{', '.join(map(str, folders))} must hold trained runs with scores, found none")
     home = folders[0] if len(folders) == 1 else Path(os.path.commonpath([folder.resolve() for folder in folders]))
-    from l2gnet.jobs.run_report import (
-        write_run_report,  # on demand: it draws and predicts, which takes seconds to import
-    )
+    from l2gnet.jobs.run_report import write_run_report  # on demand: what draws and predicts is slow to import
 
     return write_run_report(trained, home / "report.html", data_dir=data_dir)
 
