@@ -34,12 +34,16 @@ class LongTask:
         Raises:
             RuntimeError: another is running.
         """
-        if self._thread is not None and self._thread.is_alive():
-            raise RuntimeError("one task must end before the next begins; stop it, or wait")
+        self.require_free()
         self._stopped.clear()
         self._tell({"running": True, "done": 0, "total": total})
         self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self._thread.start()
+
+    def require_free(self) -> None:
+        """Raise RuntimeError while a task is running."""
+        if self._thread is not None and self._thread.is_alive():
+            raise RuntimeError("one task must end before the next begins; stop it, or wait")
 
     def stop(self) -> None:
         """End the task at its next step."""

@@ -66,7 +66,12 @@ class ScanDesk(Dropping):
         self.observe(lambda change: self._show_frame(), "frame")
 
     def segment(self, frames: Sequence[Volume]) -> None:
-        """Show a scan (the frames of a cine, or one), and segment it in a thread of its own."""
+        """Show a scan (the frames of a cine, or one), and segment it in a thread of its own.
+
+        Raises:
+            RuntimeError: the one before is not done yet.
+        """
+        self._task.require_free()
         self._frames, self.prediction = list(frames), None
         first = self._frames[0]
         with self.hold_sync():
@@ -79,6 +84,8 @@ class ScanDesk(Dropping):
 
     def draw(self) -> Figure:
         """The picture of a saved notebook: the middle slice, with what was found in it."""
+        if not self._frames:
+            return Figure(figsize=(4, 0.3))  # a scan has yet to come
         frame = self._frames[self.frame]
         d = self.selection["voxel"][0]
         found = np.zeros(frame.shape[1:], np.uint8)

@@ -77,6 +77,24 @@ def test_without_a_scan_there_is_nothing_to_take_away(desk):
         desk._on_take()
 
 
+def test_its_picture_shows_what_was_found(desk):
+    assert desk.draw().axes == []
+    desk._on_example("heart")
+    desk._task.wait()
+    assert [axes.get_title() for axes in desk.draw().axes] == [f"slice {desk.selection['voxel'][0] + 1}"]
+
+
+def test_one_scan_at_a_time(desk, monkeypatch):
+    desk._on_example("heart")
+    desk._task.wait()
+    monkeypatch.setattr(desk._task, "require_free", lambda: (_ for _ in ()).throw(RuntimeError("one task must end")))
+    before = desk.scan
+    with pytest.raises(RuntimeError, match="one task must end"):
+        desk._on_example("heart")
+    assert desk.scan is before
+    assert desk.prediction is not None
+
+
 def test_examples_are_beats():
     frames = example_hearts()["heart 1"]()
     assert len(frames) == 2
