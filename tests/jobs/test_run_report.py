@@ -27,7 +27,7 @@ def runs(tmp_path_factory):
 def texts(page):
     """What is read on a page: its body without scripts, styles and tags."""
     body = re.sub(r"<(script|style|svg)\b.*?</\1>", " ", page[page.index("<body>") :], flags=re.DOTALL)
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", re.sub("</?code>", "", body)))
 
 
 @pytest.mark.slow
@@ -48,6 +48,19 @@ def test_one_run(runs):
     assert str(runs) not in page
     headings = re.findall(r"</h[23]>\s*<h([123])>", page)
     assert all(level == "3" for level in headings)  # none that is empty
+
+
+@pytest.mark.slow
+def test_scans_that_are_not_here_are_asked_for(runs, monkeypatch):
+    def refuse(folder, data_dir):
+        raise ConfigError("data_dir must be a folder")
+
+    monkeypatch.setattr("l2gnet.jobs.run_report.open_run", refuse)
+    page = write_report(runs / "seed0").read_text()
+    assert "The scans lie elsewhere; --data-dir adds three of them." in texts(page)
+    assert not re.search(r'data-viewer="\d', page)
+    with pytest.raises(ConfigError, match="data_dir must"):
+        write_report(runs / "seed0", data_dir="elsewhere")
 
 
 @pytest.mark.slow
