@@ -2,7 +2,9 @@
 
 _PACKAGES = {  # of modules that have another name than their package, or come with one
     "IPython": "ipykernel",
+    "PIL": "matplotlib",
     "_CharLS": "highdicom",
+    "comm": "ipywidgets",
     "dask": "distributed",
     "jupyter_core": "ipykernel",
     "matplotlib_inline": "ipykernel",
@@ -10,6 +12,7 @@ _PACKAGES = {  # of modules that have another name than their package, or come w
     "ot": "pot",
     "pydicom": "highdicom",
     "torchmetrics": "lightning",
+    "tornado": "jupyterlab",
     "traitlets": "ipykernel",
     "yaml": "pyyaml",
 }
