@@ -8,7 +8,7 @@ import { planPanel } from "./bench_plan.js";
 import { cardPanel } from "./bench_card.js";
 import { changesPanel } from "./bench_changes.js";
 
-const PART_BYTES = 2 << 20; // of a scan that is dropped
+const DROP_BYTES = 2 << 20; // of a scan that is dropped
 const HELP = [
   ["click in the slice", "select a pixel; the plans show whom it hears"],
   ["click a bar of the plans", "select a code (left: it sends, right: it receives) or a reference"],
@@ -46,12 +46,12 @@ export default viewer((view) => {
   view.on(file, "change", () => file.files?.[0] && offer(file.files[0]));
   /** Send a file in parts, the next when Python has taken the last. @param {File} chosen */
   const offer = async (chosen) => {
-    for (let start = 0; start < chosen.size; start += PART_BYTES) {
-      const part = await chosen.slice(start, start + PART_BYTES).arrayBuffer();
+    for (let start = 0; start < chosen.size; start += DROP_BYTES) {
+      const part = await chosen.slice(start, start + DROP_BYTES).arrayBuffer();
       const taken = heard("taken");
       view.send("drop", { name: chosen.name, start, size: chosen.size }, [part]);
       if ((await taken) < 0) return;
-      view.status(`${Math.round((100 * Math.min(start + PART_BYTES, chosen.size)) / chosen.size)} % of the scan is here`);
+      view.status(`${Math.round((100 * Math.min(start + DROP_BYTES, chosen.size)) / chosen.size)} % of the scan is here`);
     }
     view.status("");
   };
