@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from l2gnet.widgets.explorer import as_float32
 from l2gnet.widgets.planes import planes_of
 
@@ -65,8 +66,14 @@ def most_to_see(seen: SeenScan) -> list[int]:
     return [d, h, w]
 
 
-def plan_facts(result: Intervened, head: int, order: Order, typical: Int64[np.ndarray, " K"] | None) -> dict[str, Any]:
-    """The plans of one slice as they are used, with a row for each code, in all heads; nothing without plans."""
+def plan_facts(
+    result: Intervened, plain: Intervened, head: int, order: Order, typical: Int64[np.ndarray, " K"] | None
+) -> dict[str, Any]:
+    """The plans of one slice as they are used, with a row for each code, in all heads; nothing without plans.
+
+    Where its codes are those of the model that is left alone, `plain`, its plan gives the order, which so stays while
+    one interferes.
+    """
     if result.codes is None or result.row_codes is None or result.sending is None or result.receiving is None:
         return {}
     named = result.row_codes[0].cpu().numpy()
@@ -74,8 +81,11 @@ def plan_facts(result: Intervened, head: int, order: Order, typical: Int64[np.nd
     sending, receiving = (plan[0].float().cpu().numpy()[:, named >= 0] for plan in (result.sending, result.receiving))
     codes = result.codes[0].flatten().cpu().numpy()
     rows = np.searchsorted(names, codes).clip(max=len(names) - 1)
-    own = sending[min(head, len(sending) - 1)]
-    places = plan_order(own.astype(np.float64), order, None if typical is None else typical[names])
+    head = min(head, len(sending) - 1)
+    own = still = sending[head]
+    if plain.row_codes is not None and plain.sending is not None and torch.equal(plain.row_codes, result.row_codes):
+        still = plain.sending[0, head].float().cpu().numpy()[named >= 0]
+    places = plan_order(still.astype(np.float64), order, None if typical is None else typical[names])
     target = own.sum(0)
     even = (target > 0) / max(int((target > 0).sum()), 1)
     return {
@@ -86,7 +96,7 @@ def plan_facts(result: Intervened, head: int, order: Order, typical: Int64[np.nd
         "sending": as_float32(sending),
         "receiving": as_float32(receiving),
         "order": [each.tolist() for each in places],
-        "errors": [float(np.abs(plan[min(head, len(plan) - 1)].sum(0) - even).sum()) for plan in (sending, receiving)],
+        "errors": [float(np.abs(plan[head].sum(0) - even).sum()) for plan in (sending, receiving)],
     }
 
 

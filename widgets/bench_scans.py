@@ -84,7 +84,7 @@ def _place(given: "str | Path | Volume", otherwise: str) -> str | Path:
 
 
 class Drop:
-    """A scan that comes in parts, as a file that is gone when nobody looks at it any more.
+    """A scan that comes in parts.
 
     Args:
         name: of the file that was dropped; only its ending is kept.
@@ -99,17 +99,24 @@ class Drop:
         if ending is None:
             rule = "a scan that is dropped must be a NIfTI file, .nii or .nii.gz"
             raise VolumeError(f"{rule}; found another; name DICOM folders on the command line: l2gnet view MODEL SCAN.")
-        self.size = size
-        self._folder = tempfile.TemporaryDirectory(prefix="l2gnet-")
-        self.path = Path(self._folder.name) / f"scan{ending}"
+        self.size, self._ending, self._here = size, ending, bytearray()
 
-    def take(self, start: int, part: memoryview) -> bool:
-        """Keep a part; says whether it was the last one."""
-        with self.path.open("ab") as file:
-            if file.tell() != start:
-                raise ValueError(f"the parts of a file must follow each other, got one from {start}; drop it again")
-            file.write(part)
-            return file.tell() >= self.size
+    def take(self, start: int, part: memoryview) -> Volume | None:
+        """Keep a part; with the last one, read the scan.
+
+        Raises:
+            ValueError: the part does not follow the one before.
+            VolumeError: the scan cannot be read.
+        """
+        if len(self._here) != start:
+            raise ValueError(f"the parts of a file must follow each other, got one from {start}; drop it again")
+        self._here += part
+        if len(self._here) < self.size:
+            return None
+        with tempfile.TemporaryDirectory(prefix="l2gnet-") as folder:
+            path = Path(folder) / f"scan{self._ending}"
+            path.write_bytes(self._here)
+            return read_volume(path)
 
 
 class Other:

@@ -2,19 +2,20 @@
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 import torch
 import traitlets
 from l2gnet.widgets.bench_facts import model_facts, most_to_see, plan_facts, scan_facts, scan_scores, slice_scores
 from l2gnet.widgets.bench_scans import BenchScan, Drop, Other, OwnScan, bench_scans, own_scan
+from l2gnet.widgets.bench_state import BenchState
 from l2gnet.widgets.bench_task import LongTask
 from l2gnet.widgets.pictures import draw_bench
-from l2gnet.widgets.viewer import Viewer
 from matplotlib.figure import Figure
 
 from l2gnet.data.dataset import Case
@@ -25,41 +26,17 @@ from l2gnet.inspection.code_names import CodeNames
 from l2gnet.inspection.interventions import Intervened, Intervener, Interventions, intervene_slices, mean_skips
 from l2gnet.inspection.plan_order import Order
 from l2gnet.inspection.seen_scan import SeenScan, see_scan
+from l2gnet.method.transport import ConvergenceWarning
 from l2gnet.models.checkpoint import load_checkpoint
 from l2gnet.prediction.familiar import Familiar
 from l2gnet.prediction.inference import network_input
-from l2gnet.shapes import Float, UInt8
+from l2gnet.shapes import Float
 
-Overlay = Literal[
-    "none",
-    "prediction",
-    "truth",
-    "right and wrong",
-    "changed",
-    "models differ",
-    "confidence",
-    "codes",
-    "reference",
-    "relation",
-]
 _BATCH = 16  # slices that pass the network at once
 _PATIENT = 4  # the same in a long task, during which one looks at other slices
-STATE = (
-    "scan",
-    "plane",
-    "selection",
-    "overlay",
-    "opacity",
-    "outline",
-    "window",
-    "head",
-    "order",
-    "plan_view",
-    "interventions",
-)
 
 
-class Workbench(Viewer):
+class Workbench(BenchState):
     """A model and scans on one screen: slice, plans, a card of what is selected, and interventions.
 
     What it shows is its `state`, a dictionary of plain values that can be kept as JSON and given back: `scan` (a
@@ -83,16 +60,6 @@ class Workbench(Viewer):
 
     script = "workbench"
 
-    scan = traitlets.Int(0, min=0).tag(sync=True)
-    plane = traitlets.Int(0, min=0, max=2).tag(sync=True)
-    overlay = traitlets.Enum(get_args(Overlay), "prediction").tag(sync=True)
-    opacity = traitlets.Float(0.55, min=0, max=1).tag(sync=True)
-    outline = traitlets.Bool(False).tag(sync=True)
-    window = traitlets.List(traitlets.Float(), minlen=2, maxlen=2, default_value=[0.0, 1.0]).tag(sync=True)
-    head = traitlets.Int(0, min=0).tag(sync=True)
-    order = traitlets.Enum(get_args(Order), "label").tag(sync=True)
-    plan_view = traitlets.Enum(("flow", "matrices"), "flow").tag(sync=True)
-    interventions = traitlets.Dict().tag(sync=True)
     # What the browser shows of model and scan, of the slice, of what is selected, and of a long task.
     about = traitlets.Dict().tag(sync=True)
     now = traitlets.Dict().tag(sync=True)
@@ -120,6 +87,8 @@ class Workbench(Viewer):
         self._busy = threading.Lock()  # one look at the model at a time
         self._task = LongTask(self._busy, lambda told: self.set_trait("task", told), self._reporting)
         self._drop: Drop | None = None
+        self._shown: tuple[Any, ...] = ()  # what `now` was made for
+        self._worked: dict[str, Any] = {}  # to go back to where something cannot be shown
         super().__init__(interventions=Interventions().to_json())
         self.state = {} if state is None else dict(state)
         self._open()
@@ -127,42 +96,27 @@ class Workbench(Viewer):
         self.observe(lambda change: self._look(), ["selection", "interventions", "head", "order"])
 
     @property
-    def state(self) -> dict[str, Any]:
-        """All that decides what is shown, as plain values."""
-        return {name: getattr(self, name) for name in STATE}
-
-    @state.setter
-    def state(self, state: Mapping[str, Any]) -> None:
-        unknown = sorted(set(state) - set(STATE))
-        if unknown:
-            raise ValueError(f"a state has {', '.join(STATE)}, got {unknown[0]!r}; copy one from a workbench")
-        if "interventions" in state:
-            Interventions.from_json(state["interventions"])
-        with self.hold_sync():
-            for name, value in state.items():
-                setattr(self, name, value)
-
-    @property
     def seen(self) -> SeenScan:
         """The scan that is shown, as the model sees it when it is left alone."""
-        if self.scan not in self._seen:
-            if self.scan >= len(self.scans):
-                raise ValueError(f"scan must lie in 0..{len(self.scans) - 1}, got {self.scan}")
-            with self._busy:
-                self._seen[self.scan] = see_scan(self.model, self.model_card, *self.scans[self.scan].load())
-        return self._seen[self.scan]
+        if self.scan >= len(self.scans):
+            raise ValueError(f"scan must lie in 0..{len(self.scans) - 1}, got {self.scan}")
+        if self.scan in self._seen:
+            return self._seen[self.scan]
+        with self._busy:
+            return self._see(self.scan)
 
     @property
     def index(self) -> int:
         """The slice that is looked at, along D."""
         return int(self.selection["voxel"][0])
 
-    def intervened(self, index: int) -> Intervened:
-        """What the model makes of a slice of this scan under the interventions."""
+    def intervened(self, index: int, changes: Interventions | None = None) -> Intervened:
+        """What the model makes of a slice of this scan under changes, by default the interventions."""
         device = next(self.model.parameters()).device
         images = network_input(self.seen.images[index : index + 1]).to(device)
-        changes = Interventions.from_json(self.interventions)
-        with self._busy:
+        changes = Interventions.from_json(self.interventions) if changes is None else changes
+        with self._busy, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the screen says it beside the plans
             return self._ready(changes).run(images, changes)
 
     def add(self, scan: "OwnScan") -> None:
@@ -180,10 +134,11 @@ class Workbench(Viewer):
 
     def close(self) -> None:
         """Leave the browser, and free all memory and files that are held here and there."""
-        self._task.stop()
+        if self.comm is not None:
+            self._task.stop()
+            self._seen.clear()
+            self._drop = None
         super().close()
-        self._seen.clear()
-        self._drop = None
 
     def draw(self) -> Figure:
         """The picture of a saved notebook: the slice with what is found in it, and the two plans."""
@@ -199,6 +154,11 @@ class Workbench(Viewer):
         words = f"{self._name}, {self.scans[self.scan].name}, slice {index + 1} of {len(seen.images)}"
         return draw_bench(seen.images[index, 0], maps, plans, spacing_mm=seen.spacing_mm[1:], title=words)
 
+    def _see(self, scan: int) -> SeenScan:
+        if scan not in self._seen:
+            self._seen[scan] = see_scan(self.model, self.model_card, *self.scans[scan].load())
+        return self._seen[scan]
+
     def _ready(self, changes: Interventions) -> Intervener:
         """The model to ask, with what these changes need beside the slice itself."""
         asked = self._intervener
@@ -213,7 +173,7 @@ class Workbench(Viewer):
         D = len(self.seen.images)
         if len(self.scans) == 1:
             return network_input(self.seen.images[[(self.index + D // 2) % D]])
-        other = see_scan(self.model, self.model_card, *self.scans[(self.scan + 1) % len(self.scans)].load()).images
+        other = self._see((self.scan + 1) % len(self.scans)).images
         return network_input(other[[round(self.index / max(D - 1, 1) * (len(other) - 1))]])
 
     @property
@@ -263,35 +223,44 @@ class Workbench(Viewer):
             self._look()
 
     def _look(self) -> None:
-        """Show the slice that is selected, under the interventions, and the card of what is selected in it."""
+        """Show the slice that is selected, under the interventions, and the card of what is selected in it.
+
+        What cannot be shown leaves what was before it.
+        """
         started = time.perf_counter()
-        voxel = self.selection.get("voxel")
-        shape = self.seen.labels.shape
-        if voxel is None or not all(0 <= n < size for n, size in zip(voxel, shape, strict=True)):
-            raise ValueError(f"voxel must lie in the volume {shape}, got {voxel}")
-        key = (self.scan, self.index, repr(self.interventions), self.head, self.order)
+        try:
+            voxel, shape = self.selection.get("voxel"), self.seen.labels.shape
+            if voxel is None or not all(0 <= n < size for n, size in zip(voxel, shape, strict=True)):
+                raise ValueError(f"voxel must lie in the volume {shape}, got {voxel}")
+            key = (self.scan, self.index, repr(self.interventions), self.head, self.order)
+            new = {} if key == self._shown else self._slice()
+            card = self._selected()
+        except Exception:
+            with self.hold_sync():
+                for name, value in self._worked.items():
+                    setattr(self, name, value)
+            raise
+        self._shown, self._worked = key, {name: getattr(self, name) for name in ("selection", "interventions")}
         with self.hold_sync():
-            if key != getattr(self, "_shown", None):
-                self._shown = key
-                self.now = self._slice() | {"ms": round(1000 * (time.perf_counter() - started))}
-            self.card = self._selected()
+            if new:
+                self.now = new | {"ms": round(1000 * (time.perf_counter() - started))}
+            self.card = card
 
     def _slice(self) -> dict[str, Any]:
         index = self.index
         result = self.intervened(index)
         labels = result.labels[0].cpu().numpy().astype(np.uint8)
+        other = None if self.other is None else self.other.labels_of(self.seen)[index]
         told: dict[str, Any] = {
             "index": index,
             "scan": self.scan,
             "labels": labels.tobytes(),
             "confidence": (result.probabilities[0].amax(0) * 255).round().byte().cpu().numpy().tobytes(),
             "changed": int(result.changed.sum()),
-            "scores": slice_scores(self.seen, index, labels, self.model_card.labels, self._other_labels(index)),
+            "scores": slice_scores(self.seen, index, labels, self.model_card.labels, other),
         }
-        return told | plan_facts(result, self.head, cast(Order, self.order), self._typical)
-
-    def _other_labels(self, index: int) -> UInt8[np.ndarray, "H W"] | None:
-        return None if self.other is None else self.other.labels_of(self.seen)[index]
+        plain = self.intervened(index, Interventions())
+        return told | plan_facts(result, plain, self.head, cast(Order, self.order), self._typical)
 
     def _selected(self) -> dict[str, Any]:
         """What is known of the selected code or reference; pixels are read in the browser."""
@@ -319,10 +288,13 @@ class Workbench(Viewer):
         try:
             if start == 0:
                 self._drop = Drop(name, size)
-            if self._drop is not None and self._drop.take(start, parts[0]):
-                self.add(self._drop.path)
+            scan = None if self._drop is None else self._drop.take(start, parts[0])
+            if scan is not None:
+                self._drop = None
+                self.add(scan)
             self.send({"taken": start + len(parts[0])})
         except Exception:
+            self._drop = None
             self.send({"taken": -1})
             raise
 

@@ -172,7 +172,8 @@ class ChangedRelation(nn.Module):
         target = _shared(mapper.references.shape[-2], self.asked.silenced_references, split)
         plans = [rearrange(of.plan, "(B h) U R -> h B U R", h=mapper.heads) for of in (own.transport, own.receiving)]
         touched = ~left.all(1, keepdim=True)  # images that the change does not concern stay what they are, to the bit
-        if self.asked.silenced_references or self.asked.relation == "exact":
+        asked = (self.asked.epsilon, self.asked.epsilon_receive)
+        if self.asked.silenced_references or self.asked.relation == "exact" or asked != (None, None):
             touched = torch.ones_like(touched)
         if bool(touched.any()):
             mass = rows.counts * left.gather(1, rows.first)
@@ -180,9 +181,8 @@ class ChangedRelation(nn.Module):
             if self.asked.relation == "exact":
                 solved = [_cheapest(cost, mass, target) for cost in costs]
             else:
-                solved = [
-                    _entropic(*each, mass, target, mapper) for each in zip(costs, mapper.setting.epsilons, strict=True)
-                ]
+                epsilons = [new or old for new, old in zip(asked, mapper.setting.epsilons, strict=False)]
+                solved = [_entropic(*each, mass, target, mapper) for each in zip(costs, epsilons, strict=True)]
             plans = [
                 torch.where(touched.unsqueeze(2), *each) for each in zip((solved[0], solved[-1]), plans, strict=True)
             ]

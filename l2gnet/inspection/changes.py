@@ -1,5 +1,6 @@
 """What can be changed within a model, as one asks for it: in Python, or as JSON from a screen or a job."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -30,6 +31,8 @@ class Interventions:
             they would hear; `other`, by which they hear through their own plan what the references of another image
             have gathered, under the same changes; `exact`, by plans without entropy.
         skips: levels of the encoder, 0 at full resolution, whose skip is its mean over images instead.
+        epsilon: weight of the entropy in the plan that sends, or in the only one; None for the model's own.
+        epsilon_receive: the same of the plan that receives, where there are two.
 
     Raises:
         ConfigError: a number is none, negative, or both silenced and replaced, or the relation is unknown.
@@ -40,6 +43,8 @@ class Interventions:
     silenced_references: tuple[int, ...] = ()
     relation: Relation = "own"
     skips: tuple[int, ...] = ()
+    epsilon: float | None = None
+    epsilon_receive: float | None = None
 
     def __post_init__(self) -> None:
         for name in _NUMBERS:
@@ -53,6 +58,10 @@ class Interventions:
         require(not both, "replaced_codes", "of codes that are not silenced too", both, "; leave out one of the two")
         known = get_args(Relation)
         require(self.relation in known, "relation", f"one of {', '.join(known)}", self.relation)
+        for name in ("epsilon", "epsilon_receive"):
+            epsilon = getattr(self, name)
+            fits = epsilon is None or (type(epsilon) in (int, float) and 0 < epsilon < math.inf)
+            require(fits, name, "above 0 and finite, or None", epsilon)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON; codes that are replaced are strings there."""
@@ -81,6 +90,9 @@ class Interventions:
         if isinstance(read.get("replaced_codes"), Mapping):
             pairs = read["replaced_codes"].items()
             read["replaced_codes"] = {int(code) if str(code).isdecimal() else code: other for code, other in pairs}
+        for name in ("epsilon", "epsilon_receive"):
+            if type(read.get(name)) is int:  # JavaScript writes 1.0 so
+                read[name] = float(read[name])
         return cls(**read)
 
 
@@ -95,6 +107,10 @@ def check_interventions(model: SegmentationModel, asked: Interventions) -> None:
     possible = get_args(Relation) if R else ("own", "none", "mean") if related else ("own",)
     require(asked.relation in possible, "relation", f"one of {', '.join(possible)} for this model", asked.relation)
     levels = len(model.decoder) if isinstance(model, SegmentationUNet) else 0
+    plans = 0 if model.mapper is None else len(model.mapper.setting.epsilons)
+    for count, name in ((1, "epsilon"), (2, "epsilon_receive")):
+        value = getattr(asked, name)
+        require(value is None or plans >= count, name, f"None for a model of {plans} plans", value)
     _require_below(levels, "skips", asked.skips, "skips of the shared backbone", "; use a model that has")
 
 
