@@ -254,6 +254,7 @@ class Workbench(BenchState):
         told: dict[str, Any] = {
             "index": index,
             "scan": self.scan,
+            "of": self.interventions,
             "labels": labels.tobytes(),
             "confidence": (result.probabilities[0].amax(0) * 255).round().byte().cpu().numpy().tobytes(),
             "changed": int(result.changed.sum()),

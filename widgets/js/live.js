@@ -77,13 +77,13 @@ class Live {
    */
   hear({ method, state, buffer_paths: paths = [], content }, parts) {
     if (method === "custom") this.tell("msg:custom", content, parts);
-    if (method !== "update") return;
+    if (method !== "update" && method !== "echo_update") return; // an echo: what a page has changed, told to all
     paths.forEach((path, i) => {
       const parent = path.slice(0, -1).reduce((/** @type {any} */ at, key) => at[key], state);
       parent[path[path.length - 1]] = parts[i];
     });
     // A value that was changed here meanwhile is newer than what Python says of it.
-    const news = Object.entries(state).filter(([name]) => !(name in this.changed));
+    const news = Object.entries(state).filter(([name, value]) => !(name in this.changed) && (method === "update" || JSON.stringify(value) !== JSON.stringify(this.traits[name])));
     for (const [name, value] of news) this.traits[name] = value;
     for (const [name, value] of news) this.tell(`change:${name}`, this, value);
   }
@@ -98,6 +98,7 @@ let waiting = null;
 /** @type {DataView[]} */
 let parts = [];
 let shown = false;
+let failed = false;
 
 const say = (/** @type {string} */ words) => {
   const line = document.getElementById("wait") ?? place.appendChild(Object.assign(document.createElement("p"), { id: "wait" }));
@@ -121,7 +122,10 @@ const show = async () => {
 socket.addEventListener("message", ({ data }) => {
   if (typeof data === "string") {
     const message = JSON.parse(data);
-    if (message.failed) say(message.failed);
+    if (message.failed) {
+      failed = true;
+      say(message.failed);
+    }
     if (message.done) model.done();
     if (!message.data) return;
     waiting = message;
@@ -134,4 +138,4 @@ socket.addEventListener("message", ({ data }) => {
     show();
   }
 });
-socket.addEventListener("close", () => say("The program that this page belongs to has ended: start it again, then reload."));
+socket.addEventListener("close", () => failed || say("The program that this page belongs to has ended: start it again, then reload."));
