@@ -70,6 +70,6 @@ test("ribbons leave their bars one below the other, and fill the whole height", 
 });
 
 test("shares in words", () => {
-  assert.deepEqual([0.39612, 1, 0.00012, 4e-7].map(percent), ["39.6 %", "100 %", "0.012 %", "0 %"]);
-  assert.deepEqual([0.0314, 7e-11].map(permille), ["31.4 ‰", "0 ‰"]);
+  assert.deepEqual([0.39612, 1, 0.00012, 4e-7].map(percent), ["39.6\u00a0%", "100\u00a0%", "0.012\u00a0%", "0\u00a0%"]);
+  assert.deepEqual([0.0314, 7e-11].map(permille), ["31.4\u00a0‰", "0\u00a0‰"]);
 });
