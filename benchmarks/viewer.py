@@ -5,6 +5,8 @@ move by an ipywidgets slider, as they have none of their own). A press is timed 
 first task in which the picture differs. In a burst, 40 keys follow each other at the pace of a key that is held down,
 30 a second, and frames of the screen that show another picture are counted. A click on the plan of a TransportExplorer
 is timed in the same way as a key, to the pixels that it lights up.
+So are, in the workbench with the heart model that comes along, an intervention to the labels that it changes, a step of
+epsilon to the plan, and a click on the plan to the pixels.
 
 ipyniivue needs WebGL, which has to be computed on a machine without a GPU, and that slows every canvas of the page; so
 it has a browser of its own.
@@ -15,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "browser"))
@@ -82,6 +85,11 @@ rows = rng.integers(0, 256, (28, 28))
 rows.flat[:256] = np.arange(256)
 transport = ImageTransport(rng.uniform(size=(256, 64)), rows, tokens=rng.normal(size=(256, 64)))
 TransportExplorer(transport, rng.normal(size=(512, 512)), epsilon=0.05)
+"""
+BENCH = """
+from l2gnet.widgets.workbench import Workbench
+bench = Workbench()
+bench
 """
 # Watches a picture from task to task, or frame to frame: `seen` counts how often it differs from what it was before.
 WATCH = """
@@ -182,6 +190,45 @@ def click_plan(notebook: OpenNotebook, clicks: int) -> list[float]:
     return times
 
 
+def workbench(lab: Lab, browser: Browser, presses: int) -> None:
+    """The workbench: medians of what a person waits for."""
+    notebook = open_notebook(lab, browser, ["import l2gnet.widgets.workbench", BENCH], width=1440, height=900)
+    notebook.run_cell(0)
+    seconds = first_picture(notebook, 1)
+    print(f"workbench: first picture {seconds:.2f} s after running the cell", flush=True)
+    page = notebook.page
+    page.get_by_text("codes · marginal error").wait_for()
+    plan, image = page.locator(".l2g-bench-plan canvas"), ".l2g-bench-frame canvas"
+    box = plan.bounding_box()
+    overlay = page.get_by_title("What lies over the slice")
+
+    def timed(picture: str, act: Callable[[int], object]) -> str:
+        page.evaluate(WATCH, [picture, False])
+        page.wait_for_timeout(2000)
+        times = []
+        for i in range(presses):
+            before = page.evaluate("window.watch.seen")
+            act(i)
+            page.wait_for_function(f"window.watch.seen > {before}", polling=20)
+            times.append(page.evaluate("window.watch.changed - window.watch.pressed"))
+            page.wait_for_timeout(300)
+        page.evaluate("window.watch = null")
+        return in_words(times)
+
+    overlay.select_option("prediction")
+    skip = page.get_by_label("1/4")
+    print(f"workbench: intervention to changed pixels {timed(image, lambda i: skip.click())}", flush=True)
+    page.get_by_role("button", name="matrices").click()
+    page.get_by_label("ε sends").focus()
+    keys = ("ArrowRight", "ArrowLeft")
+    step = lambda i: page.keyboard.press(keys[i % 2])  # noqa: E731
+    print(f"workbench: epsilon step to plan {timed('.l2g-bench-plan canvas', step)}", flush=True)
+    overlay.select_option("reference")
+    at = lambda i: (box["x"] + box["width"] * (0.1 + 0.35 * (i * 7 % 13) / 13), box["y"] + 40)  # noqa: E731
+    print(f"workbench: click on the plan {timed(image, lambda i: page.mouse.click(*at(i)))}", flush=True)
+    notebook.close()
+
+
 def main(presses: int) -> None:
     webgl = ("--enable-unsafe-swiftshader", "--use-angle=swiftshader")
     with tempfile.TemporaryDirectory() as home, start_lab(Path(home)) as lab:
@@ -197,6 +244,7 @@ def main(presses: int) -> None:
             notebook.run_all()
             print(f"click on the plan: {in_words(click_plan(notebook, presses))}", flush=True)
             notebook.close()
+            workbench(lab, browser, presses)
             compare(lab, browser, "SliceViewer", OURS, ".l2g-slider", ".l2g-pane canvas", presses)
             compare(lab, browser, "matplotlib Output", MATPLOTLIB, ".noUi-handle", ".jp-OutputArea-output img", presses)
         with start_chromium(*webgl) as browser:

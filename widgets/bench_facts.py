@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 import numpy as np
+import torch
 from l2gnet.widgets.explorer import as_float32
 from l2gnet.widgets.planes import planes_of
 
@@ -15,7 +16,7 @@ from l2gnet.inspection.plan_order import Order, plan_order
 from l2gnet.inspection.seen_scan import SeenScan
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard
-from l2gnet.shapes import Bool, Int64, UInt8
+from l2gnet.shapes import Bool, Float, Int64, UInt8
 
 
 def model_facts(model: SegmentationModel, card: ModelCard) -> dict[str, Any]:
@@ -66,8 +67,14 @@ def most_to_see(seen: SeenScan) -> list[int]:
     return [d, h, w]
 
 
-def plan_facts(result: Intervened, head: int, order: Order, typical: Int64[np.ndarray, " K"] | None) -> dict[str, Any]:
-    """The plans of one slice as they are used, with a row for each code, in all heads; nothing without plans."""
+def plan_facts(
+    result: Intervened, plain: Intervened, head: int, order: Order, typical: Int64[np.ndarray, " K"] | None
+) -> dict[str, Any]:
+    """The plans of one slice as they are used, with a row for each code, in all heads; nothing without plans.
+
+    Where its codes are those of the model that is left alone, `plain`, its plan gives the order, which so stays while
+    one interferes.
+    """
     if result.codes is None or result.row_codes is None or result.sending is None or result.receiving is None:
         return {}
     named = result.row_codes[0].cpu().numpy()
@@ -75,8 +82,10 @@ def plan_facts(result: Intervened, head: int, order: Order, typical: Int64[np.nd
     sending, receiving = (plan[0].float().cpu().numpy()[:, named >= 0] for plan in (result.sending, result.receiving))
     codes = result.codes[0].flatten().cpu().numpy()
     rows = np.searchsorted(names, codes).clip(max=len(names) - 1)
-    own = sending[min(head, len(sending) - 1)]
-    places = plan_order(own.astype(np.float64), order, None if typical is None else typical[names])
+    head = min(head, len(sending) - 1)
+    own = sending[head]
+    still = _still(result, plain)[0, head].float().cpu().numpy()[named >= 0]
+    places = plan_order(still.astype(np.float64), order, None if typical is None else typical[names])
     target = own.sum(0)
     even = (target > 0) / max(int((target > 0).sum()), 1)
     return {
@@ -87,21 +96,32 @@ def plan_facts(result: Intervened, head: int, order: Order, typical: Int64[np.nd
         "sending": as_float32(sending),
         "receiving": as_float32(receiving),
         "order": [each.tolist() for each in places],
-        "errors": [float(np.abs(plan[min(head, len(plan) - 1)].sum(0) - even).sum()) for plan in (sending, receiving)],
+        "errors": [float(np.abs(plan[head].sum(0) - even).sum()) for plan in (sending, receiving)],
     }
 
 
-def plan_orders(result: Intervened, typical: Int64[np.ndarray, " K"] | None) -> dict[str, list[list[list[int]]]]:
+def plan_orders(
+    result: Intervened, plain: Intervened, typical: Int64[np.ndarray, " K"] | None
+) -> dict[str, list[list[list[int]]]]:
     """By name, every order of the rows and columns of a slice's plan, a pair for each head."""
     if result.row_codes is None or result.sending is None:
         return {}
     named = result.row_codes[0].cpu().numpy()
-    sending = result.sending[0].double().cpu().numpy()[:, named >= 0]
+    still = _still(result, plain)[0].double().cpu().numpy()[:, named >= 0]
     labels = None if typical is None else typical[named[named >= 0]]
     return {
-        order: [[each.tolist() for each in plan_order(plan, order, labels)] for plan in sending]
+        order: [[each.tolist() for each in plan_order(plan, order, labels)] for plan in still]
         for order in get_args(Order)
     }
+
+
+def _still(result: Intervened, plain: Intervened) -> Float[torch.Tensor, "1 heads U R"]:
+    """The plan that decides the order: that of the model left alone, where it has the same rows."""
+    assert result.sending is not None
+    assert result.row_codes is not None
+    if plain.row_codes is None or plain.sending is None or not torch.equal(plain.row_codes, result.row_codes):
+        return result.sending
+    return plain.sending
 
 
 def slice_scores(

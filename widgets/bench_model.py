@@ -1,7 +1,7 @@
-"""A model that is asked about slices of one scan, again and again, under changes; by several threads, one at a time."""
+"""A model that is asked about slices of scans, again and again, under changes; by several threads, one at a time."""
 
 import threading
-from collections.abc import Callable
+import warnings
 
 import numpy as np
 from l2gnet.widgets.bench_scans import BenchScan
@@ -17,6 +17,7 @@ from l2gnet.inspection.interventions import (
     mean_skips,
 )
 from l2gnet.inspection.seen_scan import SeenScan, see_scan
+from l2gnet.method.transport import ConvergenceWarning
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard
 from l2gnet.prediction.inference import network_input
@@ -26,37 +27,48 @@ _PATIENT = 4  # the same in a long task, during which one looks at other slices
 
 
 class AskedModel:
-    """A model, with what it needs beside a slice: the means of skips, and a slice of another scan.
+    """A model and scans, with what it needs beside a slice: the means of skips, and a slice of another scan.
 
     Args:
         model: of this project.
         card: its card.
-        another: a scan whose references are heard by relation `other`; asked for when that is.
+        scans: those that can be looked at; the list may grow.
     """
 
-    def __init__(self, model: SegmentationModel, card: ModelCard, another: Callable[[], BenchScan]):
-        self.model, self.card, self._another = model, card, another
+    def __init__(self, model: SegmentationModel, card: ModelCard, scans: list[BenchScan]):
+        self.model, self.card, self.scans = model, card, scans
         self.busy = threading.Lock()
+        self.seen: dict[int, SeenScan] = {}
         self._intervener = Intervener(model, regions=card.regions)
-        self._of: tuple[int, int] = (0, -1)  # the scan that the means are of, and the slice that the other lies beside
+        self._of = (-1, -1)  # the scan that the means are of, and its slice that the other one lies beside
 
-    def look(self, scan: BenchScan) -> SeenScan:
-        """A scan as the model sees it when it is left alone."""
-        volume, truth = scan.load()
+    def look(self, number: int) -> SeenScan:
+        """A scan as the model sees it when it is left alone.
+
+        Raises:
+            ValueError: there is no such scan.
+        """
+        if number >= len(self.scans):
+            raise ValueError(f"scan must lie in 0..{len(self.scans) - 1}, got {number}")
+        if number in self.seen:
+            return self.seen[number]
         with self.busy:
-            return see_scan(self.model, self.card, volume, truth)
+            return self._look(number)
 
-    def intervened(self, seen: SeenScan, index: int, changes: Interventions) -> Intervened:
+    def intervened(self, number: int, index: int, changes: Interventions) -> Intervened:
         """What it makes of a slice when it is changed."""
-        with self.busy:
+        seen = self.look(number)
+        with self.busy, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the screen says it beside the plans
             images = network_input(seen.images[index : index + 1]).to(next(self.model.parameters()).device)
-            return self._ready(seen, index, changes).run(images, changes)
+            return self._ready(number, index, changes).run(images, changes)
 
-    def scored(self, seen: SeenScan, index: int, changes: Interventions, progress: Progress) -> SliceScores:
+    def scored(self, number: int, index: int, changes: Interventions, progress: Progress) -> SliceScores:
         """What that costs on all slices of a scan, of which one is looked at; whoever calls holds `busy`."""
+        seen = self._look(number)
         truth = seen.labels if seen.truth is None else seen.truth
-        slices = SliceSet(seen.images, truth, np.zeros(len(truth), np.int64), ("scan",))
-        ready = self._ready(seen, index, changes)
+        slices = SliceSet(seen.images, truth, np.zeros(len(truth), np.int64), (self.scans[number].name,))
+        ready = self._ready(number, index, changes)
         return intervene_slices(
             self.model,
             slices,
@@ -68,22 +80,29 @@ class AskedModel:
             regions=self.card.regions,
         )
 
-    def _ready(self, seen: SeenScan, index: int, changes: Interventions) -> Intervener:
+    def _look(self, number: int) -> SeenScan:
+        if number not in self.seen:
+            self.seen[number] = see_scan(self.model, self.card, *self.scans[number].load())
+        return self.seen[number]
+
+    def _ready(self, number: int, index: int, changes: Interventions) -> Intervener:
         """The model with all that these changes need."""
         scan, beside = self._of
-        if scan != id(seen):
+        if scan != number:
             self._intervener = Intervener(self.model, regions=self.card.regions)
-            scan, beside = id(seen), -1
+            scan, beside = number, -1
         asked = self._intervener
+        images = self._look(number).images
         if changes.skips and not asked.skip_means:
-            asked.skip_means = mean_skips(self.model, network_input(seen.images).split(_BATCH))
+            asked.skip_means = mean_skips(self.model, network_input(images).split(_BATCH))
         if changes.relation == "other" and beside != index:
             beside = index
-            other = see_scan(self.model, self.card, self._another().load()[0]).images
-            # At the same height; of this scan itself, where there is no other, half of it away.
-            own = other.shape == seen.images.shape and bool((other == seen.images).all())
-            place = index + len(other) // 2 if own else round(index / max(len(seen.images) - 1, 1) * (len(other) - 1))
-            heard = network_input(other[[place % len(other)]])
+            another = (number + 1) % len(self.scans)
+            other = self._look(another).images
+            # At the same height of the next scan; without one half of this one away.
+            height = index / max(len(images) - 1, 1) * (len(other) - 1)
+            place = round(height) if another != number else (index + len(other) // 2) % len(other)
+            heard = network_input(other[[place]])
             asked = Intervener(self.model, other=heard, skip_means=asked.skip_means, regions=self.card.regions)
         self._intervener, self._of = asked, (scan, beside)
         return asked

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 import traitlets
@@ -20,6 +20,7 @@ from l2gnet.widgets.bench_facts import (
 )
 from l2gnet.widgets.bench_model import AskedModel
 from l2gnet.widgets.bench_scans import BenchScan, Other, OwnScan, bench_scans, own_scan
+from l2gnet.widgets.bench_state import BenchState
 from l2gnet.widgets.bench_task import LongTask, Progress
 from l2gnet.widgets.dropping import Dropping
 from l2gnet.widgets.pictures import draw_bench
@@ -35,34 +36,8 @@ from l2gnet.inspection.seen_scan import SeenScan
 from l2gnet.models.checkpoint import load_checkpoint
 from l2gnet.prediction.familiar import Familiar
 
-Overlay = Literal[
-    "none",
-    "prediction",
-    "truth",
-    "right and wrong",
-    "changed",
-    "models differ",
-    "confidence",
-    "codes",
-    "reference",
-    "relation",
-]
-STATE = (
-    "scan",
-    "plane",
-    "selection",
-    "overlay",
-    "opacity",
-    "outline",
-    "window",
-    "head",
-    "order",
-    "plan_view",
-    "interventions",
-)
 
-
-class Workbench(Dropping):
+class Workbench(Dropping, BenchState):
     """A model and scans on one screen: slice, plans, a card of what is selected, and interventions.
 
     What it shows is its `state`, a dictionary of plain values that can be kept as JSON and given back: `scan` (a
@@ -87,16 +62,6 @@ class Workbench(Dropping):
     script = "workbench"
     answers = "bench_answers"
 
-    scan = traitlets.Int(0, min=0).tag(sync=True)
-    plane = traitlets.Int(0, min=0, max=2).tag(sync=True)
-    overlay = traitlets.Enum(get_args(Overlay), "prediction").tag(sync=True)
-    opacity = traitlets.Float(0.55, min=0, max=1).tag(sync=True)
-    outline = traitlets.Bool(False).tag(sync=True)
-    window = traitlets.List(traitlets.Float(), minlen=2, maxlen=2, default_value=[0.0, 1.0]).tag(sync=True)
-    head = traitlets.Int(0, min=0).tag(sync=True)
-    order = traitlets.Enum(get_args(Order), "label").tag(sync=True)
-    plan_view = traitlets.Enum(("flow", "matrices"), "flow").tag(sync=True)
-    interventions = traitlets.Dict().tag(sync=True)
     # What the browser shows of model and scan, of the slice, of what is selected, and of a long task.
     about = traitlets.Dict().tag(sync=True)
     now = traitlets.Dict().tag(sync=True)
@@ -120,10 +85,10 @@ class Workbench(Dropping):
             raise ValueError("a workbench needs a scan to look at, got none and a model that names no data; give scans")
         self._names = CodeNames(model)
         self._familiar = Familiar.of(self.model_card)
-        self._seen: dict[int, SeenScan] = {}
-        another = lambda: self.scans[(self.scan + 1) % len(self.scans)]  # noqa: E731
-        self._asked = AskedModel(self.model, self.model_card, another)
+        self._asked = AskedModel(self.model, self.model_card, self.scans)
         self._task = LongTask(self._asked.busy, lambda told: self.set_trait("task", told), self._reporting)
+        self._shown: tuple[Any, ...] = ()  # what `now` was made for
+        self._worked: dict[str, Any] = {}  # to go back to where something cannot be shown
         super().__init__(interventions=Interventions().to_json())
         self.state = {} if state is None else dict(state)
         self._open()
@@ -131,38 +96,19 @@ class Workbench(Dropping):
         self.observe(lambda change: self._look(), ["selection", "interventions", "head", "order"])
 
     @property
-    def state(self) -> dict[str, Any]:
-        """All that decides what is shown, as plain values."""
-        return {name: getattr(self, name) for name in STATE}
-
-    @state.setter
-    def state(self, state: Mapping[str, Any]) -> None:
-        unknown = sorted(set(state) - set(STATE))
-        if unknown:
-            raise ValueError(f"a state has {', '.join(STATE)}, got {unknown[0]!r}; copy one from a workbench")
-        if "interventions" in state:
-            Interventions.from_json(state["interventions"])
-        with self.hold_sync():
-            for name, value in state.items():
-                setattr(self, name, value)
-
-    @property
     def seen(self) -> SeenScan:
         """The scan that is shown, as the model sees it when it is left alone."""
-        if self.scan not in self._seen:
-            if self.scan >= len(self.scans):
-                raise ValueError(f"scan must lie in 0..{len(self.scans) - 1}, got {self.scan}")
-            self._seen[self.scan] = self._asked.look(self.scans[self.scan])
-        return self._seen[self.scan]
+        return self._asked.look(self.scan)
 
     @property
     def index(self) -> int:
         """The slice that is looked at, along D."""
         return int(self.selection["voxel"][0])
 
-    def intervened(self, index: int) -> Intervened:
-        """What the model makes of a slice of this scan under the interventions."""
-        return self._asked.intervened(self.seen, index, Interventions.from_json(self.interventions))
+    def intervened(self, index: int, changes: Interventions | None = None) -> Intervened:
+        """What the model makes of a slice of this scan under changes, by default the interventions."""
+        changes = Interventions.from_json(self.interventions) if changes is None else changes
+        return self._asked.intervened(self.scan, index, changes)
 
     def add(self, scan: "OwnScan") -> None:
         """Offer one more scan, and show it.
@@ -171,9 +117,12 @@ class Workbench(Dropping):
             VolumeError: it cannot be read, or not be brought onto the grid of the model.
         """
         number = len(self.scans)
-        opened = own_scan(scan, number)
-        self._seen[number] = self._asked.look(opened)
-        self.scans.append(opened)
+        self.scans.append(own_scan(scan, number))
+        try:
+            self._asked.look(number)
+        except Exception:
+            self.scans.pop()
+            raise
         self.scan = number
 
     def dropped(self, path: Path) -> None:
@@ -182,9 +131,10 @@ class Workbench(Dropping):
 
     def close(self) -> None:
         """Leave the browser, and free all memory and files that are held here and there."""
-        self._task.stop()
+        if self.comm is not None:
+            self._task.stop()
+            self._asked.seen.clear()
         super().close()
-        self._seen.clear()
 
     def draw(self) -> Figure:
         """The picture of a saved notebook: the slice with what is found in it, and the two plans."""
@@ -246,18 +196,28 @@ class Workbench(Dropping):
             self._look()
 
     def _look(self) -> None:
-        """Show the slice that is selected, under the interventions, and the card of what is selected in it."""
+        """Show the slice that is selected, under the interventions, and the card of what is selected in it.
+
+        What cannot be shown leaves what was before it.
+        """
         started = time.perf_counter()
-        voxel = self.selection.get("voxel")
-        shape = self.seen.labels.shape
-        if voxel is None or not all(0 <= n < size for n, size in zip(voxel, shape, strict=True)):
-            raise ValueError(f"voxel must lie in the volume {shape}, got {voxel}")
-        key = (self.scan, self.index, repr(self.interventions), self.head, self.order)
+        try:
+            voxel, shape = self.selection.get("voxel"), self.seen.labels.shape
+            if voxel is None or not all(0 <= n < size for n, size in zip(voxel, shape, strict=True)):
+                raise ValueError(f"voxel must lie in the volume {shape}, got {voxel}")
+            key = (self.scan, self.index, repr(self.interventions), self.head, self.order)
+            new = {} if key == self._shown else self._slice(self.index)
+            card = self._selected()
+        except Exception:
+            with self.hold_sync():
+                for name, value in self._worked.items():
+                    setattr(self, name, value)
+            raise
+        self._shown, self._worked = key, {name: getattr(self, name) for name in ("selection", "interventions")}
         with self.hold_sync():
-            if key != getattr(self, "_shown", None):
-                self._shown = key
-                self.now = self._slice(self.index) | {"ms": round(1000 * (time.perf_counter() - started))}
-            self.card = self._selected()
+            if new:
+                self.now = new | {"ms": round(1000 * (time.perf_counter() - started))}
+            self.card = card
 
     def _slice(self, index: int) -> dict[str, Any]:
         result = self.intervened(index)
@@ -266,12 +226,14 @@ class Workbench(Dropping):
         told: dict[str, Any] = {
             "index": index,
             "scan": self.scan,
+            "of": self.interventions,
             "labels": labels.tobytes(),
             "confidence": (result.probabilities[0].amax(0) * 255).round().byte().cpu().numpy().tobytes(),
             "changed": int(result.changed.sum()),
             "scores": slice_scores(self.seen, index, labels, self.model_card.labels, other),
         }
-        return told | plan_facts(result, self.head, cast(Order, self.order), self._typical)
+        plain = self.intervened(index, Interventions())
+        return told | plan_facts(result, plain, self.head, cast(Order, self.order), self._typical)
 
     def _selected(self) -> dict[str, Any]:
         """What is known of the selected code; a reference and a pixel are read in the browser."""
@@ -294,7 +256,8 @@ class Workbench(Dropping):
         """Every slice and code of this scan, as the screen would show it: what clicks in a saved page need."""
         slices, atlas = [], self._atlas
         for index in range(len(self.seen.images)):
-            orders = plan_orders(self.intervened(index), self._typical)
+            plain = self.intervened(index, Interventions())
+            orders = plan_orders(self.intervened(index), plain, self._typical)
             slices.append(self._slice(index) | {"ms": 0, "orders": orders})
         codes = [] if atlas is None else np.unique(atlas.codes).tolist()
         cards = {} if atlas is None else {str(code): self._card_of(atlas, code) for code in codes}
@@ -313,15 +276,15 @@ class Workbench(Dropping):
 
     def _on_whole(self) -> None:
         """Score the interventions on the whole scan, in a thread of its own."""
-        seen, index, changes = self.seen, self.index, dict(self.interventions)
-        about = {"of": [self.scan, changes], "truth": seen.truth is not None}
+        scan, index, changes = self.scan, self.index, dict(self.interventions)
+        about = {"of": [scan, changes], "truth": self.seen.truth is not None}
 
         def score(progress: Progress) -> dict[str, Any]:
-            scores = self._asked.scored(seen, index, Interventions.from_json(changes), progress)
+            scores = self._asked.scored(scan, index, Interventions.from_json(changes), progress)
             return about | scan_scores(scores, self.model_card.classes)
 
         with self._reporting():
-            self._task.start(score, len(seen.images))
+            self._task.start(score, len(self.seen.images))
 
     def _on_stop(self) -> None:
         self._task.stop()

@@ -5,6 +5,7 @@ It serves this machine alone, and whoever knows the token in the address.
 
 import json
 import secrets
+import socket
 import webbrowser
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,7 +16,6 @@ import comm
 from comm.base_comm import BaseComm
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
-from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
 
@@ -130,13 +130,14 @@ def serve_live(viewers: Sequence[LiveViewer], title: str, *, port: int, browser:
     require(0 <= port < 2**16, "port", "from 1 to 65535, or 0 for any that is free", port)
     token = secrets.token_urlsafe(16)
     try:
-        sockets = bind_sockets(port, "127.0.0.1")
+        listening = socket.create_server(("127.0.0.1", port))
     except OSError as error:
         raise ConfigError(
             f"port must be one that is free, got {port}: {error.strerror}; choose another, or 0"
         ) from error
-    HTTPServer(live_app(viewers, token), max_buffer_size=_MOST_BYTES).add_sockets(sockets)
-    address = f"http://127.0.0.1:{sockets[0].getsockname()[1]}/{token}/"
+    listening.setblocking(False)
+    HTTPServer(live_app(viewers, token), max_buffer_size=_MOST_BYTES).add_socket(listening)
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}/{token}/"
     print(f"{title}: {address}\nstop it with Ctrl-C", flush=True)
     if browser:
         webbrowser.open(address)

@@ -31,6 +31,11 @@ class FrontEnd:
         """`view.send(event, details)` in the browser."""
         self._speak(viewer, {"method": "custom", "content": {"event": event, **details}})
 
+    def drop(self, viewer, name, start, size, part):
+        """`view.send("drop", ..., [part])` in the browser."""
+        content = {"event": "drop", "name": name, "start": start, "size": size}
+        self._speak(viewer, {"method": "custom", "content": content}, [memoryview(part)])
+
     def fetched(self, viewer):
         """The parts of arrays that the viewer has sent so far: (content, bytes)."""
         return [
@@ -39,8 +44,8 @@ class FrontEnd:
             if model == viewer.model_id and kind == "comm_msg" and data["method"] == "custom"
         ]
 
-    def _speak(self, viewer, data):
-        viewer.comm.handle_msg({"content": {"data": data}, "buffers": []})
+    def _speak(self, viewer, data, parts=()):
+        viewer.comm.handle_msg({"content": {"data": data}, "buffers": list(parts)})
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import { element, pen } from "./viewer.js";
 import { brief } from "./drawing.js";
-import { matter, ofHead, strongest } from "./plans.js";
+import { matter, ofHead, percent, permille, strongest } from "./plans.js";
 
 /** @import { Bench } from "./bench_state.js" */
 /**
@@ -30,7 +30,6 @@ const THUMB_PX = 44;
 export function cardPanel(bench) {
   const { view } = bench;
   const box = element("div", { className: "l2g-bench-card" });
-  const percent = (/** @type {number} */ share) => `${brief(100 * share)} %`;
   const labelName = (/** @type {number} */ label) => bench.about.structures.find((each) => each.label === label)?.name ?? "background";
 
   /** @param {string} text @param {string} title @param {() => void} act @param {boolean} [pressed] */
@@ -54,7 +53,8 @@ export function cardPanel(bench) {
     const { silenced_codes: silenced } = bench.changes;
     const off = silenced.includes(code);
     return button(off ? "hear it again" : "silence", "Silence this code: its mass goes, the rest is solved anew, its tokens hear nothing", () => {
-      bench.intervene({ silenced_codes: off ? silenced.filter((each) => each !== code) : [...silenced, code] });
+      const { [code]: _, ...replaced } = bench.changes.replaced_codes; // it is one or the other
+      bench.intervene({ silenced_codes: off ? silenced.filter((each) => each !== code) : [...silenced, code], replaced_codes: replaced });
     }, off);
   };
   const replaceCode = (/** @type {CodeCard} */ { code, neighbours }) => {
@@ -63,7 +63,8 @@ export function cardPanel(bench) {
     const on = code in replaced;
     const act = () => {
       const { [code]: _, ...others } = replaced;
-      bench.intervene({ replaced_codes: on ? others : { ...others, [code]: Number(input.value) } });
+      const silenced = bench.changes.silenced_codes.filter((each) => each !== code);
+      bench.intervene({ replaced_codes: on ? others : { ...others, [code]: Number(input.value) }, silenced_codes: silenced });
     };
     return element("span", { className: "l2g-key" }, button(on ? "put it back" : "replace by", "Put another code in its place; its nearest is offered", act, on), input);
   };
@@ -209,7 +210,7 @@ export function cardPanel(bench) {
       for (const [which, words] of /** @type {const} */ ([["sending", "sends"], ["receiving", "hears"]])) {
         if (which === "receiving" && !bench.about.two) continue;
         const mass = ofHead(plans, which, bench.get("head"))[at];
-        parts.push(line(words, `${percent(mass / Math.max(plans.source[row], 1e-30))} of what the code holds, ${brief(1000 * mass)} ‰ of the slice`));
+        parts.push(line(words, `${percent(mass / Math.max(plans.source[row], 1e-30))} of what the code holds, ${permille(mass)} of the slice`));
       }
     } else parts.push(line("plan", "the code does not fire in this slice"));
     return parts;

@@ -52,7 +52,7 @@ export function changesPanel(bench) {
       view.on(slider, "dblclick", () => bench.intervene({ [key]: null }));
       sliders.set(key, slider);
       slider.dataset.own = String(own[n]);
-      return element("label", {}, text, slider, number);
+      return element("label", {}, element("span", {}, text), slider, number);
     }));
   };
   let built = "";
@@ -135,8 +135,8 @@ export function changesPanel(bench) {
     const parts = [];
     if (now) parts.push(scoreTable(now.scores, about.truth ? "Dice, this slice" : "pixels, this slice"));
     if (task.scores && JSON.stringify(task.of) === JSON.stringify([bench.get("scan"), changes])) parts.push(scoreTable(task.scores, task.truth ? "Dice, the scan" : "Dice to before"));
-    table.replaceChildren(...parts);
-    said.textContent = running ? `${task.done} of ${task.total} slices` : task.stopped ? "stopped" : now ? `${now.changed} pixels changed · ${now.ms} ms` : "";
+    if (now) table.replaceChildren(...parts); // until then the numbers before keep their place
+    said.textContent = running ? `${task.done} of ${task.total} slices` : task.stopped ? "stopped" : !now || JSON.stringify(now.of) !== JSON.stringify(changes) ? "at it …" : on ? `${now.changed} pixels changed · ${now.ms} ms` : "";
   };
   return { element: box, show };
 }

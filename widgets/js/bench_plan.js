@@ -2,7 +2,7 @@
 
 import { element } from "./viewer.js";
 import { PLAN_COLOURS, brief, drawCells, outline, position, sharp } from "./drawing.js";
-import { ofHead, ribbons, strongest } from "./plans.js";
+import { ofHead, percent, permille, ribbons, strongest } from "./plans.js";
 
 /** @import { Bench } from "./bench_state.js" */
 /** @import { Box } from "./drawing.js" */
@@ -28,7 +28,6 @@ export function planPanel(bench) {
   let drawn = [];
   let moved = -Infinity;
 
-  const percent = (/** @type {number} */ share) => `${brief(100 * share)} %`;
   /** @type {(plans: Plans, row: number) => string} */
   const wordsOfRow = (plans, row) => {
     const { two } = bench.about;
@@ -190,7 +189,7 @@ export function planPanel(bench) {
         }
         columns.forEach((column, j) => {
           const share = plan[row * R + column];
-          const words = `${bench.nameOf(plans.names[row])} ${which === "sending" ? "→" : "←"} reference ${column}\n${brief(1000 * share)} ‰ of the slice's mass, ${percent(share / Math.max(plans.source[row], 1e-30))} of the code's`;
+          const words = `${bench.nameOf(plans.names[row])} ${which === "sending" ? "→" : "←"} reference ${column}\n${permille(share)} of the slice's mass, ${percent(share / Math.max(plans.source[row], 1e-30))} of the code's`;
           const keys = { by: "cell", code: plans.names[row], reference: column };
           spots.push({ box: [x + j * cellWide, roof + i * cellTall, cellWide, cellTall], keys, text: words });
         });
@@ -206,8 +205,8 @@ export function planPanel(bench) {
       if (atRow >= 0 && atColumn >= 0) outline(context, x + atColumn * cellWide, roof + atRow * cellTall, cellWide, Math.max(3, cellTall));
       else if (atRow >= 0) outline(context, x, roof + atRow * cellTall, wide, Math.max(3, cellTall));
       else if (atColumn >= 0) outline(context, x + atColumn * cellWide, roof, cellWide, tall);
-      const what = !two ? "what codes and references share" : which === "sending" ? "what codes send" : "what codes receive";
-      titles(context, [`${what}, up to ${brief(1000 * top)} ‰`], [x + wide / 2], 13, quiet);
+      const what = !two ? "codes and references share" : which === "sending" ? "codes send" : "codes receive";
+      titles(context, [wide > 180 ? `${what} up to ${permille(top)}` : what], [x + wide / 2], 13, quiet);
       titles(context, [`${R} references →`], [x + wide / 2], height - 5, quiet);
     });
     context.save();
@@ -229,7 +228,7 @@ export function planPanel(bench) {
     if (bench.get("plan_view") === "flow") drawFlow(context, width, height, plans, now.order);
     else drawMatrices(context, width, height, plans, now.order);
     const worst = Math.max(...now.errors);
-    verdict.textContent = `${plans.names.length} codes in this slice · marginal error ${brief(worst)} ${worst <= 1e-3 ? "(converged)" : "(NOT converged)"}`;
+    verdict.textContent = `${plans.names.length} codes · marginal error ${brief(worst)} ${worst <= 1e-3 ? "(converged)" : "(NOT converged)"}`;
   };
 
   const animate = () => {
@@ -254,7 +253,7 @@ export function planPanel(bench) {
     const { row, column, right, thick } = found.ribbon;
     const code = plans.names[row];
     const way = right ? `reference ${column} → ${bench.nameOf(code)}` : `${bench.nameOf(code)} → reference ${column}`;
-    return { keys: { by: "cell", code, reference: column }, text: `${way}\n${brief(1000 * thick)} ‰ of the slice's mass` };
+    return { keys: { by: "cell", code, reference: column }, text: `${way}\n${permille(thick)} of the slice's mass` };
   };
   view.on(canvas, "pointermove", (event) => {
     const at = position(event);

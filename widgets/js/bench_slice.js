@@ -156,11 +156,11 @@ export function slicePanel(bench) {
     const head = bench.get("head");
     if (!plans) return null;
     if (overlay === "relation" && row >= 0) {
-      return { values: relation(plans, head, row), title: selection.by === "code" ? `where code ${plans.names[row]} hears from` : "where this pixel hears from" };
+      return { values: relation(plans, head, row), title: selection.by === "code" ? `code ${plans.names[row]} hears` : "it hears" };
     }
     if (overlay === "reference") {
       const column = bench.column >= 0 ? bench.column : row >= 0 ? strongest(plans, "receiving", head, row, 1)[0].reference : -1;
-      if (column >= 0) return { values: coverage(plans, "sending", head, column), title: `what reference ${column} gathers` };
+      if (column >= 0) return { values: coverage(plans, "sending", head, column), title: `r${column} gathers` };
     }
     return null;
   };
@@ -184,7 +184,7 @@ export function slicePanel(bench) {
       const [dr, dc] = [(voxel[1] - bench.selection.voxel[1]) * about.spacing_mm[1], (voxel[2] - bench.selection.voxel[2]) * about.spacing_mm[2]];
       const radius = (at.spreadMm / (H * about.spacing_mm[1])) * (cut.plane.down === 1 ? box[3] : box[2]);
       arrow(context, start, end, radius, ratio, share, `r${reference}`);
-      farther.push(`r${reference} ${Math.round(100 * share)} %, ${Math.hypot(dr, dc).toFixed(0)} ± ${at.spreadMm.toFixed(0)} mm away`);
+      farther.push(`r${reference} ${Math.round(100 * share)} %: ${Math.hypot(dr, dc).toFixed(0)} ± ${at.spreadMm.toFixed(0)} mm`);
     }
   };
 
@@ -239,7 +239,7 @@ export function slicePanel(bench) {
     if (overlay === "right and wrong") parts = bench.about.truth ? Object.entries(bench.about.agreement).map(([name, colour]) => swatch(name, colour)) : [element("span", {}, "this scan has no label map")];
     if (overlay === "truth" && !bench.about.truth) parts = [element("span", {}, "this scan has no label map")];
     if (overlay === "confidence") parts = [bar("1 − probability of the label", "½ and more")];
-    if (lit) parts = [bar(lit.title, `${brief(Math.max(...lit.values))} × an even share`), ...(overlay === "relation" && bench.selection.by !== "code" ? farther.map((text) => element("span", {}, text)) : [])];
+    if (lit) parts = [bar(lit.title, `${brief(Math.max(...lit.values))} × an even share`), ...(overlay === "relation" && bench.selection.by !== "code" ? farther.map((text) => element("span", { title: "a reference, its share of what the pixel hears, how far away its matter lies, and its spread" }, text)) : [])];
     if (overlay === "codes" && bench.about.cells) parts = [element("span", {}, "a colour a code; the selected one is outlined")];
     if (["codes", "reference", "relation"].includes(overlay)) {
       if (bench.get("plane")) parts = [element("span", {}, "tokens lie in slices: choose the first plane")];

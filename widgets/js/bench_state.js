@@ -42,6 +42,7 @@ import { typed } from "./drawing.js";
  * @typedef {object} Now
  * @property {number} scan
  * @property {number} index
+ * @property {Changes} of
  * @property {Uint8Array} labels
  * @property {Uint8Array} confidence
  * @property {number} changed

@@ -77,13 +77,13 @@ class Live {
    */
   hear({ method, state, buffer_paths: paths = [], content }, parts) {
     if (method === "custom") this.tell("msg:custom", content, parts);
-    if (method !== "update") return;
+    if (method !== "update" && method !== "echo_update") return; // an echo: what a page has changed, told to all
     paths.forEach((path, i) => {
       const parent = path.slice(0, -1).reduce((/** @type {any} */ at, key) => at[key], state);
       parent[path[path.length - 1]] = parts[i];
     });
     // A value that was changed here meanwhile is newer than what Python says of it.
-    const news = Object.entries(state).filter(([name]) => !(name in this.changed));
+    const news = Object.entries(state).filter(([name, value]) => !(name in this.changed) && (method === "update" || JSON.stringify(value) !== JSON.stringify(this.traits[name])));
     for (const [name, value] of news) this.traits[name] = value;
     for (const [name, value] of news) this.tell(`change:${name}`, this, value);
   }

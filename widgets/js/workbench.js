@@ -122,12 +122,20 @@ export default viewer((view) => {
     undo.disabled = !bench.past.length;
     redo.disabled = !bench.future.length;
   };
+  body.tabIndex = -1;
   const show = view.eachFrame(() => {
+    const focused = document.activeElement;
+    const held = body.contains(focused);
+    const buttons = () => [...card.element.querySelectorAll("button")];
+    const place = buttons().findIndex((each) => each === focused);
     showControls();
     slice.show();
     plan.draw();
     card.show();
     changes.show();
+    // What had the focus may be gone, or can do nothing now: keys stay here all the same.
+    const gone = held && (!focused?.isConnected || (focused instanceof HTMLButtonElement && focused.disabled));
+    if (gone) (buttons()[place] ?? body).focus({ preventScroll: true });
   });
 
   view.watch(["selection"], () => plan.animate());
