@@ -138,7 +138,7 @@ export function planPanel(bench) {
       spots.push({ box: spot, keys: { by: "reference", reference: column, code: null }, text: wordsOfColumn(plans, column) });
       top += share;
     }
-    const words = bench.about.two ? ["codes send", "references", "codes receive"] : ["codes", "references", "codes"];
+    const words = bench.about.two ? ["codes send", width > 310 ? "references" : "", "codes receive"] : ["codes", "references", "codes"];
     titles(context, words, [left, middle + BOX / 2, right + BAR], 13, quiet);
     drawMoving(context, [left + BAR, middle, middle + BOX, right], Y);
   };
