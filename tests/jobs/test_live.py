@@ -174,7 +174,8 @@ def test_a_viewer_that_cannot_be_made_says_why():
             socket = await connect(host)
             assert (await heard(socket))[0] == {"failed": "ConfigError: data_dir must be a folder; give one"}
             assert await socket.read_message() is None
-            CLIENTS.remove(socket)  # it is closed
+            socket.close()
+            CLIENTS.remove(socket)
             assert live.pages == set()
 
     asyncio.run(check())
