@@ -136,7 +136,7 @@ export function changesPanel(bench) {
     if (now) parts.push(scoreTable(now.scores, about.truth ? "Dice, this slice" : "pixels, this slice"));
     if (task.scores && JSON.stringify(task.of) === JSON.stringify([bench.get("scan"), changes])) parts.push(scoreTable(task.scores, task.truth ? "Dice, the scan" : "Dice to before"));
     if (now) table.replaceChildren(...parts); // until then the numbers before keep their place
-    said.textContent = running ? `${task.done} of ${task.total} slices` : task.stopped ? "stopped" : !now || JSON.stringify(now.of) !== JSON.stringify(changes) ? "at it …" : on ? `${now.changed} pixels changed · ${now.ms} ms` : "";
+    said.textContent = running ? `${task.done} of ${task.total} slices` : task.stopped ? "stopped" : !now || JSON.stringify(now.of) !== JSON.stringify(changes) ? "at it …" : on ? `${now.changed} ${now.changed === 1 ? "pixel" : "pixels"} changed · ${now.ms} ms` : "";
   };
   return { element: box, show };
 }
