@@ -15,6 +15,7 @@ from l2gnet.errors import VolumeError
 
 _NIFTI = (".nii", ".nii.gz")
 DICOM = (".dcm", ".ima", ".dicom")
+_OTHER_SCANS = (".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".mnc", ".gipl", ".par", ".rec")
 UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp")
 _STARTS = {  # the first bytes of files, and what such a file is
     b"\x00\x05\x16\x07": "a resource fork of macOS",
@@ -56,6 +57,8 @@ def what_it_is(path: Path) -> str:
         return ""
     if name.endswith(UNFINISHED):
         return "an unfinished download"
+    if name.removesuffix(".gz").endswith(_OTHER_SCANS):
+        return "of a format of scans that is not read here: convert it to NIfTI"
     known = next((what for magic, what in _STARTS.items() if start.startswith(magic)), "")
     return known or ("a text" if start and _is_text(start) else "")
 

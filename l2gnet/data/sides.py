@@ -10,6 +10,7 @@ from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.volume import Volume
 
 _SIDE = {word: side for side in ("left", "right") for word in (side, side[0], f"{side[0]}t")}
+_TWIN = {"l": "r", "r": "l"}
 _CHAMBERS = {f"{side[0]}{part[0]}": (side, part) for side in ("left", "right") for part in ("ventricle", "atrium")}
 _ONE_SIDED = ({"liver", "gallbladder", "gall bladder"}, {"spleen"})  # on the right, on the left
 _LEAST_ML = 0.5  # of a structure that is seen well enough to say where it lies
@@ -18,7 +19,7 @@ _LEAST_MM = 10.0  # that two lie the wrong way round; the ventricles of 100 hear
 
 def sided(classes: Sequence[str]) -> list[str]:
     """The classes that are named after their side: seen in a mirror, each would be another one."""
-    return [name for name in classes[1:] if _side_of(name)[0]]
+    return [name for name, (side, _) in _sides(classes).items() if side]
 
 
 def wrong_sides(labels: Volume, classes: Sequence[str], regions: Regions = NO_REGIONS) -> list[str]:
@@ -42,10 +43,28 @@ def wrong_sides(labels: Volume, classes: Sequence[str], regions: Regions = NO_RE
 
 def _pairs(classes: Sequence[str]) -> list[tuple[str, str]]:
     """Classes of which the first must lie to the right of the second."""
-    sides = {name: _side_of(name) for name in classes[1:]}
+    sides = _sides(classes)
     named = [(a, b) for a in sides for b in sides if sides[a] == ("right", sides[b][1]) and sides[b][0] == "left"]
     rights, lefts = ([name for name in classes[1:] if " ".join(_words(name)) in some] for some in _ONE_SIDED)
     return named + [(right, left) for right in rights for left in lefts]
+
+
+def _sides(classes: Sequence[str]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The side of each class, and what else its name says; of a pair as rkid and lkid the first or last letter says it.
+
+    That letter says nothing by itself: it takes both of them.
+    """
+    sides = {name: _side_of(name) for name in classes[1:]}
+    silent = {name: _words(name) for name, (side, _) in sides.items() if not side}
+    for name, words in silent.items():
+        for place, word in enumerate(words):
+            for pattern in (r"^[lr](?=.)", r"(?<=.)[lr]$"):
+                if not (letter := re.search(pattern, word)):
+                    continue
+                twin, rest = (re.sub(pattern, letter_of, word) for letter_of in (_TWIN[letter[0]], ""))
+                if [*words[:place], twin, *words[place + 1 :]] in silent.values():
+                    sides[name] = _SIDE[letter[0]], (*words[:place], rest, *words[place + 1 :])
+    return sides
 
 
 def _words(name: str) -> list[str]:

@@ -8,7 +8,7 @@ reading.
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import torch
 from einops import rearrange
@@ -19,7 +19,7 @@ from l2gnet.method.graph import relate_in_graph
 from l2gnet.method.places import in_own_frame, waves, waves_size
 from l2gnet.method.relation import Readout, Relate, Setting, relate_plainly
 from l2gnet.method.rows import rows_of_codes, rows_of_tokens, spread
-from l2gnet.method.transforms import exporting, refuse_vmap, transformed
+from l2gnet.method.transforms import exporting, refuse_vmap, require_numbers, transformed
 from l2gnet.method.transport import TransportPlan, check_solver, make_plan
 from l2gnet.shapes import Float, Int64
 
@@ -47,12 +47,16 @@ for _result in (Mapped, TransportPlan):  # else `torch.export` does not know the
     torch.export.register_dataclass(_result, serialized_type_name=f"l2gnet.{_result.__name__}")
 
 
+_WITHOUT_FULLGRAPH = "L2GMapper is left as it is by torch.compile, so call that without fullgraph=True"
+
+
 def _not_compiled(forward: Callable[..., Mapped]) -> Callable[..., Mapped]:
     """As `torch.compiler.disable`, which imports the compiler: here only where one is at work."""
 
     @functools.wraps(forward)
     def call(*args: Any, **kwargs: Any) -> Mapped:
         if torch.compiler.is_compiling() and not exporting():
+            torch._dynamo.graph_break(msg=_WITHOUT_FULLGRAPH)
             return torch.compiler.disable(forward)(*args, **kwargs)
         return forward(*args, **kwargs)
 
@@ -211,6 +215,7 @@ class L2GMapper(nn.Module):
                 "L2GMapper must be exported by torch.export or torch.onnx.export(dynamo=True), got torch.jit.trace; "
                 "a trace would keep the number of its iterations"
             )
+        require_numbers(tokens=tokens)
         if tokens.ndim != 3:
             rule = "tokens must have shape (B, N, d); features (B, d, H, W) become tokens by flatten(2).transpose(1, 2)"
             raise ValueError(f"{rule}, got {tuple(tokens.shape)}")
@@ -220,6 +225,14 @@ class L2GMapper(nn.Module):
         if indices is not None and indices.shape != tokens.shape[:2]:
             wanted = tuple(tokens.shape[:2])
             raise ValueError(f"indices must have shape (B, N) = {wanted}, got {tuple(indices.shape)}")
+        if indices is not None and (indices.is_floating_point() or (not exporting() and bool((indices < 0).any()))):
+            raise ValueError(f"indices must be whole numbers from 0 on, one code a token, got {indices.dtype}")
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """What `torch.jit.script` asks of a module first."""
+        raise ValueError(
+            "L2GMapper must be exported by torch.export or torch.onnx.export(dynamo=True), got torch.jit.script"
+        )
 
     def extra_repr(self) -> str:
         """The settings, for `repr`."""

@@ -1,5 +1,7 @@
 """Whether more than plain calls and plain gradients is at work, which torch tells by private names only."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch._C import _functorch
@@ -16,6 +18,15 @@ def transformed(*tensors: Tensor) -> bool:
     return torch._C._are_functorch_transforms_active() or any(
         forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors
     )
+
+
+def require_numbers(**tensors: Any) -> None:
+    """Raise ValueError for what is no tensor of real numbers."""
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} must be a torch.Tensor, got {type(value).__name__}; use torch.as_tensor")
+        if value.is_complex():
+            raise ValueError(f"{name} must hold real numbers, got {value.dtype}; give its parts, or abs()")
 
 
 def refuse_vmap(name: str, remedy: str, *tensors: Tensor | None) -> None:

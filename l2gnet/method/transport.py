@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from l2gnet.method.sinkhorn import find_potential
-from l2gnet.method.transforms import refuse_vmap
+from l2gnet.method.transforms import refuse_vmap, require_numbers
 from l2gnet.shapes import Bool, Float, Int64
 
 _MASS_TOLERANCE = 1e-4  # relative; histograms counted in float32 stay far below it, those of half precision do not
@@ -89,6 +89,7 @@ def solve_transport(
         ValueError: shapes do not fit, a number is not finite or negative, the masses differ, or `torch.func.vmap` is
             at work.
     """
+    require_numbers(cost=cost, source=source, target=target)
     refuse_vmap("solve_transport", "give it all problems as one batch, (B, K, R)", cost, source, target)
     with torch.autocast(cost.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(cost.dtype, source.dtype), torch.float32)
@@ -96,6 +97,8 @@ def solve_transport(
         cost, source, target = cost.to(dtype), source.to(dtype), target.to(dtype)
         _check_problem(cost, source, target, epsilon, tolerance, max_iterations, rounding)
         target = target.expand(len(source), -1)
+        if start is not None and start.shape != target.shape:
+            raise ValueError(f"start must have shape (B, R) = {tuple(target.shape)}, got {tuple(start.shape)}")
         if rounding:
             target = target * (source.sum(1, keepdim=True) / target.sum(1, keepdim=True))
         potential, iterations = solve_potential(

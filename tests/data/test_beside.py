@@ -28,6 +28,13 @@ BESIDE = {
     "README": ("Größe in mm\n".encode(), "a text"),
     "study.zip": (b"PK\x03\x04" + bytes(50), "an archive, into which nobody looked"),
     "notes.gz": (gzip.compress(b"notes"), "an archive, into which nobody looked"),
+    **{
+        name: (
+            content,
+            "of a format of scans that is not read here: convert it to NIfTI",
+        )
+        for name, content in {"a.nrrd": b"NRRD0004\n", "a.hdr": bytes(348), "a.img.gz": gzip.compress(b"1")}.items()
+    },
     "scan.nii.gz.part": (bytes(50), "an unfinished download"),
     "viewer.exe": (b"MZ" + bytes(50), "a program"),
 }

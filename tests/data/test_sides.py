@@ -79,6 +79,14 @@ def test_classes_with_a_side_are_known_by_their_words():
     assert sided(others) == []
 
 
+def test_a_pair_that_differs_by_one_letter_has_sides():
+    pairs = ("rkid", "lkid", "RVC", "LVC", "Adrenalr", "Adrenall", "Rkidney cyst", "Lkidney cyst")
+    assert sided(("background", "aorta", *pairs)) == list(pairs)
+    assert sided(("background", "rkid", "liver", "LVC", "lung", "rectum", "colon")) == []
+    (line,) = wrong_sides(body(3, 4), ("background", "a", "b", "lkid", "rkid"))
+    assert line.startswith("rkid lies 80 mm to the left of lkid")
+
+
 def test_a_mirrored_case_is_told_among_others(tmp_path):
     folders.write_raw_synapse(tmp_path)
     for path in (tmp_path / "img" / "img0005.nii.gz", tmp_path / "label" / "label0005.nii.gz"):

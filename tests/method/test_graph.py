@@ -11,7 +11,7 @@ from l2gnet.method.mapper import L2GMapper
 
 pytestmark = [
     pytest.mark.usefixtures("as_a_user"),  # shape checks would be traced into the graph, as its side effects
-    pytest.mark.filterwarnings("ignore:`torch.jit.trace.*deprecated", "ignore:.*LeafSpec.*deprecated"),  # torch's own
+    pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated", "ignore:.*LeafSpec.*deprecated"),  # torch's own
 ]
 RELATIONS = [("symmetric", False), ("send-receive", False), ("send-receive", True)]
 
@@ -105,3 +105,5 @@ def test_what_a_graph_cannot_hold_is_refused():
         torch.export.export(L2GMapper(8, 7, epsilon=0.001), (tokens,))
     with pytest.raises(ValueError, match=r"exported by torch.export or torch.onnx.export\(dynamo=True\)"):
         torch.jit.trace(Tokens(L2GMapper(8, 7)), tokens)
+    with pytest.raises(ValueError, match=r"exported by torch.export or .*, got torch.jit.script"):
+        torch.jit.script(Tokens(L2GMapper(8, 7)))

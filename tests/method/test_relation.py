@@ -195,3 +195,5 @@ def test_a_compiled_model_leaves_the_layer_as_it_is():
     compiled = torch.compile(lambda x, i: 2 * mapper(x + 0, i).tokens, backend=keep)
     torch.testing.assert_close(compiled(tokens, indices), 2 * mapper(tokens, indices).tokens)
     assert graphs == [["add"], ["mul"]]  # before it, and after it
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="so call that without fullgraph=True"):
+        torch.compile(lambda x, i: 3 * mapper(x, i).tokens, backend=keep, fullgraph=True)(tokens, indices)

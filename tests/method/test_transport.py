@@ -207,6 +207,9 @@ def test_numbers_that_are_none_are_named_as_the_reason():
         (lambda c, a, b: (c, a, torch.cat([b, b, b])), "target must have shape"),
         (lambda c, a, b: (c[:, :0], a[:, :0], b), "at least one row"),
         (lambda c, a, b: (c, a, b[0, 0]), "target must have shape"),
+        (lambda c, a, b: (c.numpy(), a, b), "cost must be a torch.Tensor, got ndarray; use torch.as_tensor"),
+        (lambda c, a, b: (c, a, b.tolist()), "target must be a torch.Tensor, got list"),
+        (lambda c, a, b: (c.cfloat(), a, b), "cost must hold real numbers, got torch.complex64"),
     ],
 )
 @pytest.mark.usefixtures("as_a_user")
@@ -214,6 +217,14 @@ def test_bad_input_is_refused_with_the_rule(change, message):
     cost, source, target = problem(12)
     with pytest.raises(ValueError, match=message):
         solve_transport(*change(cost, source, target), epsilon=0.1)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_a_start_for_other_problems_is_refused():
+    cost, source, target = problem(12)
+    R = cost.shape[-1]
+    with pytest.raises(ValueError, match=rf"start must have shape \(B, R\) = .*, got \(7, {R}\)"):
+        solve_transport(cost, source, target, epsilon=0.1, start=torch.zeros(7, R))
 
 
 @pytest.mark.parametrize(

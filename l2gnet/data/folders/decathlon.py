@@ -231,7 +231,9 @@ def _scan(root: Path, path: Path, entry: _Entry, labels: Labels, numbers: tuple[
             images = of_channels if of_channels[0].is_file() or channels > 1 else images
     for image in images:
         if not image.is_file():
-            raise volume_error(image, f"the image of {label.name} must exist", "none", "copy the data set again")
+            other = f", nor {_of_channel(image.name, 0)}" if len(images) == channels == 1 else ""
+            rule, value = f"the image of {label.name} must exist", f"none{other}"
+            raise volume_error(image, rule, value, "copy the data set again")
     return Scan(
         name,
         name,

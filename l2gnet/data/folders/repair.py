@@ -9,10 +9,20 @@ import numpy as np
 
 from l2gnet.data.folders.check import find_whole
 from l2gnet.data.folders.scan import LARGEST, Scan, lies_inside
-from l2gnet.data.volume import Volume, has_form, placed_like, read_labels, require_same_grid, write_labels
+from l2gnet.data.formats.nifti_header import world_affine
+from l2gnet.data.volume import (
+    Volume,
+    has_form,
+    in_stored_order,
+    placed_like,
+    read_labels,
+    require_same_grid,
+    write_labels,
+)
 from l2gnet.errors import VolumeError, volume_error
 from l2gnet.shapes import Bool, Float
 
+_DEFAULTS = (np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0]))  # where numpy's users and ITK put what has no place
 _LEAST_INSIDE = 0.25  # of a mask, which must lie within its image for the two to belong together
 
 
@@ -105,6 +115,7 @@ def _repaired(scan: Scan, path: Path, new: Path) -> Repair | None:
         if volume.stored is None or not has_form(volume.stored):
             rule = "an image and its mask must say where they lie to be brought onto one grid"
             raise volume_error(file, rule, "a header with neither qform nor sform", "export it again") from other_grid
+    _require_a_place(image, labels, path)
     share = _share_inside(labels, image)
     if share < _LEAST_INSIDE:
         rule = f"a mask must lie within its image, {scan.image}"
@@ -112,6 +123,18 @@ def _repaired(scan: Scan, path: Path, new: Path) -> Repair | None:
     after = nearest_on(labels, image)
     write_labels(new, after, largest=LARGEST)
     return Repair(scan.name, _told(labels, after, share), (image, labels, after))
+
+
+def _require_a_place(image: Volume, labels: Volume, path: Path) -> None:
+    """Raise VolumeError for a mask of as many voxels as its image whose header is a default: it says of no place."""
+    if image.stored is None or labels.stored is None:
+        return
+    shapes = [in_stored_order(volume.array, volume.stored).shape for volume in (image, labels)]
+    found = world_affine(path, labels.stored)
+    if shapes[0] == shapes[1] and any(np.array_equal(found, default) for default in _DEFAULTS):
+        rule = "a mask must say where it lies to be brought onto another grid"
+        value = "as many voxels as the image has, of 1 mm from the origin on: a header that was not kept"
+        raise volume_error(path, rule, value, "save it anew with the affine of its image, if it was drawn on that")
 
 
 def _told(before: Volume, after: Volume, share: float) -> str:

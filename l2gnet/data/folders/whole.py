@@ -56,7 +56,7 @@ def _numbers(info: Mapping[str, Any], cases: int) -> list[str]:
 
 
 def _unnamed(root: Path, images: Collection[str], masks: Collection[str], channels: int) -> list[str]:
-    """Files of imagesTr and labelsTr that are of no case."""
+    """Files of imagesTr and labelsTr that are of no case, and of labelsTs that are of no image."""
     cases = {*images, *(_CHANNEL.sub("", image) for image in images)}
     others = [name for name in map(case_name, _files(root / "imagesTr")) if name not in images]
     found_images = {_CHANNEL.sub("", name) for name in others} - cases
@@ -66,12 +66,20 @@ def _unnamed(root: Path, images: Collection[str], masks: Collection[str], channe
         if (channel := _CHANNEL.search(name)) and int(channel[1]) >= channels and _CHANNEL.sub("", name) in cases
     ]
     found_masks = {case_name(file) for file in _files(root / "labelsTr")} - set(masks)
+    tests = {case_name(file) for file in _files(root / "labelsTs")}
+    tests -= {part for file in _files(root / "imagesTs") for part in _both_names(file)}
     return [
         *counted(found_images - found_masks, "image", "without a mask"),
         *counted(found_masks - found_images, "mask", "without an image"),
         *counted(found_masks & found_images, "case", "with image and mask that dataset.json does not name"),
+        *counted(tests, "mask", "of a test image that is not here"),
         *counted(more_channels, "image", f"of a channel beyond the {channels} of dataset.json"),
     ]
+
+
+def _both_names(image: str) -> tuple[str, str]:
+    """The names that the mask of an image may have: with the number of its channel, or without."""
+    return case_name(image), _CHANNEL.sub("", case_name(image))
 
 
 def _tests(root: Path, info: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,8 @@ from l2gnet.errors import volume_error
 
 _SAME = (  # images of one volume have the same
     "Modality",
+    "StudyInstanceUID",  # unlike where names were removed badly, and several series got one identifier
+    "SeriesNumber",
     "ImageType",
     "FrameType",
     "ComplexImageComponent",
@@ -23,7 +25,8 @@ _SAME = (  # images of one volume have the same
     "Units",
 )
 _NEAR = ("EchoTime", "EffectiveEchoTime", "DiffusionBValue")  # and nearly the same
-_NEAR_AT_A_PLACE = ("InversionTime", "FlipAngle", "KVP")  # which may be set anew for each slice
+_SAME_AT_A_PLACE = ("SeriesDescription", "ProtocolName", "SequenceVariant", "ScanOptions", "CorrectedImage")
+_NEAR_AT_A_PLACE = ("InversionTime", "RepetitionTime", "FlipAngle", "KVP")  # which may be set anew for each slice
 _PRIVATE_AT_A_PLACE = {  # in the words of scanners that say it in elements of their own
     (0x0019, 0x100C): "b-value (Siemens)",
     (0x2001, 0x1003): "b-value (Philips)",
@@ -83,6 +86,8 @@ def require_alike(path: Path, number: int, images: Sequence[Image]) -> None:
 
 def require_alike_at_a_place(path: Path, number: int, images: Sequence[Image]) -> None:
     """Raise VolumeError where images at one position differ in what they show, and so are no moments of one scan."""
+    for name in _SAME_AT_A_PLACE:
+        _require_one(path, number, name, {str(image.header.get(name)) for image in images})
     for name in _NEAR_AT_A_PLACE:
         _require_one(path, number, name, _distinct([image.header.get(name) for image in images]))
     for tag, name in _PRIVATE_AT_A_PLACE.items():

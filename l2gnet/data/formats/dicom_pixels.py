@@ -35,7 +35,7 @@ def stored_values(path: Path, image: Dataset, count: int) -> Num[np.ndarray, "T 
 def grey_values(path: Path, stored: Num[np.ndarray, "H W"], image: Dataset) -> Float32[np.ndarray, "H W"]:
     """Stored values in the unit of the scan, by the modality look-up table or the rescale of their image.
 
-    Raises VolumeError where only one of slope and intercept is known, or a value is not finite.
+    Raises VolumeError where only one of slope and intercept is known, the slope is 0, or a value is not finite.
     """
     from pydicom.pixels import apply_modality_lut
 
@@ -45,6 +45,9 @@ def grey_values(path: Path, stored: Num[np.ndarray, "H W"], image: Dataset) -> F
         raise volume_error(path, rule, f"{slope} and {intercept}", "export it again")
     if slope is None:  # as where the elements are there and empty
         values = apply_modality_lut(stored, image) if image.get("ModalityLUTSequence") else stored
+    elif slope == 0:
+        rule = "RescaleSlope must not be 0, since some readers then give one value and others those that are stored"
+        raise volume_error(path, rule, f"{slope} and {intercept}", "export it again")
     else:
         values = apply_modality_lut(stored, image)
     with np.errstate(over="ignore", invalid="ignore"):

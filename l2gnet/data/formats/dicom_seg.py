@@ -31,6 +31,16 @@ _SCT = {  # SNOMED CT, as DICOM's own tables name it
     "stomach": ("69695003", "Stomach"),
 }
 _STRUCTURE = ("91723000", "Anatomical Structure")
+_MAY_BE_EMPTY = (  # what a SEG copies from its images, and those who remove names also remove (type 2 of DICOM)
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
 
 
 def write_segs(
@@ -98,9 +108,12 @@ def _segmentation(
     images = [image.header for image in stack.images]
     for image in images:  # which may be off by thousandths, and highdicom wants them the same
         image.ImageOrientationPatient, image.PixelSpacing = images[0].ImageOrientationPatient, images[0].PixelSpacing
+    whole = [_whole(series.path, images)] if series.files == (series.path,) else images
+    for name in _MAY_BE_EMPTY:
+        whole[0].setdefault(name, "")
     frame_of_reference = images[0].get("FrameOfReferenceUID")
     return Segmentation(
-        source_images=[_whole(series.path, images)] if series.files == (series.path,) else images,
+        source_images=whole,
         pixel_array=PlacedVolume(array, stack.affine, "PATIENT", frame_of_reference_uid=frame_of_reference, **segments),
         segmentation_type="BINARY",
         segment_descriptions=[_described(series, images[0], n, classes[n], model) for n in range(1, len(classes))],

@@ -90,11 +90,14 @@ def _require_room(path: Path, moment: Sequence[Image]) -> None:
 
 
 def _said_of_units(images: Sequence[Image]) -> list[str]:
-    """The remark about CT of which nothing says how stored values become HU."""
-    silent = [image for image in images if not any(name in image.header for name in _TO_HU)]
-    if images[0].header.get("Modality") != "CT" or not silent:
-        return []
-    return ["its headers do not say how stored values become HU: are they HU?"]
+    """The remark about images of which nothing says how stored values become HU, or what the others of them have."""
+    silent = [image for image in images if not any(image.header.get(name) not in (None, "") for name in _TO_HU)]
+    if silent and images[0].header.get("Modality") == "CT":
+        return ["its headers do not say how stored values become HU: are they HU?"]
+    if 0 < len(silent) < len(images):
+        names = f"{silent[0].name}{', ...' * (len(silent) > 1)}"
+        return [f"{len(silent)} of its {len(images)} images do not say how to rescale them ({names}), and others do"]
+    return []
 
 
 def _volume(stack: Stack) -> Volume:

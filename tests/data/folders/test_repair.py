@@ -98,6 +98,16 @@ def test_what_no_resampling_can_mend_is_left_as_it_is_with_words(tmp_path):
     assert contents(tmp_path / "new") == contents(root)
 
 
+@pytest.mark.parametrize("default", [np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0])], ids=["numpy", "itk"])
+def test_a_mask_whose_header_was_not_kept_is_resampled_by_none(tmp_path, default):
+    image = default @ np.diag([2.0, 2.0, 3.0, 1.0])  # which holds all of it
+    root = write(tmp_path / "old", {"case": (SHAPE, default), "crop": ((9, 9, 9), default)}, image)
+    told = {one.name: one for one in repair(root, tmp_path / "new")}
+    assert told["case"].shown is None
+    assert "1 mm from the origin on: a header that was not kept; save it anew" in told["case"].words
+    assert told["crop"].words.startswith("mask resampled")
+
+
 def test_a_structure_that_is_lost_is_told(tmp_path):
     root = write(tmp_path / "old", {"a": ((96, 80, 48), AFFINE @ np.diag([0.25, 0.25, 0.25, 1]))})
     mask = np.zeros((96, 80, 48), np.uint8)

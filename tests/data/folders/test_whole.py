@@ -58,6 +58,13 @@ def test_a_mask_without_an_image_is_refused(nnunet):
         open_dataset(DataSettings(data="decathlon", data_dir=str(nnunet), validation_patients=1))
 
 
+def test_a_missing_image_is_missed_by_either_name(decathlon):
+    (decathlon / "imagesTr" / "organs_05.nii.gz").unlink()
+    (line,) = problems(decathlon)
+    assert "imagesTr/organs_05.nii.gz: " in line
+    assert "must exist; found none, nor organs_05_0000.nii.gz; copy" in line
+
+
 def test_what_a_list_of_cases_does_not_name_is_counted(decathlon):
     listed = json.loads((decathlon / "dataset.json").read_text())["training"]
     for number, gone in ((3, ""), (4, "labelsTr"), (8, "imagesTr")):
@@ -80,6 +87,14 @@ def test_test_images_are_found_under_either_name(decathlon):
     folders.save(decathlon / "imagesTs" / "b_0000.nii.gz", folders.abdomen(2)[0])
     describe(decathlon, test=["./imagesTs/a.nii.gz", {"image": "imagesTs/b.nii.gz"}], numTest=2)
     assert problems(decathlon) == []
+
+
+def test_a_mask_of_a_test_image_that_is_not_here_is_counted(decathlon):
+    for name in ("a.nii.gz", "b_0000.nii.gz"):
+        folders.save(decathlon / "imagesTs" / name, folders.abdomen(2)[0])
+    for name in ("a", "b", "c"):
+        folders.save(decathlon / "labelsTs" / f"{name}.nii.gz", folders.abdomen(2)[1])
+    assert problems(decathlon) == ["1 mask of a test image that is not here: c"]
 
 
 def test_a_channel_too_many_is_named(nnunet):

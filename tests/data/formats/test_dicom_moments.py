@@ -119,7 +119,15 @@ def test_a_moment_that_no_slice_has_is_missed(tmp_path):
 
 
 def test_images_of_one_position_that_differ_in_kind_are_no_moments(tmp_path):
-    say = {"InversionTime": (100.0, 300.0, 500.0), "FlipAngle": (5.0, 15.0, 30.0), "KVP": (80.0, 100.0, 140.0)}
+    say = {
+        "InversionTime": (100.0, 300.0, 500.0),
+        "FlipAngle": (5.0, 15.0, 30.0),
+        "KVP": (80.0, 100.0, 140.0),
+        "RepetitionTime": (300.0, 600.0, 1200.0),
+        "SeriesDescription": ("water", "fat", "in phase"),
+        "ScanOptions": ("PFP", "MT", "PER"),
+        "CorrectedImage": ("NORM", "ATTN", "SCAT"),
+    }
     for name, values in say.items():
         folder = cine(
             tmp_path / name, lambda k, t, name=name, values=values: {name: values[t], "TriggerTime": 30.0 * t}

@@ -175,6 +175,20 @@ def test_each_slice_has_its_own_rescale(tmp_path):
     assert np.array_equal(ours(folder), by_pydicom(folder).astype(np.float32))
 
 
+def test_a_slope_of_nothing_is_refused_and_one_that_some_slices_lack_is_doubted(tmp_path):
+    array = stored("<u2", 12)
+    for name, none in (("nothing", {"RescaleSlope": 0}), ("some", {"RescaleSlope": None, "RescaleIntercept": None})):
+        images = folders.dicom_slices([array], AFFINE, **changes(array, 12, RescaleSlope=2, RescaleIntercept=-9))
+        for field, value in none.items():
+            setattr(images[2], field, value)
+        for k, image in enumerate(images):
+            folders.save_dicom(tmp_path / name / f"{k}.dcm", image)
+    with pytest.raises(VolumeError, match=r"2\.dcm: RescaleSlope must not be 0"):
+        find_inputs([tmp_path / "nothing"])[0].read()
+    ((volume,),) = (scan.read() for scan in find_inputs([tmp_path / "some"]))
+    assert volume.remarks == ("1 of its 4 images do not say how to rescale them (2.dcm), and others do",)
+
+
 def test_bits_above_those_stored_are_no_part_of_a_value(tmp_path):
     array = stored("u2", 12)
     images = slices(array | np.uint16(0xA000), 12, ExplicitVRLittleEndian)  # as overlays once were

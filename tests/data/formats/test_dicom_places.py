@@ -248,6 +248,8 @@ def test_images_that_differ_in_kind_are_no_volume(tmp_path):
     differs("must have one EchoNumbers", EchoNumbers=2)
     differs("must have one SequenceName", SequenceName="ep_b1000")
     differs("must have one FrameOfReferenceUID", FrameOfReferenceUID="1.2.3")
+    differs("must have one StudyInstanceUID", StudyInstanceUID="1.2.4")
+    differs("must have one SeriesNumber", SeriesNumber=2)
     differs("must be of one patient", PatientID="4712")
     differs("must have one PixelSpacing, above 0", PixelSpacing=[1.7, 1.4])
     differs("must lie in parallel planes", ImageOrientationPatient=[1, 0, 0, 0, 1, 0])

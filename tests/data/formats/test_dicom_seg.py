@@ -131,6 +131,21 @@ def test_a_scan_that_does_not_say_of_whom_it_is_gets_no_seg(tmp_path):
         write_segs(scan.series, [tmp_path / "out.dcm"], [labels_of(scan.read()[0])], CLASSES, model="l2gnet")
 
 
+@pytest.mark.parametrize("make", ["classic", "enhanced"])
+def test_a_series_without_name_and_dates_gets_a_seg(tmp_path, make):
+    gone = ("PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime", "AccessionNumber")
+    images = folders.dicom_slices([heart()], placed()) if make == "classic" else [folders.enhanced([heart()], placed())]
+    for number, image in enumerate(images):
+        for name in (*gone, "ReferringPhysicianName"):
+            delattr(image, name)
+        folders.save_dicom(tmp_path / "scan" / f"{number}.dcm", image)
+    scan = one_input(tmp_path / "scan")
+    write_segs(scan.series, [tmp_path / "out.dcm"], [labels_of(scan.read()[0])], CLASSES, model="l2gnet")
+    seg = dcmread(tmp_path / "out.dcm")
+    assert seg.PatientID == "4711"
+    assert [str(seg[name].value or "") for name in gone] == [""] * len(gone)
+
+
 def test_a_viewer_is_told_what_to_call_a_structure_how_to_draw_it_and_how_to_know_it_again(tmp_path):
     folders.write_dicom(tmp_path / "cine", [heart(), heart("ES")], placed(), order=shuffled(10))
     scan = one_input(tmp_path / "cine")
