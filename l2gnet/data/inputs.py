@@ -6,7 +6,7 @@ What cannot be read is an input, too, and says so when it is read: one bad scan 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +43,8 @@ def find_inputs(
 
     In a folder, label maps are left out: files whose name ends in `_gt`, `_seg` or as our own results do. Where a
     model takes several `channels`, CASE_0000.nii.gz, CASE_0001.nii.gz and so on are one scan, and a 4-D file holds
-    channels, otherwise moments in time. `say` hears which files of a folder were passed over, and why.
+    channels, otherwise moments in time. Scans of one name in several folders below one that is named, as SER0 of each
+    patient, get the names of those folders too. `say` hears which files of a folder were passed over, and why.
 
     Raises:
         VolumeError: no path holds a scan, or two scans would get results of one name.
@@ -57,7 +58,7 @@ def find_inputs(
             empty.append(_failing(_name(path), path, error))
     if empty and not scans:
         empty[0].read()
-    scans = _grouped(scans, channels) if len(channels) > 1 else scans
+    scans = _told_apart(_grouped(scans, channels) if len(channels) > 1 else scans, [Path(path) for path in paths])
     by_name: dict[str, Input] = {}
     for scan in scans:
         other = by_name.setdefault(scan.name, scan)
@@ -108,6 +109,17 @@ def _scans_at(path: Path, say: Callable[[str], object]) -> list[Input]:
     for line in lines:
         say(line)
     return scans
+
+
+def _told_apart(scans: Sequence[Input], roots: Sequence[Path]) -> list[Input]:
+    """Scans whose names are those of others, with the names of the folders that they lie in below a root."""
+    count = Counter(scan.name for scan in scans)
+
+    def named(scan: Input) -> Input:
+        root = next((root for root in roots if count[scan.name] > 1 and scan.path.is_relative_to(root)), scan.path)
+        return replace(scan, name="_".join([*scan.path.relative_to(root).parent.parts, scan.name]))
+
+    return list(map(named, scans))
 
 
 def _failing(name: str, path: Path, error: VolumeError) -> Input:

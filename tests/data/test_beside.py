@@ -19,6 +19,7 @@ FORK = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(100)
 BESIDE = {
     "._case.nii.gz": (FORK, "a resource fork of macOS"),
     "._IM0001": (b"", "a resource fork of macOS"),
+    "._IM0001.dcm": (FORK, "a resource fork of macOS"),
     ".DS_Store": (b"\x00\x00\x00\x01Bud1" + bytes(200), "a hidden file"),
     ".writing-x.nii.gz": (b"", "a hidden file"),
     "Thumbs.db": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(200), "thumbnails, or a document"),

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import folders
 import nibabel as nib
 import numpy as np
 import pytest
@@ -53,6 +54,20 @@ def test_two_scans_of_one_name_are_refused_before_anything_is_written(tmp_path):
     paths = [save(tmp_path / folder / "scan.nii") for folder in ("one", "two")]
     with pytest.raises(VolumeError, match=r"two/scan\.nii: each scan needs a name of its own.*one/scan\.nii"):
         find_inputs(paths)
+
+
+def test_scans_of_one_name_below_a_folder_are_told_apart_by_theirs(tmp_path):
+    for patient in ("PAT0", "PAT1"):
+        folders.write_dicom(tmp_path / patient / "STD0" / "SER0", [np.zeros((8, 8, 3), np.int16)], np.eye(4))
+        for channel in range(2):
+            save(tmp_path / patient / f"head_{channel:04d}.nii.gz")
+    save(tmp_path / "other.nii")
+    files = [f"{patient}_head_{channel:04d}" for patient in ("PAT0", "PAT1") for channel in range(2)]
+    series = ["PAT0_STD0_SER0", "PAT1_STD0_SER0"]
+    assert names(tmp_path) == [*files, "other", *series]
+    two = find_inputs([tmp_path], ("T1", "T2"))
+    assert [scan.name for scan in two] == ["PAT0_head", "PAT1_head", "other", *series]
+    assert [len(frame.channels) for scan in two[:2] for frame in scan.read()] == [2, 2]
 
 
 def test_a_path_without_scans_comes_in_its_turn_as_an_error(tmp_path):

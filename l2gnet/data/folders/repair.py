@@ -129,9 +129,11 @@ def _require_a_place(image: Volume, labels: Volume, path: Path) -> None:
     """Raise VolumeError for a mask of as many voxels as its image whose header is a default: it says of no place."""
     if image.stored is None or labels.stored is None:
         return
-    shapes = [in_stored_order(volume.array, volume.stored).shape for volume in (image, labels)]
+    shape = in_stored_order(image.array, image.stored).shape
     found = world_affine(path, labels.stored)
-    if shapes[0] == shapes[1] and any(np.array_equal(found, default) for default in _DEFAULTS):
+    if shape == in_stored_order(labels.array, labels.stored).shape and any(
+        np.array_equal(found, default) for default in _DEFAULTS
+    ):
         rule = "a mask must say where it lies to be brought onto another grid"
         value = "as many voxels as the image has, of 1 mm from the origin on: a header that was not kept"
         raise volume_error(path, rule, value, "save it anew with the affine of its image, if it was drawn on that")

@@ -82,7 +82,8 @@ def _parts(folder: Path, files: Sequence[Path]) -> list[_Part]:
     damaged = [path for path, about in dicom.items() if about is None]
     unknown = []
     for path in files if dicom else ():
-        if path not in dicom and (_pattern(path) in names or path.name.lower().endswith(DICOM)):
+        named = path.name.lower().endswith(DICOM) and not path.name.startswith(".")  # as by macOS, beside each file
+        if path not in dicom and (_pattern(path) in names or named):
             damaged.append(path)
         elif path not in dicom and not what_it_is(path):
             unknown.append(path.name)

@@ -110,8 +110,12 @@ def _segmentation(
         image.ImageOrientationPatient, image.PixelSpacing = images[0].ImageOrientationPatient, images[0].PixelSpacing
     whole = [_whole(series.path, images)] if series.files == (series.path,) else images
     for name in _MAY_BE_EMPTY:
-        whole[0].setdefault(name, "")
+        if not _can_be_copied(name, whole[0].get(name)):
+            setattr(whole[0], name, "")
     frame_of_reference = images[0].get("FrameOfReferenceUID")
+    if not frame_of_reference:
+        rule, remedy = "a series must say its FrameOfReferenceUID to get a DICOM SEG", "do without, or export it again"
+        raise volume_error(series.path, rule, "none", remedy)
     return Segmentation(
         source_images=whole,
         pixel_array=PlacedVolume(array, stack.affine, "PATIENT", frame_of_reference_uid=frame_of_reference, **segments),
@@ -130,6 +134,19 @@ def _segmentation(
         content_label="SEGMENTATION",
         omit_empty_frames=bool(array.any()) and not all_planes,  # no SEG can have no frame at all
     )
+
+
+def _can_be_copied(name: str, value: Any) -> bool:
+    """Whether a SEG may say this of patient and study: of dates, times and the sex, DICOM knows one way to say them."""
+    from pydicom.valuerep import DA, TM
+
+    if name == "PatientSex":
+        return value in ("M", "F", "O")
+    kind = DA if name.endswith("Date") else TM if name.endswith("Time") else str
+    try:
+        return value is not None and kind(value) is not None
+    except ValueError:
+        return False
 
 
 def _whole(path: Path, images: Sequence[Dataset]) -> Dataset:

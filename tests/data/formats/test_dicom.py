@@ -240,4 +240,7 @@ def test_an_enhanced_file_must_hold_all_its_frames(tmp_path):
     image = folders.enhanced([heart()], placed())
     del image.PerFrameFunctionalGroupsSequence[4]
     folders.save_dicom(tmp_path / "fewer.dcm", image)
-    refused(tmp_path / "fewer.dcm", r"fewer\.dcm: DICOM images must be readable and make a volume")
+    refused(tmp_path / "fewer.dcm", r"fewer\.dcm: .* functional groups, .*: 1 for all and 4 for each of 5 frames")
+    del image.SharedFunctionalGroupsSequence
+    folders.save_dicom(tmp_path / "none.dcm", image)
+    refused(tmp_path / "none.dcm", r"none\.dcm: .* functional groups, .*: 0 for all and 4 for each of 5 frames")

@@ -146,6 +146,24 @@ def test_a_series_without_name_and_dates_gets_a_seg(tmp_path, make):
     assert [str(seg[name].value or "") for name in gone] == [""] * len(gone)
 
 
+def test_what_no_seg_may_say_of_a_patient_is_left_out(tmp_path):
+    wrong = {"PatientSex": "male", "PatientBirthDate": "2001-02-03", "StudyTime": "noon"}
+    with pytest.warns(UserWarning, match="Invalid value"):  # of pydicom
+        folders.write_dicom(tmp_path / "scan", [heart()], placed(), **wrong)
+    scan = one_input(tmp_path / "scan")
+    write_segs(scan.series, [tmp_path / "out.dcm"], [labels_of(scan.read()[0])], CLASSES, model="l2gnet")
+    seg = dcmread(tmp_path / "out.dcm")
+    assert (seg.PatientID, seg.StudyDate) == ("4711", "20260101")
+    assert [str(seg[name].value or "") for name in wrong] == [""] * len(wrong)
+
+
+def test_a_series_without_a_frame_of_reference_gets_no_seg(tmp_path):
+    folders.write_dicom(tmp_path / "scan", [heart()], placed(), FrameOfReferenceUID=None)
+    scan = one_input(tmp_path / "scan")
+    with pytest.raises(VolumeError, match=r"scan: a series must say its FrameOfReferenceUID to get a DICOM SEG; found"):
+        write_segs(scan.series, [tmp_path / "out.dcm"], [labels_of(scan.read()[0])], CLASSES, model="l2gnet")
+
+
 def test_a_viewer_is_told_what_to_call_a_structure_how_to_draw_it_and_how_to_know_it_again(tmp_path):
     folders.write_dicom(tmp_path / "cine", [heart(), heart("ES")], placed(), order=shuffled(10))
     scan = one_input(tmp_path / "cine")
