@@ -181,6 +181,8 @@ class L2GMapper(nn.Module):
             codes = torch.arange(N, device=tokens.device).expand(tokens.shape[:2]) if indices is None else indices
         else:
             refuse_vmap("L2GMapper", "give it all tokens as one batch, (B, N, d)", tokens, indices, references)
+            if indices is not None and bool((indices < 0).any()):
+                raise ValueError(f"indices must be whole numbers from 0 on, one code a token, got {int(indices.min())}")
             rows = rows_of_codes(indices) if indices is not None and len(tokens) else rows_of_tokens(split)
             relate = relate_plainly if transformed(tokens, references) else Relate.apply
             related, plans, slots, *numbers = relate(split, references, places, rows, self.setting)
@@ -225,7 +227,7 @@ class L2GMapper(nn.Module):
         if indices is not None and indices.shape != tokens.shape[:2]:
             wanted = tuple(tokens.shape[:2])
             raise ValueError(f"indices must have shape (B, N) = {wanted}, got {tuple(indices.shape)}")
-        if indices is not None and (indices.is_floating_point() or (not exporting() and bool((indices < 0).any()))):
+        if indices is not None and (indices.is_floating_point() or indices.is_complex()):
             raise ValueError(f"indices must be whole numbers from 0 on, one code a token, got {indices.dtype}")
 
     def __prepare_scriptable__(self) -> NoReturn:

@@ -118,7 +118,9 @@ def test_what_is_no_batch_of_tokens_is_refused_in_a_sentence():
     with pytest.raises(ValueError, match=r"indices must have shape \(B, N\) = \(2, 5\), got \(2, 4\)"):
         mapper(torch.randn(2, 5, 16), torch.zeros(2, 4, dtype=torch.int64))
     for codes in (torch.zeros(2, 5), torch.full((2, 5), -1)):
-        with pytest.raises(ValueError, match=r"indices must be whole numbers from 0 on, one code a token, got torch"):
+        with pytest.raises(
+            ValueError, match=r"indices must be whole numbers from 0 on, one code a token, got (torch.float32|-1)$"
+        ):
             mapper(torch.randn(2, 5, 16), codes)
     with pytest.raises(ValueError, match=r"tokens must be a torch.Tensor, got ndarray; use torch.as_tensor"):
         mapper(torch.randn(2, 5, 16).numpy())

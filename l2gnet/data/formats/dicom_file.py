@@ -164,7 +164,7 @@ def _unfolded(path: Path, whole: Dataset) -> list[Image]:
     if whole.get("ConcatenationUID"):
         raise ValueError("other frames are in other files, of one concatenation")
     stored = stored_values(path, whole, int(whole.get("NumberOfFrames") or 1))
-    of_all, of_each = (whole.get(f"{name}FunctionalGroupsSequence") or () for name in ("Shared", "PerFrame"))
+    of_all, of_each = (whole.get(f"{name}FunctionalGroupsSequence") or [] for name in ("Shared", "PerFrame"))
     if len(of_all) != 1 or len(of_each) != len(stored):
         counts = f"{len(of_all)} for all and {len(of_each)} for each of {len(stored)} frames"
         raise ValueError(f"functional groups, which say where each frame lies: {counts}")
