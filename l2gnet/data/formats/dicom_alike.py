@@ -26,7 +26,13 @@ _SAME = (  # images of one volume have the same
 )
 _NEAR = ("EchoTime", "EffectiveEchoTime", "DiffusionBValue")  # and nearly the same
 _SAME_AT_A_PLACE = ("SeriesDescription", "ProtocolName", "SequenceVariant", "ScanOptions", "CorrectedImage")
-_NEAR_AT_A_PLACE = ("InversionTime", "RepetitionTime", "FlipAngle", "KVP")  # which may be set anew for each slice
+_NEAR_AT_A_PLACE = (  # which may be set anew for each slice
+    "InversionTime",
+    "RepetitionTime",
+    "FlipAngle",
+    "KVP",
+    "SliceLocation",  # else one of both that say where it lies is wrong
+)
 _PRIVATE_AT_A_PLACE = {  # in the words of scanners that say it in elements of their own
     (0x0019, 0x100C): "b-value (Siemens)",
     (0x2001, 0x1003): "b-value (Philips)",

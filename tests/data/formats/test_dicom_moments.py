@@ -124,6 +124,7 @@ def test_images_of_one_position_that_differ_in_kind_are_no_moments(tmp_path):
         "FlipAngle": (5.0, 15.0, 30.0),
         "KVP": (80.0, 100.0, 140.0),
         "RepetitionTime": (300.0, 600.0, 1200.0),
+        "SliceLocation": (0.0, 8.0, 16.0),
         "SeriesDescription": ("water", "fat", "in phase"),
         "ScanOptions": ("PFP", "MT", "PER"),
         "CorrectedImage": ("NORM", "ATTN", "SCAT"),
