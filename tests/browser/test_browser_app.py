@@ -64,6 +64,7 @@ def test_a_file_is_segmented_and_its_labels_are_taken_away(page, tmp_path):
     nib.Nifti1Image(first.array.T.astype(np.int16), first.affine[:, [2, 1, 0, 3]]).to_filename(scan)
     page.get_by_text("Segment a scan").click()
     page.get_by_label("scan file").set_input_files(tmp_path / "patient.nii.gz")
+    page.locator(".l2g-desk-line", has_text="myocardium").wait_for()  # of one moment it tells volumes
     with page.expect_download() as download:
         page.get_by_text("Download labels and report").click()
     with zipfile.ZipFile(download.value.path()) as files:

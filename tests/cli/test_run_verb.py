@@ -2,11 +2,11 @@ from commands import command, refused
 
 
 def test_parameters_are_listed_with_types_values_and_what_they_are(tmp_path):
-    out = command("run", "06_optimal_transport", "--inspect", "-p", "codes", "9", cwd=tmp_path).stdout.splitlines()
+    out = command("run", "06_optimal_transport", "--inspect", "-p", "bins", "20", cwd=tmp_path).stdout.splitlines()
     head, first = (line.split(None, 3) for line in out[:2])
     assert head == ["parameter", "type", "value", "what it is"]
-    assert first == ["codes", "int", "9", "K, rows of the first plan"]
-    assert len(out) == 6
+    assert first == ["bins", "int", "20", "places of each pile, at least 16"]
+    assert len(out) == 5
     assert not list(tmp_path.iterdir())
 
 
