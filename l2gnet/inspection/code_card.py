@@ -62,12 +62,12 @@ def code_card(
         shares=tuple(shares.tolist()),
         typical=int(typical[code]),
         purity=float(shares.max()),
-        neighbours=tuple(nearest_codes(atlas.vectors, code)[:_NEIGHBOURS]),
+        neighbours=tuple(neighbours_of(atlas.vectors, code)[:_NEIGHBOURS]),
         examples=_examples(places, distances[tuple(places.T)], limit, seed=code),
     )
 
 
-def nearest_codes(vectors: Float[np.ndarray, "K d"], code: int) -> list[tuple[int, float]]:
+def neighbours_of(vectors: Float[np.ndarray, "K d"], code: int) -> list[tuple[int, float]]:
     """The other codes from the nearest on, with their Euclidean distance as a share of the code's length."""
     lengths = np.linalg.norm(vectors - vectors[code], axis=1) / max(float(np.linalg.norm(vectors[code])), 1e-12)
     order = np.argsort(lengths, kind="stable")

@@ -16,14 +16,13 @@ from l2gnet.evaluation.overlap import Overlap
 from l2gnet.inspection.changed_parts import ChangedRelation, changed_bottleneck, evaluating, plans_of
 from l2gnet.inspection.changes import Interventions, Relation, check_interventions
 from l2gnet.inspection.partners import of_other_patients
-from l2gnet.method.codebook import Codebook
 from l2gnet.models.backbone import SegmentationModel, SegmentationUNet, Trace
 from l2gnet.models.blocks.latent import Latent
 from l2gnet.prediction.inference import network_input
 from l2gnet.shapes import Bool, Float, Int64
 
 __all__ = ["Intervened", "Intervener", "Interventions", "Relation", "SliceScores", "intervene", "intervene_slices"]
-__all__ += ["Means", "mean_skips", "nearest_codes"]
+__all__ += ["Means", "mean_skips"]
 
 Means = Mapping[int, Float[Tensor, "_ _ _"]]
 _BATCH = 8  # images that pass at once
@@ -298,13 +297,6 @@ def mean_skips(model: SegmentationModel, batches: Iterable[Float[Tensor, "_ C H 
             count += len(images)
     require(count > 0, "images", "one or more, for the mean of a skip", count)
     return {level: (total / count).float() for level, total in enumerate(totals)}
-
-
-def nearest_codes(codebook: Codebook, code: int) -> Int64[Tensor, " _"]:
-    """All other codes, the nearest first."""
-    require(0 <= code < len(codebook.vectors), "code", f"from 0 to {len(codebook.vectors) - 1}", code)
-    order = (codebook.vectors - codebook.vectors[code]).norm(dim=1).argsort(stable=True)
-    return order[order != code]
 
 
 def _levels(model: SegmentationUNet, images: Tensor) -> tuple[list[Tensor], list[Tensor], Latent]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from l2gnet.inspection.code_atlas import CodeAtlas, typical_labels
-from l2gnet.inspection.code_card import code_card, nearest_codes
+from l2gnet.inspection.code_card import code_card, neighbours_of
 
 VECTORS = np.array([[2.0, 0], [2, 1], [-2, 0], [0, 0]])
 CODES = np.array([[[0, 0], [1, 1]], [[0, 2], [2, 2]]])
@@ -43,7 +43,7 @@ def test_a_code_that_never_fires_has_no_examples(atlas):
 
 
 def test_neighbours(atlas):
-    assert nearest_codes(VECTORS, 0) == [(1, 0.5), (3, 1.0), (2, 2.0)]
+    assert neighbours_of(VECTORS, 0) == [(1, 0.5), (3, 1.0), (2, 2.0)]
     assert card_of(atlas, 0).neighbours == ((1, 0.5), (3, 1.0), (2, 2.0))
     for code in (-1, 4):
         with pytest.raises(ValueError, match=rf"a code must lie in 0\.\.3, the codebook, got {code}"):

@@ -26,7 +26,6 @@ from l2gnet.inspection.interventions import (
     intervene,
     intervene_slices,
     mean_skips,
-    nearest_codes,
 )
 from l2gnet.method.codebook import Codebook
 from l2gnet.method.mapper import L2GMapper
@@ -613,12 +612,3 @@ def test_regions_are_scored_as_they_are_painted():
     assert found.plain_dice.shape == (3, 2)
     assert np.nanmin(found.plain_dice) == 1
     assert intervene(model, network_input(slices.images), Interventions(), regions=regions).probabilities.max() < 1
-
-
-def test_the_nearest_codes_come_first():
-    codebook = Codebook(4, 2)
-    codebook.vectors.copy_(torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
-    assert nearest_codes(codebook, 0).tolist() == [2, 3, 1]
-    assert nearest_codes(codebook, 3).tolist() == [2, 0, 1]
-    with pytest.raises(ValueError, match="code must be from 0 to 3, got 4"):
-        nearest_codes(codebook, 4)
