@@ -219,6 +219,10 @@ def test_codes_are_counted_and_lit_as_in_python(opened, codebook, tmp_path):
     follow()
     page.page.wait_for_timeout(300)
     assert where.screenshot() != before
+    codebook._on_visit(1)
+    click(viewer.get_by_label("patches of the selected code"), 0.19, 0.5)
+    assert page.state(0, "selection", "volume") == {"selection": codebook.selection, "volume": codebook.volume}
+    page.must_equal(0, codebook, "place", "usage", "lit")
 
 
 def test_linked_viewers_stay_linked_and_a_heart_stays_small(opened, scan, transport, codebook, tmp_path):

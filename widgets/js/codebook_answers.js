@@ -17,7 +17,7 @@ const EXAMPLES = 8;
  * @param {Data} data
  */
 export default (model, { volumes, size_px: [H, W], shares: shareBytes, patch_px: side }) => {
-  const { cells: [h, w], labels, classes } = model.get("book");
+  const { cells: [h, w], labels, classes, volumes: names } = model.get("book");
   const K = labels.length;
   const shares = numbers(Float32Array, shareBytes);
   const images = volumes.map((volume) => numbers(Uint8Array, volume.images));
@@ -93,25 +93,31 @@ export default (model, { volumes, size_px: [H, W], shares: shareBytes, patch_px:
     });
   }
 
+  /**
+   * Some of the cells that have a code, spread evenly over all of them.
+   *
+   * @param {number} code
+   * @returns {[Slice, number][]}
+   */
+  function examples(code) {
+    /** @type {[Slice, number][]} */
+    const places = [];
+    for (const slice of among()) slice.codes.forEach((each, cell) => each === code && places.push([slice, cell]));
+    const shown = Math.min(EXAMPLES, places.length);
+    const last = places.length - 1;
+    return Array.from({ length: shown }, (_, i) => places[shown > 1 ? rounded((i * last) / (shown - 1)) : 0]);
+  }
+
   /** As CodebookExplorer._light does. */
   function light(/** @type {Float32Array} */ counts) {
     const slices = among();
     const code = codeNow();
     if (!(code >= 0 && code < K)) throw new Error(`code must lie in 0..${K - 1}, the codebook, got ${code}`);
     const heat = new Float32Array(h * w);
-    /** @type {[Slice, number][]} */
-    const places = [];
-    for (const slice of slices) {
-      slice.codes.forEach((each, cell) => {
-        if (each !== code) return;
-        heat[cell] += 1;
-        places.push([slice, cell]);
-      });
-    }
+    for (const { codes } of slices) codes.forEach((each, cell) => (heat[cell] += Number(each === code)));
     heat.forEach((times, cell) => (heat[cell] = times / slices.length));
-    const shown = Math.min(EXAMPLES, places.length);
-    const last = places.length - 1;
-    const chosen = Array.from({ length: shown }, (_, i) => places[shown > 1 ? rounded((i * last) / (shown - 1)) : 0]);
+    const chosen = examples(code);
+    const shown = chosen.length;
     const patches = new Uint8Array(shown * side * side);
     chosen.forEach(([slice, cell], i) => patches.set(patch(slice, cell), i * side * side));
     const L = shares.length / K;
@@ -130,12 +136,22 @@ export default (model, { volumes, size_px: [H, W], shares: shareBytes, patch_px:
       patches: shown ? new DataView(patches.buffer) : null,
       patch_px: side,
       count: shown,
+      places: chosen.map(([{ volume: number, d }]) => `${names[number]}, slice ${d + 1}`),
       shares: own,
       text: words.join(" · "),
     });
   }
 
   return {
+    visit(/** @type {{example: number}} */ { example }) {
+      const code = codeNow();
+      const [{ volume: number, d }, cell] = examples(code)[example];
+      const [row, column] = [Math.floor(cell / w), cell % w];
+      const voxel = [d, Math.floor(((2 * row + 1) * H) / (2 * h)), Math.floor(((2 * column + 1) * W) / (2 * w))];
+      model.set("volume", number);
+      model.set("selection", { ...model.get("selection"), voxel, code, by: "code" });
+      model.save_changes();
+    },
     changed(/** @type {string[]} */ names) {
       if (names.includes("volume")) open();
       const [d] = voxelNow();
