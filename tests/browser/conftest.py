@@ -16,22 +16,27 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def browser():
-    """Chromium without a window."""
+def chromium():
+    """The module that starts Chromium, which is there."""
     pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     import lab
 
     if not lab.CHROMIUM.exists():
         pytest.skip(f"there is no Chromium at {lab.CHROMIUM}; apt-get install chromium, or set CHROMIUM")
-    with lab.start_chromium() as browser:
+    return lab
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    """Chromium without a window, one for each file: what the pages of one go on doing slows no other."""
+    with chromium.start_chromium() as browser:
         yield browser
 
 
 @pytest.fixture(scope="session")
-def jupyter(browser, tmp_path_factory):
+def jupyter(chromium, tmp_path_factory):
     """JupyterLab on the loopback interface."""
-    import lab
-
+    lab = chromium
     with lab.start_lab(tmp_path_factory.mktemp("lab")) as running:
         yield running
 

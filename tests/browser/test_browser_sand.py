@@ -135,3 +135,4 @@ def test_python_hears_of_a_pile_and_is_heard(open_notebook):
         viewer.get_by_role("button", name="Pour").click()
         notebook.page.wait_for_timeout(1800)
         notebook.screenshot(f"sand-pours-{theme}")
+    notebook.theme("light")  # as those who come after expect it

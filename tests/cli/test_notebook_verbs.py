@@ -19,7 +19,7 @@ def test_notebooks_are_copied_and_copied_again_but_not_over_ones_own(tmp_path):
         (["run", "01_train", "--profile", "dmeo"], "there is no profile 'dmeo'; did you mean 'demo'?"),
         (["sweep", "compare-adcd"], "there is no sweep 'compare-adcd'; did you mean 'compare-acdc'?"),
         (["app", "02_codebok_usage"], "there is no notebook '02_codebok_usage'; did you mean '02_codebook_usage'?"),
-        (["app", "--port", "99999"], "port must be from 1 to 65535, got 99999"),
+        (["app", "--port", "99999"], "port must be from 1 to 65535, or 0 for any that is free, got 99999"),
         (["lab", "--port", "0"], "port must be from 1 to 65535, got 0"),
     ],
 )
