@@ -84,6 +84,10 @@ class LiveViewer:
         message = {"content": {"data": data}, "buffers": [memoryview(part) for part in parts]}
         self.viewer.comm.handle_msg(message)
 
+    def afterwards(self, call: Callable[[], None]) -> None:
+        """Call when all that has been said is passed on."""
+        self._loop.add_callback(call)
+
     def _say(self, source: BaseComm, data: dict[str, Any], parts: list[bytes]) -> None:
         """Pass a message of the viewer on to all pages; a long task sends it from a thread of its own."""
         if self._viewer is not None and source is self._viewer.comm:
@@ -221,7 +225,11 @@ class _Socket(WebSocketHandler):
         if len(self._parts) == self._waiting["parts"]:
             self.live.hear(self._waiting["data"], self._parts)
             if self._waiting["data"]["method"] == "update":
-                self.write_message(json.dumps({"done": True}))
+                self.live.afterwards(self._done)  # when the page has heard what the viewer says of it
+
+    def _done(self) -> None:
+        if self in self.live.pages:
+            self.write_message(json.dumps({"done": True}))
 
     def tell(self, data: dict[str, Any], parts: list[bytes]) -> None:
         """Send a message of the viewer to this page."""

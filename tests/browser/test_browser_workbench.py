@@ -89,7 +89,7 @@ class Bench:
         """Of voxels, the share that has the colour wanted there (a map of labels, and 0 for none of these)."""
         voxels = self.voxels()
         found = np.zeros(wanted.shape, int)
-        for label, colour in (COLOURS if wanted.max() != 9 else {9: "#ff4fd8"}).items():
+        for label, colour in (COLOURS if wanted.max() != 9 else {9: "#A578FF"}).items():
             rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
             found[np.abs(voxels - rgb).max(2) < 12] = label
         return (found == wanted).mean()

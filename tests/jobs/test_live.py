@@ -158,7 +158,7 @@ def test_an_error_is_told_and_the_viewer_lives():
             await socket.write_message(
                 json.dumps({"data": {"method": "update", "state": {"number": 10}, "buffer_paths": []}, "parts": 0})
             )
-            told = [(await heard(socket))[0] for _ in range(2)]
+            told = [(await heard(socket))[0] for _ in range(3)]
             assert {"done": True} in told
             assert "TraitError" in live.viewer.error
 

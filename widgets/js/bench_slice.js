@@ -24,7 +24,6 @@ export const OVERLAYS = [
   ["relation", "relation", "from where the selected pixel, or code, hears"],
 ];
 const ARROWS = 3;
-const CHANGED = "#ffffff";
 const HEAT = new Uint32Array(HEAT_COLOURS.colours.buffer);
 
 /** @param {Bench} bench */
@@ -112,11 +111,11 @@ export function slicePanel(bench) {
       layer.outline(context, box, edges(truth, cut.rows, cut.columns), palette.map((colour) => colour && "#ffffff"), 1.2 * ratio);
     } else if (overlay === "changed" && labels) {
       const found = arrayOf("found", cut, index) ?? labels;
-      layer.fill(context, box, labels.map((label, i) => Number(label !== found[i])), [null, CHANGED], Math.max(opacity, 0.5));
+      layer.fill(context, box, labels.map((label, i) => Number(label !== found[i])), [null, bench.about.agreement.confused], Math.max(opacity, 0.5));
       layer.outline(context, box, edges(labels, cut.rows, cut.columns), palette, 1.4 * ratio);
     } else if (overlay === "models differ" && labels) {
       const others = second ? labelsOf(cut, index) : arrayOf("other", cut, index);
-      if (others) layer.fill(context, box, labels.map((label, i) => Number(label !== others[i])), [null, CHANGED], Math.max(opacity, 0.5));
+      if (others) layer.fill(context, box, labels.map((label, i) => Number(label !== others[i])), [null, bench.about.agreement.confused], Math.max(opacity, 0.5));
       layer.outline(context, box, edges(labels, cut.rows, cut.columns), palette, 1.4 * ratio);
     } else if (second) return true;
     else if (overlay === "confidence") {
@@ -235,7 +234,7 @@ export function slicePanel(bench) {
     /** @type {(Node | string)[]} */
     let parts = [];
     if (["prediction", "truth", "changed", "models differ"].includes(overlay)) parts = bench.about.structures.map(({ name, colour }) => swatch(name, colour));
-    if (overlay === "changed") parts.push(swatch(`changed (${bench.now?.changed ?? "…"} pixels)`, CHANGED));
+    if (overlay === "changed") parts.push(swatch(`changed (${bench.now?.changed ?? "…"} pixels)`, bench.about.agreement.confused));
     if (overlay === "right and wrong") parts = bench.about.truth ? Object.entries(bench.about.agreement).map(([name, colour]) => swatch(name, colour)) : [element("span", {}, "this scan has no label map")];
     if (overlay === "truth" && !bench.about.truth) parts = [element("span", {}, "this scan has no label map")];
     if (overlay === "confidence") parts = [bar("1 − probability of the label", "½ and more")];
