@@ -47,7 +47,7 @@ class Workbench(Dropping, BenchState):
 
     Args:
         model: a checkpoint, a run folder, or the name of a model that comes along.
-        scans: files or `Volume`s to look at, or pairs of one with its label map; by default the scans that the model's
+        scans: files or volumes to look at, or pairs of one with its label map; by default the scans that the model's
             training held out.
         state: what to begin with; what it does not name has its default.
         other: a second model, of the same classes and grid, whose labels are shown beside those of the first.

@@ -23,7 +23,7 @@ class Interventions:
     hear nothing, and their own vector is the mean of the image's other tokens (zero where there is none): what a model
     without plans is given in their place. Codes are replaced first, all at once, and then silenced.
 
-    Attributes:
+    Args:
         silenced_codes: codes whose tokens neither send, nor hear, nor say anything of their own.
         replaced_codes: for a code, the one that stands in for it.
         silenced_references: slots, in every head, whose columns go; those left share their mass alike.

@@ -16,7 +16,7 @@ Place = tuple[int, int, int]
 class CodeCard:
     """One code of a codebook, among the tokens of some slices.
 
-    Attributes:
+    Args:
         code: its number.
         count: tokens that have it, out of `tokens`.
         slices: slices that it fires in, out of `among`.
