@@ -225,11 +225,25 @@ def test_lab_copies_the_notebooks_and_opens_them(fresh, tmp_path):
 
 
 @pytest.mark.slow
-def test_app_serves_the_viewers(fresh, tmp_path):
-    with serving(fresh, tmp_path, "app", path="/") as page:
+def test_app_serves_notebooks_that_are_named(fresh, tmp_path):
+    with serving(fresh, tmp_path, "app", "02_codebook_usage", "04_predictions", path="/") as page:
         served = set(re.findall(r"\b\d\d_\w+\.ipynb", page))
-    assert served == {"02_codebook_usage.ipynb", "03_transport_plans.ipynb", "04_predictions.ipynb"}
+    assert served == {"02_codebook_usage.ipynb", "04_predictions.ipynb"}
     assert {path.name for path in tmp_path.iterdir()} == {"log"}
+
+
+@pytest.mark.slow
+def test_app_serves_pages_for_people_without_notebooks(fresh, tmp_path):
+    line = fresh.command("l2gnet", "app", "--port=0")
+    with subprocess.Popen(line, cwd=tmp_path, env=fresh.environment, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            address = re.search(r"http\S+", server.stdout.readline())[0]
+            pages = {path: urlopen(address + path).read().decode() for path in ("", "1/live.js", "1/viewer.js")}
+        finally:
+            server.terminate()
+    assert "Segment a scan" in pages[""]
+    assert "export default viewer(" in pages["1/viewer.js"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_licence_is_that_of_the_apache_foundation_word_for_word():
