@@ -54,7 +54,7 @@ def draw_slice(
 
 
 def draw_bench(
-    image: UInt8[np.ndarray, "H W"],
+    image: Num[np.ndarray, "H W"],
     maps: Mapping[str, UInt8[np.ndarray, "H W"]],
     plans: Sequence[Float[np.ndarray, "K R"]] | None,
     *,
