@@ -98,10 +98,7 @@ class ScanDesk(Dropping):
         frame = self._frames[min(self.frame, len(self._frames) - 1)]
         stored, scale = compact(frame.array)
         self.publish("volume", stored)
-        if self.prediction is not None:
-            self.publish("labels", self.prediction.labels[self.frame].array.astype(np.uint8))
-        else:
-            self.publish("labels", np.zeros(frame.shape, np.uint8))
+        self._show_labels()
         self.scan = {
             "shape": list(frame.shape),
             "spacing_mm": list(frame.spacing_mm) if frame.has_mm else [1.0, 1.0, 1.0],
@@ -111,13 +108,20 @@ class ScanDesk(Dropping):
             "presets": presets(frame.array),
         }
 
+    def _show_labels(self) -> None:
+        """Offer what was found in the frame that is shown; nothing is, until there is an answer."""
+        labels = np.zeros(self._frames[self.frame].shape, np.uint8)
+        if self.prediction is not None:
+            labels = self.prediction.labels[self.frame].array.astype(np.uint8)
+        self.publish("labels", labels)
+
     def _segment(self, progress: Progress) -> dict[str, Any]:
         frames = self._frames
         prediction = self.segmenter.predict(frames, "scan")
         progress(len(frames), len(frames))
         self.prediction = prediction
         with self.hold_sync():
-            self._show_frame()
+            self._show_labels()  # the scan itself is there already
             self.answer = {"lines": told(prediction), "doubts": prediction.doubts}
             largest = int(prediction.labels[self.frame].array.astype(bool).sum((1, 2)).argmax())
             self.selection = {"voxel": [largest, *self.selection["voxel"][1:]]}
