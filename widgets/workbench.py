@@ -35,6 +35,7 @@ from l2gnet.inspection.plan_order import Order
 from l2gnet.inspection.seen_scan import SeenScan
 from l2gnet.models.checkpoint import load_checkpoint
 from l2gnet.prediction.familiar import Familiar
+from l2gnet.shapes import Int64
 
 
 class Workbench(Dropping, BenchState):
@@ -89,6 +90,8 @@ class Workbench(Dropping, BenchState):
         self._task = LongTask(self._asked.busy, lambda told: self.set_trait("task", told), self._reporting)
         self._shown: tuple[Any, ...] = ()  # what `now` was made for
         self._worked: dict[str, Any] = {}  # to go back to where something cannot be shown
+        self._atlas: CodeAtlas | None = None
+        self._typical: Int64[np.ndarray, " K"] | None = None
         super().__init__(interventions=Interventions().to_json())
         self.state = {} if state is None else dict(state)
         self._open()
@@ -150,14 +153,6 @@ class Workbench(Dropping, BenchState):
         words = f"{self._name}, {self.scans[self.scan].name}, slice {index + 1} of {len(seen.images)}"
         return draw_bench(seen.images[index, 0], maps, plans, spacing_mm=seen.spacing_mm[1:], title=words)
 
-    @property
-    def _atlas(self) -> CodeAtlas | None:
-        seen, book = self.seen, self.model.codebook
-        if seen.codes is None or book is None:
-            return None
-        labels = seen.labels if seen.truth is None else seen.truth
-        return CodeAtlas(seen.images[:, 0], seen.codes, book.vectors.detach().cpu().numpy(), labels)
-
     def _open(self) -> None:
         """Show another scan; one that cannot be opened leaves the one before it on the screen."""
         try:
@@ -178,8 +173,12 @@ class Workbench(Dropping, BenchState):
                 self.publish("other", self.other.labels_of(seen))
         if seen.codes is not None:
             self.publish("codes", seen.codes.astype(np.int32))
-        atlas = self._atlas
-        self._typical = None if atlas is None else typical_labels(atlas.label_counts)
+        self._atlas, self._typical = None, None
+        if seen.codes is not None and self.model.codebook is not None:  # counted once for all cards of this scan
+            vectors = self.model.codebook.vectors.detach().cpu().numpy()
+            labels = seen.labels if seen.truth is None else seen.truth
+            self._atlas = CodeAtlas(seen.images[:, 0], seen.codes, vectors, labels)
+            self._typical = typical_labels(self._atlas.label_counts)
         with self.hold_sync():
             self.about = {
                 "scan": self.scan,
@@ -220,7 +219,9 @@ class Workbench(Dropping, BenchState):
             self.card = card
 
     def _slice(self, index: int) -> dict[str, Any]:
-        result = self.intervened(index)
+        return self._told(index, self.intervened(index), self.intervened(index, Interventions()))
+
+    def _told(self, index: int, result: Intervened, plain: Intervened) -> dict[str, Any]:
         labels = result.labels[0].cpu().numpy().astype(np.uint8)
         other = None if self.other is None else self.other.labels_of(self.seen)[index]
         told: dict[str, Any] = {
@@ -232,7 +233,6 @@ class Workbench(Dropping, BenchState):
             "changed": int(result.changed.sum()),
             "scores": slice_scores(self.seen, index, labels, self.model_card.labels, other),
         }
-        plain = self.intervened(index, Interventions())
         return told | plan_facts(result, plain, self.head, cast(Order, self.order), self._typical)
 
     def _selected(self) -> dict[str, Any]:
@@ -256,9 +256,9 @@ class Workbench(Dropping, BenchState):
         """Every slice and code of this scan, as the screen would show it: what clicks in a saved page need."""
         slices, atlas = [], self._atlas
         for index in range(len(self.seen.images)):
-            plain = self.intervened(index, Interventions())
-            orders = plan_orders(self.intervened(index), plain, self._typical)
-            slices.append(self._slice(index) | {"ms": 0, "orders": orders})
+            result, plain = self.intervened(index), self.intervened(index, Interventions())
+            orders = plan_orders(result, plain, self._typical)
+            slices.append(self._told(index, result, plain) | {"ms": 0, "orders": orders})
         codes = [] if atlas is None else np.unique(atlas.codes).tolist()
         cards = {} if atlas is None else {str(code): self._card_of(atlas, code) for code in codes}
         return {"slices": slices, "cards": cards}
