@@ -1,8 +1,8 @@
 // The card of what is selected in the workbench, and what can be done with it.
 
 import { element, pen } from "./viewer.js";
-import { brief } from "./drawing.js";
-import { matter, ofHead, percent, permille, strongest } from "./plans.js";
+import { brief, percent, permille } from "./drawing.js";
+import { matter, ofHead, strongest } from "./plans.js";
 
 /** @import { Bench } from "./bench_state.js" */
 /**

@@ -1,8 +1,8 @@
 // The plans of a slice: mass that flows from codes to references and on to codes, or the two matrices.
 
 import { element } from "./viewer.js";
-import { PLAN_COLOURS, brief, drawCells, outline, position, sharp } from "./drawing.js";
-import { ofHead, percent, permille, ribbons, strongest } from "./plans.js";
+import { PLAN_COLOURS, brief, drawCells, outline, percent, permille, position, sharp } from "./drawing.js";
+import { ofHead, ribbons, strongest } from "./plans.js";
 
 /** @import { Bench } from "./bench_state.js" */
 /** @import { Box } from "./drawing.js" */

@@ -209,6 +209,16 @@ export function brief(value) {
   return String(Number(value.toPrecision(Math.abs(value) >= 100 ? Math.ceil(Math.log10(Math.abs(value))) : 3)));
 }
 
+/** A share in words; far below a thousandth there is nothing to tell. @param {number} share */
+export function percent(share) {
+  return share < 5e-5 ? "0\u00a0%" : `${Number((100 * share).toPrecision(3))}\u00a0%`;
+}
+
+/** A share of a slice's mass in words. @param {number} share */
+export function permille(share) {
+  return share < 5e-6 ? "0\u00a0‰" : `${Number((1000 * share).toPrecision(3))}\u00a0‰`;
+}
+
 /**
  * Where the arrow keys lead: rows down, columns across.
  *

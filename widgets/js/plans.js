@@ -14,17 +14,6 @@
  * @property {Float32Array} sending (heads, rows, references)
  * @property {Float32Array} receiving the same; where one plan serves both, the same array
  */
-/** @typedef {{weight: number, row: number, column: number, spread: number}} Matter in tokens, from the top and left */
-
-/** A share in words; far below a thousandth there is nothing to tell. @param {number} share */
-export function percent(share) {
-  return share < 5e-5 ? "0\u00a0%" : `${Number((100 * share).toPrecision(3))}\u00a0%`;
-}
-
-/** A share of a slice's mass in words. @param {number} share */
-export function permille(share) {
-  return share < 5e-6 ? "0\u00a0‰" : `${Number((1000 * share).toPrecision(3))}\u00a0‰`;
-}
 
 /**
  * The plan (rows, references) of one head.

@@ -1,6 +1,7 @@
 // What TransportExplorer lights without Python, from plans that were solved when the page was saved.
 
 import { bytesOf, descending, numbers, percent, pointed } from "./answers.js";
+import { coverage, relation } from "./plans.js";
 
 /** @import { Saved } from "./page.js" */
 /** @typedef {{epsilon: number, solved: Record<string, any>, orders: Record<string, object>}} Solution rows and columns by order */
@@ -25,9 +26,10 @@ export class Plans {
   /** @param {Slice} slice */
   constructor({ problem, target, tokens, sides }) {
     this.names = problem.names;
+    this.cells = problem.cells;
     this.K = problem.names.length;
     this.target = numbers(Float32Array, target);
-    this.R = this.target.length;
+    this.references = this.target.length;
     this.source = numbers(Float32Array, problem.source);
     /** @type {Int32Array | null} */
     this.rows = problem.rows && numbers(Int32Array, problem.rows);
@@ -35,9 +37,18 @@ export class Plans {
     /** @type {Record<string, Float32Array>} */
     this.plan = {};
     for (const [side, { solved }] of Object.entries(sides)) this.plan[side] = numbers(Float32Array, solved.plan);
+    const { sends, receives } = this.plan; // where one plan serves both, it is the only one
+    this.sending = sends ?? receives;
+    this.receiving = receives ?? sends;
     this.N = this.rows?.length ?? 0;
     this.pixels = new Float64Array(this.K); // of each row
     this.rows?.forEach((/** @type {number} */ row) => (this.pixels[row] += 1));
+  }
+
+  /** The same as plans of one head, for a slice whose pixels have rows. */
+  get onTokens() {
+    const { names, rows, cells, references, source, target, sending, receiving } = this;
+    return { names, rows: /** @type {Int32Array} */ (rows), cells, heads: 1, references, source, target, sending, receiving };
   }
 
   /**
@@ -47,7 +58,7 @@ export class Plans {
    * @param {number} row
    */
   row(side, row) {
-    return Float64Array.from({ length: this.R }, (_, r) => this.plan[side][row * this.R + r]);
+    return Float64Array.from({ length: this.references }, (_, r) => this.plan[side][row * this.references + r]);
   }
 
   /**
@@ -55,7 +66,7 @@ export class Plans {
    * @param {number} column
    */
   column(side, column) {
-    return Float64Array.from({ length: this.K }, (_, k) => this.plan[side][k * this.R + column]);
+    return Float64Array.from({ length: this.K }, (_, k) => this.plan[side][k * this.references + column]);
   }
 
   /**
@@ -67,22 +78,6 @@ export class Plans {
     if (!this.rows) return null;
     const values = Float64Array.from({ length: this.K }, (_, k) => value(k));
     return Float32Array.from(this.rows, (row) => values[row]);
-  }
-
-  /**
-   * What a pixel of `row` takes from each pixel, times an even share.
-   *
-   * @param {number} row
-   */
-  relation(row) {
-    const sends = this.plan.sends ?? this.plan.receives; // where one plan serves both
-    const taken = this.row(this.plan.receives ? "receives" : "sends", row);
-    const weight = taken.map((mass, r) => mass / this.source[row] / Math.max(this.target[r], 1e-30));
-    return this.atPixels((k) => {
-      let sum = 0;
-      for (let r = 0; r < this.R; r += 1) sum += weight[r] * sends[k * this.R + r];
-      return (this.N * sum) / Math.max(this.pixels[k], 1);
-    });
   }
 
   /**
@@ -103,18 +98,6 @@ export class Plans {
     const weights = scores.map((score) => Math.exp(score - top));
     const total = weights.reduce((sum, weight, k) => sum + weight * this.pixels[k], 0);
     return this.atPixels((k) => (this.N * weights[k]) / total);
-  }
-
-  /**
-   * What each pixel has of a reference, times an even share.
-   *
-   * @param {string} side
-   * @param {number} reference
-   */
-  coverage(side, reference) {
-    const column = this.column(side, reference);
-    const share = this.N / Math.max(this.target[reference], 1e-30);
-    return this.atPixels((k) => (share * column[k]) / Math.max(this.pixels[k], 1));
   }
 }
 
@@ -153,7 +136,7 @@ export default (model, { slices }) => {
         const [row, column] = [Math.floor((y * h) / H), Math.floor((x * w) / W)];
         lit.cell = [row, column];
         const at = (lit.row = plans.rows[row * w + column]);
-        [heat, attention] = [plans.relation(at), plans.attention(at)];
+        [heat, attention] = [relation(plans.onTokens, 0, at), plans.attention(at)];
         Object.assign(lit, { title: `pixel (${row}, ${column}) takes from`, unit: "× an even share" });
         lit.text = `pixel (${row}, ${column}) has code ${plans.names[at]}; ${largest(plans.row(side, at), "reference")}`;
       }
@@ -161,7 +144,7 @@ export default (model, { slices }) => {
       const row = (lit.row = plans.names.indexOf(code));
       if (reference !== undefined && pointed(selection) === "reference") {
         lit.column = reference;
-        heat = plans.coverage(side, reference);
+        heat = plans.rows && coverage(plans.onTokens, side === "receives" ? "receiving" : "sending", 0, reference);
         const word = side === "receives" ? "is heard by" : "receives from";
         Object.assign(lit, { title: `reference ${reference} ${word}`, unit: "× an even share" });
         lit.text = `reference ${reference}: ${largest(plans.column(side, reference), "code", plans.names)}`;

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { coverage, matter, ofHead, percent, permille, relation, ribbons, strongest } from "../../../widgets/js/plans.js";
+import { percent, permille } from "../../../widgets/js/drawing.js";
+import { coverage, matter, ofHead, relation, ribbons, strongest } from "../../../widgets/js/plans.js";
 
 // Codes 7 (three tokens) and 2 (one) on 2 x 2 tokens, three references, of which none hears by the last.
 const plans = {
