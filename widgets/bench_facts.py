@@ -44,12 +44,13 @@ def model_facts(model: SegmentationModel, card: ModelCard) -> dict[str, Any]:
 
 def scan_facts(seen: SeenScan, typical: Int64[np.ndarray, " K"] | None) -> dict[str, Any]:
     """Where a scan lies, on the grid of the model; `typical` is the label that each code marks in it."""
+    placed = seen.placed
     return {
         "shape": list(seen.labels.shape),
         "cells": None if seen.codes is None else list(seen.codes.shape[1:]),
-        "spacing_mm": list(seen.spacing_mm) if seen.has_mm else [1.0, 1.0, 1.0],
-        "affine": seen.affine.tolist() if seen.has_mm else None,
-        "planes": [plane.to_browser() for plane in planes_of(seen.axes if seen.has_mm else None)],
+        "spacing_mm": list(placed.spacing_mm) if placed.has_mm else [1.0, 1.0, 1.0],
+        "affine": placed.affine.tolist() if placed.has_mm else None,
+        "planes": [plane.to_browser() for plane in planes_of(placed.axes if placed.has_mm else None)],
         "range": list(seen.range),
         "truth": seen.truth is not None,
         "typical": [] if typical is None else typical.tolist(),

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import nibabel as nib
 import numpy as np
 import torch
 
@@ -14,7 +13,7 @@ from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard
 from l2gnet.prediction.inference import network_input
 from l2gnet.prediction.segmenter import in_plane, require_frames
-from l2gnet.shapes import Float, Float32, Int64, UInt8
+from l2gnet.shapes import Float32, Int64, UInt8
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +21,8 @@ class SeenScan:
     """Slices of a model's grid, with what the model left alone makes of them.
 
     `confidence` is the probability of the label that was taken. `codes` and `distances` of the tokens from their codes
-    (as a share of a token's length) are None without a codebook, `truth` without a label map. `affine` leads from
-    (slice, row, column, 1) of the grid to the world in mm; where nobody knows the voxel size, `has_mm` is False.
-    `range` are the intensities of the first channel that 0 and 255 stand for.
+    (as a share of a token's length) are None without a codebook, `truth` without a label map. `placed` is
+    the first channel where it lies in the world; `range` are the intensities that 0 and 255 of it stand for.
     """
 
     images: UInt8[np.ndarray, "D C H W"]
@@ -33,20 +31,8 @@ class SeenScan:
     confidence: Float32[np.ndarray, "D H W"]
     codes: Int64[np.ndarray, "D h w"] | None
     distances: Float32[np.ndarray, "D h w"] | None
-    affine: Float[np.ndarray, "4 4"]
-    has_mm: bool
+    placed: Volume
     range: tuple[float, float]
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance between neighbouring pixels of the grid along (D, H, W), in mm."""
-        D, H, W = nib.affines.voxel_sizes(self.affine).tolist()
-        return D, H, W
-
-    @property
-    def axes(self) -> str:
-        """The world directions nearest to (D, H, W), as in "SPL"."""
-        return "".join(nib.aff2axcodes(self.affine))
 
 
 @torch.inference_mode()
@@ -80,8 +66,7 @@ def see_scan(
         confidence=torch.cat(confidence).numpy(),
         codes=torch.cat(codes).numpy() if codes else None,
         distances=torch.cat(distances).numpy() if distances else None,
-        affine=affine_of_cells((images.shape[2], images.shape[3]), card.grid, turned),
-        has_mm=turned.has_mm,
+        placed=Volume(images[:, 0], affine_of_cells(images.shape[2:], card.grid, turned), has_mm=turned.has_mm),
         range=(float(low), float(high)),
     )
 

@@ -46,8 +46,13 @@ def test_slices_and_what_the_model_makes_of_them():
 
 def test_where_it_lies():
     seen = see_scan(model(), CARD, scan()[0])
-    assert (seen.spacing_mm, seen.axes, seen.truth, seen.has_mm) == ((16.0, 4.0, 4.0), "SPL", None, True)
-    middle = seen.affine @ (2, 15.5, 15.5, 1)
+    assert (seen.placed.spacing_mm, seen.placed.axes, seen.truth, seen.placed.has_mm) == (
+        (16.0, 4.0, 4.0),
+        "SPL",
+        None,
+        True,
+    )
+    middle = seen.placed.affine @ (2, 15.5, 15.5, 1)
     np.testing.assert_allclose(middle, AFFINE @ (2, 23.5, 23.5, 1), atol=1e-9)
     low, high = seen.range
     assert (low, high) == tuple(np.percentile(scan()[0].array, (0.5, 99.5)))
