@@ -105,7 +105,7 @@ class ScanDesk(Dropping):
             "planes": [plane.to_browser() for plane in planes_of(frame.axes if frame.has_mm else None)],
             "scale": list(scale),
             "frames": len(self._frames),
-            "presets": presets(frame.array),
+            "presets": presets(self._frames[0].array),  # one contrast for the whole beat
         }
 
     def _show_labels(self) -> None:

@@ -35,8 +35,10 @@ def test_an_example_is_segmented_as_on_the_command_line(desk, prediction):
     words = {line["what"]: line["text"] for line in desk.answer["lines"]}
     assert words["left ventricle: ejection fraction"] == f"{prediction.function.left.ejection_fraction:.0f} %"
     np.testing.assert_array_equal(desk._published["labels"], prediction.labels[0].array)
+    contrasts = desk.scan["presets"]
     desk.frame = 1
     np.testing.assert_array_equal(desk._published["labels"], prediction.labels[1].array)
+    assert desk.scan["presets"] == contrasts  # a beat does not flicker, and the picture keeps the keyboard
 
 
 def test_a_dropped_file_is_segmented_and_its_labels_can_be_taken_away(desk, prediction, tmp_path, monkeypatch):
