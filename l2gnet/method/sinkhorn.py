@@ -15,7 +15,7 @@ _CHECK_EVERY = 4  # iterations between two looks at the marginal error, after th
 # exp(+-range / epsilon), far inside the numbers of each type: a cosine at epsilon 0.02 ranges over 50. Beyond its range
 # single precision turns to double, whose products are still much cheaper than logarithms; beyond both ranges the solver
 # works with logarithms.
-_LARGEST_EXPONENT = {torch.float32: 60.0, torch.float64: 500.0}
+_LARGEST_EXPONENT = {torch.float32: 51.0, torch.float64: 400.0}
 
 
 def find_potential(
@@ -58,6 +58,7 @@ def find_potential(
         if iteration < 2 * _CHECK_EVERY or iteration % _CHECK_EVERY == 0:
             # |target - columns| = target |1 - exp(-change)|
             error = (target * torch.expm1(-change)).abs_().sum(-1, keepdim=True)
+            error.masked_fill_(change.isposinf().any(-1, keepdim=True), torch.nan)  # so far that columns underflow
             moving = moving & ~(error <= allowed)
             if not bool(moving.any()):
                 break
