@@ -31,12 +31,12 @@ def cost_and_factor(tokens: Tensor, references: Tensor, kind: Cost) -> tuple[Ten
     z = directions(references, kind).view(len(references), *[1] * (tokens.ndim - 3), *references.shape[1:])
     norm = tokens.norm(dim=-1, keepdim=True)
     length = norm.detach()
+    if kind == "cosine":
+        halved = 0.5 * tokens / norm.clamp_min(1e-12)
+        return 0.5 - halved @ z.transpose(-1, -2), 0.5 / length.clamp_min(1e-12)
     longest = references.detach().norm(dim=-1).amax(dim=1).view(-1, *[1] * (tokens.ndim - 1))
     tiny = torch.finfo(tokens.dtype).tiny
     product = tokens @ z.transpose(-1, -2)
-    if kind == "cosine":
-        factor = 0.5 / length.clamp_min(1e-12)
-        return 0.5 - 0.5 * product / norm.clamp_min(1e-12), factor
     if kind == "dot":
         factor = 0.5 / (length.amax(dim=-2, keepdim=True) * longest).clamp_min(tiny)
         return 0.5 - factor * product, factor.expand(length.shape)
@@ -50,12 +50,10 @@ def directions(vectors: Tensor, kind: Cost) -> Tensor:
     return F.normalize(vectors, dim=-1) if kind == "cosine" else vectors
 
 
-def along(pull: Tensor, cost: Tensor, factor: Tensor) -> Tensor:
-    """How much of a token has to be taken off its gradient, because its length does not change its cosines.
-
-    That is <pull, cosines> over the token's length. A pull adds up to zero, and the cosines are 1 - 2 cost.
-    """
-    return -4 * factor * torch.linalg.vecdot(pull, cost).unsqueeze(-1)
+def off_lengthwise(pull: Float[Tensor, "h B N d"], tokens: Float[Tensor, "h B N d"]) -> Float[Tensor, "h B N d"]:
+    """Pulls on tokens without what would only change their lengths, which their cosines do not know."""
+    share = torch.linalg.vecdot(pull, tokens) / tokens.square().sum(-1).clamp_min(torch.finfo(tokens.dtype).tiny)
+    return pull.addcmul(tokens, share.unsqueeze(-1), value=-1)
 
 
 def through_normalisation(gradient: Tensor, direction: Tensor, vector: Tensor) -> Tensor:

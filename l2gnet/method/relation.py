@@ -18,8 +18,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from l2gnet.method.cost import Cost, along, cost_and_factor, directions, through_normalisation, unit_cost
-from l2gnet.method.rows import Rows, gather_up, spread, spread_less
+from l2gnet.method.cost import Cost, cost_and_factor, directions, off_lengthwise, through_normalisation, unit_cost
+from l2gnet.method.rows import Rows, gather_up, spread
 from l2gnet.method.sinkhorn import find_potential
 from l2gnet.method.transport import solve_adjoint, solve_potential
 from l2gnet.shapes import Float, Int64
@@ -70,27 +70,28 @@ class Relate(torch.autograd.Function):
     ) -> Relations:
         """Solve the plans of each head and image, send the tokens to the references, and read them out."""
         (h, B, N, _), R = tokens.shape, references.shape[1]
-        e = spread(tokens, rows.first)
+        e = tokens if rows.alone else spread(tokens, rows.first)
         a = rows.counts.to(e.dtype).unsqueeze(-1) / N
         epsilon = _by_plan(setting.epsilons, h, e)
-        cost, factor, potential, iterations = _solve(e, references, a, rows, setting)
-        scores = (potential.unsqueeze(2) - cost) / epsilon
-        total = scores.logsumexp(-1, keepdim=True)
-        q = (scores - total).exp()  # a row's way to the references
+        cost, scaled, factor, potential, iterations = _solve(e, references, a, rows, setting)
+        scores = potential.unsqueeze(2) - scaled
+        q = scores.softmax(-1)  # a row's way to the references
+        total = scores.amax(-1, keepdim=True) - q.amax(-1, keepdim=True).log()
         plan = a * q
         middle = _middle(places, rows, B, h)
         aligned = R * (plan[:h].transpose(-1, -2) @ torch.cat([e, middle], dim=-1))
         source_potential = (epsilon * (a.log() - total)).squeeze(-1)
-        shown = (plan, aligned.detach().clone(), cost, source_potential, potential, iterations)
+        shown = (plan, aligned.detach().clone(), cost, source_potential, epsilon[..., 0] * potential, iterations)
         ctx.mark_non_differentiable(*shown[1:])
         ctx.dense = e.shape[2] > _DENSE * N
         if ctx.dense:  # from here on each token has a row of its own
-            e, q, cost, factor = tokens, *(spread(x, rows.row) for x in (q, cost, factor))
+            if not rows.alone:
+                e, q, factor = tokens, spread(q, rows.row), spread(factor, rows.row)
             middle = places.expand(h, B, *places.shape)
         related = aligned
         if setting.readout == "barycentric":
             related = q[-h:] @ aligned if ctx.dense else spread(q[-h:] @ aligned, rows.row)
-        ctx.save_for_backward(tokens, e, references, places, middle, q, aligned, cost, factor)
+        ctx.save_for_backward(tokens, e, references, places, middle, q, aligned, factor)
         ctx.rows, ctx.setting = rows, setting
         ctx.set_materialize_grads(False)
         return related, *shown
@@ -98,13 +99,13 @@ class Relate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_related: Tensor | None, d_plan: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         """Gradients of tokens and references."""
-        tokens, e, references, places, middle, q, aligned, cost, factor = ctx.saved_tensors
+        tokens, e, references, places, middle, q, aligned, factor = ctx.saved_tensors
         setting: Setting = ctx.setting
         if torch.is_grad_enabled():  # they are to be differentiated again
             return _plain_gradients(tokens, references, places, ctx.rows, setting, d_related, d_plan)
         row, counts = ctx.rows.row, ctx.rows.counts
         (h, B, U, d), R, N = e.shape, references.shape[1], row.shape[1]
-        n = q.new_ones(B, U, 1) if ctx.dense else counts.to(q.dtype).unsqueeze(-1)
+        n = q.new_ones(1, 1, 1) if ctx.dense else counts.to(q.dtype).unsqueeze(-1)
         z = directions(references, setting.cost)
         slope = factor / _by_plan(setting.epsilons, h, e)  # of a row's scores in its products with the references
         by_token = None if d_related is None or setting.readout == "grid" else d_related
@@ -120,46 +121,38 @@ class Relate(torch.autograd.Function):
             alike = torch.zeros_like(q)
             if d_plan is not None:
                 alike += (spread(d_plan, row) if ctx.dense else d_plan) / N
-            alike[:h] += e @ of_values.transpose(-1, -2)
-            whole = n * alike
-            whole[:h] += n * (middle @ of_places.transpose(-1, -2))
+            _add_products(alike[:h], e, of_values)
+            whole = alike if ctx.dense else n * alike
+            if places.shape[1]:
+                whole[:h] += n * (middle @ of_places.transpose(-1, -2))
             if by_token is not None:
-                whole[-h:] += by_row @ aligned.transpose(-1, -2)
+                _add_products(whole[-h:], by_row, aligned)
             # The potentials follow the cost, such that the columns stay full (implicit function theorem).
             full = q.new_full((len(q), B, R), 1 / R)
-            multiplier = solve_adjoint(q, (n / N).squeeze(-1).expand(len(q), B, U), full, _centred(q, whole).sum(-2))
-            follows = multiplier.unsqueeze(-2) / N
-            whole -= n * follows
+            share = (n / N).squeeze(-1).expand(len(q), B, U)
+            follows = solve_adjoint(q, share, full, _centred(q, whole).sum(-2)).unsqueeze(-2) / N
+            whole = whole.sub_(follows) if ctx.dense else whole - n * follows
 
-            pull = _centred(q, whole) * slope  # minus the slope of the loss in <token, reference>
-            d_references = (pull.transpose(-1, -2).unflatten(0, (-1, h)) @ e).sum(2).flatten(0, 1)
+            pull = _centred(q, whole).mul_(slope)  # minus the slope of the loss in <token, reference>
+            d_references = torch.cat([one.flatten(1, 2).mT @ e.flatten(1, 2) for one in pull.split(h)])
             if setting.cost == "euclidean":
                 d_references -= pull.sum((1, 2)).unsqueeze(-1) * references
             if setting.cost == "cosine":
                 d_references = through_normalisation(d_references, z, references)
-            if ctx.dense:  # what it is for a row it is for a token
-                shares = [(q[:h], of_values), *_by_heads(pull, z, h)]
-                d_tokens = _products(shares)
-                if setting.cost == "cosine":
-                    d_tokens.addcmul_(e, _all_along(pull, cost, factor, h), value=-1)
-                return d_tokens, d_references, None, None, None
 
-            alike -= follows
-            pull = _centred(q, alike) * slope
-            both = e.new_empty(2, *e.shape)  # what a row's tokens share, and its code
-            both[0], both[1] = _products([(q[:h], of_values), *_by_heads(pull, z, h)]), e
-            taken_off = spread(_all_along(pull, cost, factor, h), row) if setting.cost == "cosine" else None
-            owns = _own_slopes(by_token, aligned, places, of_places, h, len(q))
-            for first, own in owns.items():
-                plan = slice(first, first + h)
-                own = _centred(spread(q[plan], row), own).mul_(spread(slope[plan], row))
-                owns[first] = own
-                if taken_off is not None:
-                    taken_off += along(own, spread(cost[plan], row), spread(factor[plan], row))
-            d_tokens = spread(both[0], row) if taken_off is None else spread_less(both, taken_off, row)
-            for first, own in owns.items():
-                d_tokens.flatten(1, 2).baddbmm_(own.flatten(1, 2), z[first : first + h])
-        return d_tokens, d_references, None, None, None
+            if not ctx.dense:
+                pull = _centred(q, alike.sub_(follows)).mul_(slope)
+            d_tokens = _pulled(pull, z, h)
+            sent = q[:h] @ of_values
+            if not ctx.dense:
+                d_tokens, sent = spread(d_tokens, row), spread(sent, row)
+                for first, own in _own_slopes(by_token, aligned, places, of_places, h, len(q)).items():
+                    plan = slice(first, first + h)
+                    own = _centred(spread(q[plan], row), own).mul_(spread(slope[plan], row))
+                    d_tokens += _pulled(own, z[plan], h)
+            if setting.cost == "cosine":
+                d_tokens = off_lengthwise(d_tokens, tokens)
+            return d_tokens.add_(sent), d_references, None, None, None
 
 
 def relate_plainly(
@@ -214,24 +207,27 @@ def _plain_gradients(
 
 def _solve(
     e: Tensor, references: Tensor, a: Tensor, rows: Rows, setting: Setting
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Cost of each row in each plan, its factor, target potentials and iterations."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Cost of each row in each plan, as it is and in units of epsilon, its factor, target potentials and iterations.
+
+    Potentials are in units of epsilon, so that plans of several are solved together.
+    """
     (h, B, U, d), (ph, R, _), A = e.shape, references.shape, len(rows.example)
     epsilon = _by_plan(setting.epsilons, h, e)
-    solve = partial(
-        find_potential, epsilon=1.0, tolerance=setting.tolerance, max_iterations=setting.max_iterations
-    )  # in units of epsilon, so that plans of several are solved together
+    solve = partial(find_potential, tolerance=setting.tolerance, max_iterations=setting.max_iterations)
     full = e.new_full((ph, B, R), 1 / R)
     if setting.cost == "cosine" and B > 1 and A <= _SHARED_ROWS * U:
         examples = e.view(h, B * U, d)[:, rows.example].repeat(ph // h, 1, 1)
         shared, factor = cost_and_factor(examples, references, setting.cost)
         source = a.new_zeros(B, A).scatter_add_(1, rows.place, a.squeeze(-1))
         potential, iterations = solve(shared / epsilon[..., 0], source.expand(ph, B, A), full)
-        return shared[:, rows.place], factor[:, rows.place], potential * epsilon[..., 0], iterations
+        cost = shared[:, rows.place]
+        return cost, cost / epsilon, factor[:, rows.place], potential, iterations
     cost, factor = cost_and_factor(e.repeat(ph // h, 1, 1, 1), references, setting.cost)
+    scaled = cost / epsilon
     source = a.view(B, 1, U).repeat(ph, 1, 1)
-    potential, iterations = solve((cost / epsilon).view(ph * B, U, R), source, full.view(ph * B, 1, R))
-    return cost, factor, potential.view(ph, B, R) * epsilon[..., 0], iterations.view(ph, B)
+    potential, iterations = solve(scaled.view(ph * B, U, R), source, full.view(ph * B, 1, R))
+    return cost, scaled, factor, potential.view(ph, B, R), iterations.view(ph, B)
 
 
 def _by_plan(epsilons: tuple[float, ...], h: int, like: Tensor) -> Tensor:
@@ -260,20 +256,18 @@ def _own_slopes(
     return owns
 
 
-def _by_heads(pull: Tensor, z: Tensor, h: int) -> list[tuple[Tensor, Tensor]]:
-    """The pulls of each plan with the references that they pull to."""
-    return [(pull[at : at + h], z[at : at + h].unsqueeze(1)) for at in range(0, len(pull), h)]
+def _add_products(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right^T, (h, B, U, R), without a second array of that size."""
+    total.flatten(0, 1).baddbmm_(left.flatten(0, 1), right.mT.flatten(0, 1))
 
 
-def _products(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """The sum of products of tokens by references with references by dimensions, in one product."""
-    B = pairs[0][0].shape[1]
-    left = torch.cat([one for one, _ in pairs], dim=-1)
-    return left @ torch.cat([other.expand(-1, B, -1, -1) for _, other in pairs], dim=-2)
-
-
-def _all_along(pull: Tensor, cost: Tensor, factor: Tensor, h: int) -> Tensor:
-    return along(pull, cost, factor).unflatten(0, (-1, h)).sum(0)
+def _pulled(pull: Tensor, z: Tensor, h: int) -> Tensor:
+    """Where the references of all plans pull, (h, B, U, d)."""
+    first, *others = zip(pull.split(h), z.split(h), strict=True)
+    total = first[0].flatten(1, 2) @ first[1]
+    for one, of in others:
+        total.baddbmm_(one.flatten(1, 2), of)
+    return total.unflatten(1, pull.shape[1:3])
 
 
 def _centred(q: Tensor, slope: Tensor) -> Tensor:

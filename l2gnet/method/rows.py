@@ -18,7 +18,7 @@ class Rows:
     """Which tokens share a row of the plan: `codes` of the rows (-1 in padding), how many tokens have each, and whose.
 
     `row` is the row of each token, `first` one token of each row. Among the codes active in the batch, `place` is a
-    row's own and `example` one row of each.
+    row's own and `example` one row of each. `alone` says that every token is a row, in order.
     """
 
     codes: Int64[Tensor, "B U"]
@@ -27,6 +27,7 @@ class Rows:
     first: Int64[Tensor, "B U"]
     place: Int64[Tensor, "B U"]
     example: Int64[Tensor, " A"]
+    alone: bool
 
 
 def rows_of_codes(indices: Int64[Tensor, "B N"]) -> Rows:
@@ -45,7 +46,7 @@ def rows_of_codes(indices: Int64[Tensor, "B N"]) -> Rows:
     row = position.gather(1, indices)
     first = torch.zeros_like(codes).view(B, U).scatter_(1, row, torch.arange(N, device=row.device).expand(B, N))
     example = indices.new_zeros(int(active.sum())).scatter_(0, place[flat], flat)
-    return Rows(codes.view(B, U), counts.view(B, U), row, first, place.view(B, U), example)
+    return Rows(codes.view(B, U), counts.view(B, U), row, first, place.view(B, U), example, alone=False)
 
 
 def rows_of_tokens(tokens: Float[Tensor, "h B N d"]) -> Rows:
@@ -53,7 +54,7 @@ def rows_of_tokens(tokens: Float[Tensor, "h B N d"]) -> Rows:
     _, B, N, _ = tokens.shape
     row = torch.arange(N, device=tokens.device).expand(B, N)
     place = torch.arange(B * N, device=tokens.device).view(B, N)
-    return Rows(row, torch.ones_like(row), row, row, place, place.flatten())
+    return Rows(row, torch.ones_like(row), row, row, place, place.flatten(), alone=True)
 
 
 def spread(values: Tensor, row: Tensor) -> Tensor:
@@ -69,15 +70,6 @@ def gather_up(values: Tensor, row: Tensor, U: int) -> Tensor:
         values.reshape(-1, x), _flat(row, h, U).flatten(), h * B * U, -1, False
     )
     return flat.view(h, B, U, x)
-
-
-def spread_less(table: Tensor, along: Tensor, row: Tensor) -> Tensor:
-    """table[0] - along * table[1] in one pass over the tokens: the tables are of rows, `along` is each token's own."""
-    _, h, B, U, d = table.shape
-    flat, along = _flat(row, h, U).flatten(), along.flatten()
-    pairs = torch.stack([flat, flat + h * B * U], dim=1)
-    weights = torch.stack([torch.ones_like(along), -along], dim=1)
-    return F.embedding_bag(pairs, table.view(-1, d), per_sample_weights=weights, mode="sum").view(h, B, -1, d)
 
 
 def _flat(row: Tensor, h: int, U: int) -> Tensor:

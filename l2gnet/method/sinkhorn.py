@@ -23,28 +23,27 @@ def find_potential(
     source: Float[Tensor, "groups B K"],
     target: Float[Tensor, "groups B R"],
     *,
-    epsilon: float,
     tolerance: float,
     max_iterations: int,
     start: Float[Tensor, "groups B R"] | None = None,
 ) -> tuple[Float[Tensor, "groups B R"], Int64[Tensor, "groups B"]]:
     """Potentials g of B images for each cost, with the iterations each image took; no gradients, no checks of input.
 
-    A Sinkhorn iteration g <- g + epsilon log(target / columns(g)) is a fixed-point map whose linear part has its
-    eigenvalues in [0, eta]. From the rate at which an image's error falls eta is estimated, and the heavy-ball steps
-    that are best for it are taken (Polyak 1964): sqrt(1 - eta) then plays the part of 1 - eta. Far from the solution,
-    where the map is not linear, they may fail: an image whose error has grown goes back, and on by Sinkhorn's own
-    steps, which never let it grow. An image that has converged does not move any more.
+    Costs and potentials are in units of epsilon. A Sinkhorn iteration g <- g + log(target / columns(g)) is a
+    fixed-point map whose linear part has its eigenvalues in [0, eta]. From the rate at which an image's error falls eta
+    is estimated, and the heavy-ball steps that are best for it are taken (Polyak 1964): sqrt(1 - eta) then plays the
+    part of 1 - eta. Far from the solution, where the map is not linear, they may fail: an image whose error has grown
+    goes back, and on by Sinkhorn's own steps, which never let it grow. An image that has converged does not move any
+    more.
     """
     if target.numel() == 0:  # no image
         return target, target.new_zeros(target.shape[:-1], dtype=torch.int64)
-    given, (dtype, columns) = cost.dtype, _way_to_solve(cost, epsilon)
-    cost, source, target = cost.to(dtype) / epsilon, source.to(dtype), target.to(dtype)
+    given, (dtype, columns) = cost.dtype, _way_to_solve(cost)
+    cost, source, target = cost.to(dtype), source.to(dtype), target.to(dtype)
     log_columns = columns(cost, source)
     empty = target == 0
     log_target = target.log()
-    # From here on in units of epsilon, as the cost.
-    potential = torch.zeros_like(target) if start is None else start.to(dtype) / epsilon
+    potential = torch.zeros_like(target) if start is None else start.to(dtype)
     potential = potential.masked_fill(empty, -torch.inf)
     previous = potential
     # Half the tolerance, because the error that is reported is measured on another summation of the plan.
@@ -72,7 +71,7 @@ def find_potential(
             potential = torch.where(failed, pace.best, potential)
         previous, potential = potential, torch.where(moving, following, potential)
         iterations += moving
-    return (epsilon * potential).to(given), iterations.squeeze(-1)
+    return potential.to(given), iterations.squeeze(-1)
 
 
 class _Pace:
@@ -106,19 +105,18 @@ class _Pace:
         return failed
 
 
-def _way_to_solve(cost: Tensor, epsilon: float) -> tuple[torch.dtype, Callable[..., Callable[[Tensor], Tensor]]]:
+def _way_to_solve(cost: Tensor) -> tuple[torch.dtype, Callable[..., Callable[[Tensor], Tensor]]]:
     low, high = cost.aminmax()
-    exponent = float(high - low) / epsilon
     for dtype in (cost.dtype, torch.float64):
-        if exponent <= _LARGEST_EXPONENT[dtype]:
+        if float(high - low) <= _LARGEST_EXPONENT[dtype]:
             return dtype, _scaled_columns
     return cost.dtype, _log_columns
 
 
 def _scaled_columns(cost: Tensor, source: Tensor) -> Callable[[Tensor], Tensor]:
     """Logarithm of the column sums at a potential, by two matrix products with one kernel for all images."""
-    low, high = torch.aminmax(cost, dim=-1, keepdim=True)
-    kernel = ((low + high) / 2 - cost).exp()
+    low, high = cost.aminmax()
+    kernel = ((low + high) / 2 - cost).exp_()
     transposed = kernel.transpose(-1, -2).contiguous()  # the other layout makes the product several times slower
 
     def log_columns(potential: Tensor) -> Tensor:

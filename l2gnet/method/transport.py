@@ -196,15 +196,14 @@ class _Potential(torch.autograd.Function):
     def forward(cost, source, target, start, epsilon, tolerance, max_iterations):
         groups = (len(source), 1) if cost.ndim == 3 else (1, len(source))
         potential, iterations = find_potential(
-            cost.view(groups[0], *cost.shape[-2:]),
+            cost.view(groups[0], *cost.shape[-2:]) / epsilon,
             source.reshape(*groups, source.shape[1]),
             target.reshape(*groups, target.shape[1]),
-            epsilon=epsilon,
             tolerance=tolerance,
             max_iterations=max_iterations,
-            start=None if start is None else start.to(target.dtype).reshape(*groups, target.shape[1]),
+            start=None if start is None else start.to(target.dtype).reshape(*groups, target.shape[1]) / epsilon,
         )
-        return potential.flatten(0, 1), iterations.flatten()
+        return epsilon * potential.flatten(0, 1), iterations.flatten()
 
     @staticmethod
     def setup_context(ctx, inputs, output):
