@@ -156,11 +156,15 @@ export default viewer((view) => {
     l: strips.player.toggleLoop,
     "<": () => strips.player.change(-1),
     ">": () => strips.player.change(1),
-    ",": () => state.goTo(state.moment - 1),
-    ".": () => state.goTo(state.moment + 1),
     t: change("three_planes", true, false),
     "?": help,
   };
+  if (state.moments > 1) {
+    Object.assign(keys, {
+      ",": () => state.goTo(state.moment - 1),
+      ".": () => state.goTo(state.moment + 1),
+    });
+  }
   if (maps.length) {
     Object.assign(keys, {
       o: change("overlay", "outline", "fill"),
