@@ -257,11 +257,11 @@ def draw_code_map(
     chosen: int | None = None,
     title: str = "",
 ) -> None:
-    """Draw a map of the codebook: a dot a code, larger the more it fires, a cross where it never does."""
+    """Draw a map of the codebook: a dot a code, larger the more it fires, hollow where it never does."""
     used = counts > 0
     sizes = 6 + 200 * counts / max(counts.max(), 1)
     x, y = places.T
-    axes.scatter(x[~used], y[~used], marker="x", s=14, color="#999999", linewidths=0.8)
+    axes.scatter(x[~used], y[~used], s=14, facecolors="none", edgecolors="#999999", linewidths=0.8)
     axes.scatter(x[used], y[used], s=sizes[used], c=np.array(colours)[used], alpha=0.75, linewidths=0)
     if chosen is not None:
         size = sizes[chosen] + 40

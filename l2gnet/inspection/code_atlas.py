@@ -1,5 +1,6 @@
 """What the codes of a codebook stand for: how often, where and on which structure each of them fires."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -74,9 +75,11 @@ class CodeAtlas:
         codes = self.codes if among is None else self.codes[among]
         return codebook_usage([torch.from_numpy(codes)], len(self.vectors))
 
-    def frequency(self, code: int, among: Int64[np.ndarray, " D"] | None = None) -> Float[np.ndarray, "h w"]:
-        """The share of the slices in which `code` fires at each bottleneck pixel."""
-        return np.mean((self.codes if among is None else self.codes[among]) == code, axis=0)
+    def frequency(
+        self, code: int | Sequence[int], among: Int64[np.ndarray, " D"] | None = None
+    ) -> Float[np.ndarray, "h w"]:
+        """The share of the slices in which `code`, or any of several, fires at each bottleneck pixel."""
+        return np.mean(np.isin(self.codes if among is None else self.codes[among], code), axis=0)
 
     @cached_property
     def label_counts(self) -> Int64[np.ndarray, "K L"]:
@@ -95,11 +98,11 @@ class CodeAtlas:
         return self.label_shares.max(axis=1)
 
     def examples(
-        self, code: int, limit: int, among: Int64[np.ndarray, " D"] | None = None
+        self, code: int | Sequence[int], limit: int, among: Int64[np.ndarray, " D"] | None = None
     ) -> Int64[np.ndarray, "places 3"]:
-        """At most `limit` places (slice, row, column) where `code` fires, spread evenly over all such places."""
+        """At most `limit` places (slice, row, column) where `code`, or any of several, fires, evenly among all such."""
         among = np.arange(len(self.codes)) if among is None else among
-        places = np.argwhere(self.codes[among] == code)
+        places = np.argwhere(np.isin(self.codes[among], code))
         places = places[np.linspace(0, len(places) - 1, min(limit, len(places))).round().astype(int)]
         places[:, 0] = among[places[:, 0]]
         return places
