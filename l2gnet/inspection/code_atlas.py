@@ -137,15 +137,24 @@ def typical_labels(counts: Int64[np.ndarray, "K L"]) -> Int64[np.ndarray, " K"]:
 
 
 def map_codes(vectors: Float[np.ndarray, "K d"]) -> tuple[Float[np.ndarray, "K 2"], float]:
-    """A plane map of a codebook, by principal components, and the share of the variance that it shows.
+    """A plane map of a codebook, by principal components, and the share of the variance that it shows."""
+    centre, axes, variance = plane_of(vectors)
+    return (vectors - centre) @ axes, variance
+
+
+def plane_of(
+    vectors: Float[np.ndarray, "K d"],
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d 2"], float]:
+    """The middle of a codebook, the axes of its first two principal components, and the variance that they show.
 
     The sign of each axis is such that its largest entry is positive: the same codebook gives the same map.
     """
-    centred = vectors - vectors.mean(axis=0)
-    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
-    scores = np.zeros((len(vectors), 2))
+    centre = vectors.mean(axis=0)
+    _, singular, directions = np.linalg.svd(vectors - centre, full_matrices=False)
+    axes = np.zeros((vectors.shape[1], 2))
     kept = min(2, len(singular))
-    scores[:, :kept] = (left * singular)[:, :kept]
-    scores *= np.where(scores[np.abs(scores).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
+    axes[:, :kept] = directions[:kept].T
+    scores = (vectors - centre) @ axes
+    axes *= np.where(scores[np.abs(scores).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
     variance = np.square(singular)
-    return scores, float(variance[:2].sum() / max(variance.sum(), np.finfo(float).tiny))
+    return centre, axes, float(variance[:2].sum() / max(variance.sum(), np.finfo(float).tiny))

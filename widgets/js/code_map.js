@@ -14,7 +14,9 @@ import { WHOLE, boxOf, panned, zoomed } from "./look.js";
  * @property {Float32Array} places two coordinates a code
  * @property {string[]} colours
  * @property {Float32Array} counts
- * @property {number} chosen
+ * @property {Float32Array} [room] places that the map must have room for, if there are more
+ * @property {number} [top] the largest count there is, if it is elsewhere
+ * @property {number} [chosen]
  * @property {Set<number> | null} found what is looked for, or selected together; the others are faint
  */
 /** @typedef {"pan" | "lasso"} MapTool what a drag does */
@@ -22,9 +24,9 @@ import { WHOLE, boxOf, panned, zoomed } from "./look.js";
  * Who owns a map.
  *
  * @typedef {object} MapOwner
- * @property {(code: number) => void} choose
- * @property {(code: number) => void} add clicked with Shift
- * @property {(codes: number[]) => void} group what a line was drawn around
+ * @property {(code: number) => void} [choose]
+ * @property {(code: number) => void} [add] clicked with Shift
+ * @property {(codes: number[]) => void} [group] what a line was drawn around
  * @property {(code: number | undefined) => void} hover
  */
 
@@ -47,7 +49,7 @@ export class CodeMap {
     this.view = view;
     this.canvas = canvas;
     this.owner = owner;
-    canvas.title = `${PAN_HELP}\n${LASSO_HELP}`;
+    canvas.title = owner.group ? `${PAN_HELP}\n${LASSO_HELP}` : PAN_HELP;
     this.look = WHOLE;
     /** @type {MapTool} */
     this.tool = "pan";
@@ -58,7 +60,7 @@ export class CodeMap {
     /** @type {{at: number[], look: Look, dragged: boolean, tool: MapTool} | null} */
     this.press = null;
     /** @type {Codes} */
-    this.codes = { places: new Float32Array(), colours: [], counts: new Float32Array(), chosen: 0, found: null };
+    this.codes = { places: new Float32Array(), colours: [], counts: new Float32Array(), found: null };
     view.on(canvas, "wheel", (event) => {
       if (!event.ctrlKey && !event.metaKey) return; // the page scrolls
       event.preventDefault();
@@ -75,7 +77,7 @@ export class CodeMap {
     view.on(canvas, "pointerdown", (event) => {
       if (event.button !== 0) return;
       canvas.setPointerCapture(event.pointerId);
-      this.press = { at: position(event), look: this.look, dragged: false, tool: event.shiftKey ? "lasso" : this.tool };
+      this.press = { at: position(event), look: this.look, dragged: false, tool: event.shiftKey && owner.group ? "lasso" : this.tool };
     });
     view.on(canvas, "pointermove", (event) => {
       const at = position(event);
@@ -93,9 +95,9 @@ export class CodeMap {
     view.on(canvas, "pointerup", (event) => {
       const { press, line } = this;
       this.letGo();
-      if (line) owner.group(enclosed(line, ...this.dots()));
+      if (line) owner.group?.(enclosed(line, ...this.dots()));
       const code = !press || press.dragged ? undefined : this.dotAt(position(event));
-      if (code !== undefined) (event.shiftKey ? owner.add : owner.choose)(code);
+      if (code !== undefined) (event.shiftKey ? owner.add : owner.choose)?.(code);
     });
     view.on(canvas, "pointercancel", () => this.letGo());
     view.on(canvas, "pointerleave", () => this.point(undefined));
@@ -130,13 +132,13 @@ export class CodeMap {
   /** The places of the dots, x and y. @returns {[number[], number[]]} */
   dots() {
     const [left, top, width, height] = boxOf(this.look, this.room);
-    const { places, counts } = this.codes;
-    const [xs, ys] = [0, 1].map((axis) => Array.from(counts, (_, code) => places[2 * code + axis]));
+    const { places, room = places } = this.codes;
+    const axis = (/** @type {Float32Array} */ all, /** @type {number} */ at) => Array.from(all).filter((_, i) => i % 2 === at);
     const [wide, high] = this.room;
     const share = [EDGE / wide, EDGE / high];
     return [
-      spread(xs, left + share[0] * width, left + (1 - share[0]) * width),
-      spread(ys, top + (1 - share[1]) * height, top + share[1] * height),
+      spread(axis(places, 0), left + share[0] * width, left + (1 - share[0]) * width, axis(room, 0)),
+      spread(axis(places, 1), top + (1 - share[1]) * height, top + share[1] * height, axis(room, 1)),
     ];
   }
 
@@ -158,7 +160,7 @@ export class CodeMap {
     const { colours, counts, chosen, found } = codes;
     const { context, width, height } = sharp(this.canvas);
     const [xs, ys] = this.dots();
-    const top = Math.max(...counts, 1);
+    const top = codes.top ?? Math.max(...counts, 1);
     const radius = (/** @type {number} */ code) => (2 + 8 * Math.sqrt(counts[code] / top)) * Math.sqrt(this.look.zoom);
     counts.forEach((count, code) => {
       const [x, y] = [xs[code], ys[code]];
@@ -172,11 +174,13 @@ export class CodeMap {
       else context.stroke(); // a code that never fires is hollow
     });
     context.globalAlpha = 1;
-    context.beginPath();
-    context.arc(xs[chosen], ys[chosen], radius(chosen) + 4, 0, 2 * Math.PI);
     context.strokeStyle = this.view.colour("--l2g-accent");
-    context.lineWidth = 2.5;
-    context.stroke();
+    if (chosen !== undefined) {
+      context.beginPath();
+      context.arc(xs[chosen], ys[chosen], radius(chosen) + 4, 0, 2 * Math.PI);
+      context.lineWidth = 2.5;
+      context.stroke();
+    }
     if (this.line) {
       context.beginPath();
       for (const [x, y] of this.line) context.lineTo(x, y);

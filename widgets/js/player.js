@@ -8,7 +8,7 @@ import { element } from "./viewer.js";
  *
  * @typedef {object} Reel
  * @property {string} what one of it is called
- * @property {number} count
+ * @property {() => number} count
  * @property {() => number} at
  * @property {(index: number) => void} go
  * @property {(index: number) => boolean} isHere whether it can be shown at once; the player waits for it
@@ -23,7 +23,7 @@ const WAIT_MS = 20;
  * @param {boolean} keys whether those of the viewer are its own
  */
 export function playerOf(view, { what, count, at, go, isHere }, keys) {
-  let speed = what === "moment" ? 10 : 5;
+  let speed = { moment: 10, slice: 5, epoch: 2 }[what] ?? 5;
   let loop = true;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
@@ -46,15 +46,15 @@ export function playerOf(view, { what, count, at, go, isHere }, keys) {
   };
   const step = view.guard(() => {
     const next = at() + 1;
-    if (next >= count && !loop) return stop();
-    const here = isHere(next % count);
-    if (here) go(next % count);
+    if (next >= count() && !loop) return stop();
+    const here = isHere(next % count());
+    if (here) go(next % count());
     timer = setTimeout(step, here ? 1000 / speed : WAIT_MS);
     return undefined;
   });
   const toggle = () => {
     if (timer) return stop();
-    if (at() === count - 1) go(0);
+    if (at() === count() - 1) go(0);
     timer = setTimeout(step, 1000 / speed);
     return show();
   };

@@ -16,14 +16,14 @@ export function sliceStrips(state) {
   const cine = state.moments > 1;
   const slices = sliderOf(state, {
     what: "slice",
-    count: shape[0],
+    count: () => shape[0],
     at: () => state.voxel[0],
     go: (index) => state.move(0, index),
     isHere: () => true,
   }, !cine);
   const moments = sliderOf(state, {
     what: "moment",
-    count: state.moments,
+    count: () => state.moments,
     at: () => state.moment,
     go: (moment) => state.goTo(moment),
     isHere: (moment) => state.isHere(moment),
@@ -94,7 +94,8 @@ export function sliceStrips(state) {
  * @param {boolean} keys
  */
 function sliderOf({ view }, reel, keys) {
-  const { what, count, at, go } = reel;
+  const { what, at, go } = reel;
+  const count = reel.count();
   const slider = element("input", { type: "range", className: "l2g-slider", min: 0, max: count - 1, step: 1, "aria-label": what });
   const number = element("output", { className: "l2g-number", title: `${what}s are counted from 1 here, from 0 in Python` });
   view.on(slider, "keydown", (event) => {
