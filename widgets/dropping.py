@@ -43,9 +43,8 @@ class Dropping(Viewer):
             self.send({"taken": -1})
             if not isinstance(error, VolumeError) or self._drop is None:
                 raise
-            folder = self._drop.folder  # which nobody has ever seen
-            words = str(error).replace(f"{folder}/", "").replace(str(folder), "what was dropped")
-            raise VolumeError(words) from error
+            places = rf"{re.escape(str(self._drop.folder))}(/[\w.-]+)?"  # which nobody has ever seen
+            raise VolumeError(re.sub(places, "what was dropped", str(error))) from error
 
 
 class Drop:

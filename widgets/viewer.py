@@ -22,6 +22,7 @@ import traitlets
 from l2gnet.widgets.page import FILES, Part, joined, page, shown
 from matplotlib.figure import Figure
 
+from l2gnet.errors import VolumeError
 from l2gnet.files import write_text
 
 _TYPES = ("uint8", "int16", "uint16", "int32", "float32")  # what the browser has typed arrays for
@@ -146,6 +147,8 @@ class Viewer(anywidget.AnyWidget):
         # ipywidgets would write the error to a log that nobody reads.
         try:
             yield
+        except VolumeError as error:  # for whoever brought the scan: words, and no place in a program
+            self.error = str(error)
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             self.error = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"

@@ -104,4 +104,4 @@ def test_a_folder_of_dicom_files_is_segmented(page, tmp_path, theme):
     page.screenshot(path=SCREENSHOTS / f"app-dicom-{theme}.png")
     (tmp_path / "patient/series/IM0003").unlink()  # a slice is missing now
     page.get_by_label("scan folder").set_input_files(tmp_path / "patient")
-    page.get_by_role("alert").get_by_text("VolumeError").wait_for()
+    page.get_by_role("alert").get_by_text("copy the missing files, and each file once.").wait_for()

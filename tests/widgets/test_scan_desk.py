@@ -1,6 +1,7 @@
 """The desk where a scan is segmented for people without notebooks."""
 
 import io
+import re
 import zipfile
 
 import nibabel as nib
@@ -72,7 +73,7 @@ def test_what_is_no_scan_is_refused_and_the_one_before_stays(desk):
     desk._handle_custom_msg({"event": "drop", "name": "a.png", "start": 0, "size": 3}, [memoryview(b"abc")])
     assert "a scan that is dropped must be NIfTI" in desk.error
     desk._handle_custom_msg({"event": "drop", "name": "a.nii", "start": 0, "size": 3}, [memoryview(b"abc")])
-    assert "VolumeError" in desk.error
+    assert desk.error.startswith("what was dropped: ")
     assert desk.answer == before
 
 
@@ -116,7 +117,7 @@ def test_what_a_drop_lacks_is_said_in_words(front_end, desk, tmp_path):
     (tmp_path / "two").mkdir()
     files, _ = series(tmp_path / "one")
     for wrong, words in [
-        (files[:3] + files[4:], "VolumeError: "),  # a slice is missing
+        (files[:3] + files[4:], "copy the missing files"),  # a slice is missing
         (files + [(f"two{name}", data) for name, data in series(tmp_path / "two", number=2)[0]], "found 2; drop one"),
         ([("a.zip", b"PK but no archive")], "an archive must be whole and open to all"),
         ([("a.zip", packed(("notes.txt", b"none")))], "must hold NIfTI or DICOM files; found none"),
@@ -127,8 +128,7 @@ def test_what_a_drop_lacks_is_said_in_words(front_end, desk, tmp_path):
         desk.error = ""
         front_end.drop_files(desk, *wrong)
         assert words in desk.error
-        assert desk.error.startswith("VolumeError")
-        assert "l2gnet-" not in desk.error.partition("(")[0]  # where it lay meanwhile says nothing to anybody
+        assert not re.search(r"Error|l2gnet-|\.py", desk.error)  # no class, no place in a program or on this machine
     assert desk._frames == []
 
 
