@@ -26,8 +26,8 @@ class CodebookExplorer(Explorer):
     """Explore what the codes of a codebook stand for.
 
     Click a code (a bar, a dot of the map, or a pixel that has it): where it fires lights up, some of its patches are
-    shown, and on which structures they lie; a click on a patch leads to its slice. `scope` says over what is counted: a
-    slice, a volume or the data set.
+    shown, and on which structures they lie; a click on a patch leads to its slice. Draw a line around dots: all this is
+    told of these codes together, the `group`. `scope` says over what is counted: a slice, a volume or the data set.
 
     Args:
         atlas: slices with their codes.
@@ -44,6 +44,7 @@ class CodebookExplorer(Explorer):
 
     volume = traitlets.Int().tag(sync=True)
     scope = traitlets.Enum(("slice", "volume", "data set"), "data set").tag(sync=True)
+    group = traitlets.List(traitlets.Int()).tag(sync=True)  # codes that are selected together; a click ends it
     order = traitlets.Enum(("usage", "label", "index"), "usage").tag(sync=True)
     book = traitlets.Dict().tag(sync=True)  # what does not change
     place = traitlets.Dict().tag(sync=True)  # volume and slice, with its codes
@@ -81,6 +82,8 @@ class CodebookExplorer(Explorer):
                 "map": as_float32(places),
                 "variance": variance,
                 "labels": self._labels.tolist(),
+                "mostly": atlas.label_shares.argmax(1).tolist(),
+                "purity": atlas.purity.tolist(),
                 "classes": self._classes if labels > 1 else [],
                 "volumes": [*names, *(f"volume {n + 1}" for n in range(len(names), len(self._volumes)))],
                 "cells": [h, w],
@@ -94,6 +97,7 @@ class CodebookExplorer(Explorer):
         self._when("volume", self._open_volume)
         self._when("selection", self._look)
         self._when(["scope", "order"], self._count)
+        self._when("group", self._light)
 
     @classmethod
     def of_model(cls, model: SegmentationModel, slices: SliceSet, **options: Any) -> "CodebookExplorer":
@@ -118,6 +122,13 @@ class CodebookExplorer(Explorer):
             raise ValueError(f"code must lie in 0..{len(self.atlas.vectors) - 1}, the codebook, got {code}")
         return code
 
+    @property
+    def _lit_codes(self) -> list[int]:
+        """The group, or else the code that is selected."""
+        if not all(0 <= code < len(self.atlas.vectors) for code in self.group):
+            raise ValueError(f"codes must lie in 0..{len(self.atlas.vectors) - 1}, the codebook, got {self.group}")
+        return list(self.group) or [self.code]
+
     def draw(self) -> Figure:
         """The picture of a saved notebook: usage, map, where the selected code fires, and patches of it."""
         figure = Figure(figsize=(9.5, 4), layout="constrained")
@@ -135,13 +146,13 @@ class CodebookExplorer(Explorer):
         options = {"top": self.lit["top"], "unit": self.lit["unit"], "aspect": self._aspect}
         draw_heat(axes, self._images[self.index], heat, title=self.lit["title"], **options)
         strip = grid[1, :].subgridspec(1, _EXAMPLES)
-        for number, place in enumerate(self.atlas.examples(code, _EXAMPLES, self._among)):
+        for number, place in enumerate(self.atlas.examples(self._lit_codes, _EXAMPLES, self._among)):
             patch = self.atlas.patch(place, self._patch_px)
             draw_patch(figure.add_subplot(strip[number]), patch, self._field_px, aspect=self._aspect)
         return figure
 
     def page_data(self) -> dict[str, Any]:
-        """The slices of each volume with their codes, and of each code the share of each label under it."""
+        """The slices of each volume with their codes, and of each code the pixels of each label under it."""
         return {
             "volumes": [
                 {
@@ -152,7 +163,7 @@ class CodebookExplorer(Explorer):
                 for slices in self._volumes
             ],
             "size_px": list(self.atlas.images.shape[1:]),
-            "shares": as_float32(self.atlas.label_shares),
+            "pixels": as_float32(self.atlas.label_counts),
             "patch_px": self._patch_px,
         }
 
@@ -195,14 +206,17 @@ class CodebookExplorer(Explorer):
         return volume, [index, (2 * row + 1) * H // (2 * h), (2 * column + 1) * W // (2 * w)]
 
     def _on_visit(self, example: int) -> None:
-        """Go to where an example of the selected code comes from."""
-        code = self.code
-        volume, voxel = self._place_of(self.atlas.examples(code, _EXAMPLES, self._among)[example])
+        """Go to where an example of what is selected comes from."""
+        place = self.atlas.examples(self._lit_codes, _EXAMPLES, self._among)[example]
+        code = int(self.atlas.codes[tuple(place)])
+        volume, voxel = self._place_of(place)
         with self.hold_sync():
             self.volume = volume
             self.selection = {**self.selection, "voxel": voxel, "code": code, "by": "code"}
 
     def _look(self) -> None:
+        if self.group and self.pointed == "voxel":
+            self.group = []  # also by a viewer that is linked
         if self._go():
             self._take_place()
         else:
@@ -232,28 +246,32 @@ class CodebookExplorer(Explorer):
         self._light()
 
     def _light(self) -> None:
-        code, among = self.code, self._among
-        heat = self.atlas.frequency(code, among)
-        places = self.atlas.examples(code, _EXAMPLES, among)
+        codes, among = self._lit_codes, self._among
+        heat = self.atlas.frequency(codes, among)
+        places = self.atlas.examples(codes, _EXAMPLES, among)
         patches = [self.atlas.patch(place, self._patch_px) for place in places]
         found = [self._place_of(place) for place in places]
         counts = np.frombuffer(self.usage["counts"], np.float32)
-        share = counts[code] / counts.sum()
-        words = [f"code {code} fires at {share:.1%} of the pixels"]
-        if self.book["classes"] and self.atlas.purity[code]:
-            words.append(
-                f"purity {self.atlas.purity[code]:.0%} {self._classes[self.atlas.label_shares[code].argmax()]}"
-            )
+        share = counts[codes].sum() / counts.sum()
+        labels = self.atlas.label_counts[codes].sum(0)
+        shares = labels / max(labels.sum(), 1)
+        several = len(codes) > 1
+        named = f"{len(codes)} codes" if several else f"code {codes[0]}"
+        words = [f"{named} {'fire' if several else 'fires'} at {share:.1%} of the pixels"]
+        if self.book["classes"] and shares.any():
+            words.append(f"purity {shares.max():.0%} {self._classes[shares.argmax()]}")
         self.lit = {
-            "code": code,
+            "code": self.code,
+            "group": list(self.group),
+            "named": named,
             "heat": as_float32(heat),
             "top": float(heat.max()),
             "unit": "(fires)" if self.scope == "slice" else f"of the slices of the {self.scope}",
-            "title": f"where code {code} fires",
+            "title": f"where {named} {'fire' if several else 'fires'}",
             "patches": np.stack(patches).tobytes() if patches else None,
             "patch_px": self._patch_px,
             "count": len(patches),
             "places": [f"{self.book['volumes'][volume]}, slice {voxel[0] + 1}" for volume, voxel in found],
-            "shares": self.atlas.label_shares[code].tolist(),
+            "shares": shares.tolist(),
             "text": " · ".join(words),
         }

@@ -1,8 +1,10 @@
 """Viewers that take a scan which a person drops on them: it comes in parts, the next when the last has been taken."""
 
+import re
 import shutil
 import tempfile
 import weakref
+import zipfile
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,58 +13,113 @@ from l2gnet.widgets.viewer import Viewer
 
 from l2gnet.errors import VolumeError
 
+_DICOM = re.compile(r"[^.]*|.*\.(dcm|dicom|ima|\d+)")  # scanners name files by numbers, with dots in them, or not
+_MOST_BYTES = 16 << 30  # that an archive may unpack to
+
 
 class Dropping(Viewer):
-    """A viewer on which scans can be dropped; `sendFile` of js/files.js sends them."""
+    """A viewer on which scans can be dropped: a file, several, a folder or an archive; js/files.js sends them."""
 
     _drop: "Drop | None" = None
 
     @abstractmethod
-    def dropped(self, path: Path) -> None:
-        """Take over a scan that is there."""
+    def dropped(self, folder: Path) -> None:
+        """Take over what is there: a folder that holds NIfTI or DICOM files."""
 
-    def _on_drop(self, name: str, start: int, size: int, parts: Sequence[memoryview]) -> None:
-        """Take a part of a file; the browser waits for the answer with the next one."""
+    def _on_drop(
+        self, name: str, start: int, size: int, parts: Sequence[memoryview], number: int = 0, count: int = 1
+    ) -> None:
+        """Take a part of file `number` of `count`; the browser waits for the answer with the next one."""
         try:
-            if start == 0:
-                self._drop = Drop(name, size)
-            if self._drop is not None and self._drop.take(start, parts[0]):
-                self.dropped(self._drop.path)
-            self.send({"taken": start + len(parts[0])})
-        except Exception:
+            if start == number == 0:
+                self._drop = Drop(count)
+            assert self._drop is not None  # the first part of the first file comes first
+            taken = self._drop.take(number, name, start, parts[0], size)
+            if taken >= size and number == count - 1:
+                self._drop.unpack()
+                self.dropped(self._drop.folder)
+            self.send({"taken": taken})
+        except Exception as error:
             self.send({"taken": -1})
-            raise
+            if not isinstance(error, VolumeError) or self._drop is None:
+                raise
+            places = rf"{re.escape(str(self._drop.folder))}(/[\w.-]+)?"  # which nobody has ever seen
+            raise VolumeError(re.sub(places, "what was dropped", str(error))) from error
 
 
 class Drop:
-    """A scan that comes in parts, as a file that is gone when nobody looks at it any more.
+    """Files that come in parts, in a folder that is gone when nobody looks at them any more.
+
+    Of their names only the endings are kept. Files of a folder that are no scan, by their names, are passed over.
 
     Args:
-        name: of the file that was dropped; only its ending is kept.
-        size: bytes of it.
-
-    Raises:
-        VolumeError: its name is not that of a NIfTI file.
+        count: how many there are.
     """
 
-    def __init__(self, name: str, size: int):
-        ending = next((end for end in (".nii.gz", ".nii") if name.lower().endswith(end)), None)
-        if ending is None:
-            rule = "a scan that is dropped must be a NIfTI file, .nii or .nii.gz"
-            raise VolumeError(f"{rule}; found another; name DICOM folders on the command line: l2gnet view MODEL SCAN.")
-        self.size = size
-        folder = tempfile.mkdtemp(prefix="l2gnet-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self.path = Path(folder) / f"scan{ending}"
+    def __init__(self, count: int):
+        self.count = count
+        self.folder = Path(tempfile.mkdtemp(prefix="l2gnet-"))
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
-    def take(self, start: int, part: memoryview) -> bool:
-        """Keep a part; says whether it was the last one.
+    def take(self, number: int, name: str, start: int, part: memoryview, size: int) -> int:
+        """Keep a part; says how much of the file is dealt with.
 
         Raises:
-            ValueError: it does not follow the one before.
+            VolumeError: the only file is none that a scan could be in, by its name.
+            ValueError: the part does not follow the one before.
         """
-        with self.path.open("ab") as file:
+        ending = _ending(name)
+        if ending is None and self.count == 1:
+            rule = "a scan that is dropped must be NIfTI (.nii, .nii.gz), DICOM (.dcm), a folder or a .zip of it"
+            raise VolumeError(f"{rule}; found another file; drop one of these.")
+        if ending is None:
+            return size
+        with (self.folder / f"{number:06d}{ending}").open("ab") as file:
             if file.tell() != start:
                 raise ValueError(f"the parts of a file must follow each other, got one from {start}; drop it again")
             file.write(part)
-            return file.tell() >= self.size
+            return file.tell()
+
+    def unpack(self) -> None:
+        """Put the files of archives in the place of these.
+
+        Raises:
+            VolumeError: an archive is damaged, locked or too large, or no file is left.
+        """
+        for path in sorted(self.folder.glob("*.zip")):
+            try:
+                self._unpack(path)
+            except VolumeError:
+                raise
+            # A stranger's bytes can be wrong in more ways than zipfile has a name for.
+            except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, ValueError, EOFError) as error:
+                raise VolumeError(f"an archive must be whole and open to all; got: {error}; pack it again.") from error
+            path.unlink()
+        if not any(self.folder.iterdir()):
+            raise VolumeError("what is dropped must hold NIfTI or DICOM files; found none; drop the folder of a scan.")
+
+    def _unpack(self, path: Path) -> None:
+        with zipfile.ZipFile(path) as archive:
+            entries = [
+                (entry, _ending(Path(entry.filename).name)) for entry in archive.infolist() if not entry.is_dir()
+            ]
+            size = sum(entry.file_size for entry, _ in entries)
+            if size > _MOST_BYTES:
+                raise VolumeError(f"an archive must unpack to at most 16 GiB; got {size >> 30} GiB; drop the folder.")
+            for place, (entry, ending) in enumerate(entries):
+                if ending in (None, ".zip"):
+                    continue
+                with (
+                    archive.open(entry) as packed,
+                    (self.folder / f"{path.stem}-{place:06d}{ending}").open("wb") as file,
+                ):
+                    shutil.copyfileobj(packed, file)
+
+
+def _ending(name: str) -> str | None:
+    """The ending that a file is kept with, by its name; None for what is no scan."""
+    name = name.lower()
+    if name.startswith(".") or name == "dicomdir":
+        return None
+    found = next((end for end in (".nii.gz", ".nii", ".zip") if name.endswith(end)), None)
+    return found or (".dcm" if _DICOM.fullmatch(name) else None)

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
-from l2gnet.data.volume import Volume, read_labels, read_volume, require_same_grid
+from l2gnet.data.volume import Volume, read_frames, read_labels, read_volume, require_same_grid
 from l2gnet.shapes import Bool, Integer, Num, UInt8
 
 if TYPE_CHECKING:  # else the first picture would wait for it
     import torch
 
 Input: TypeAlias = "np.ndarray | torch.Tensor | Volume | str | Path"
+Frames: TypeAlias = "Input | list[Volume] | tuple[Volume, ...]"  # of a cine; arrays and files may have four axes
 
 
 def open_scan(scan: Input, spacing_mm: Sequence[float] | None) -> tuple[Volume, bool]:
@@ -34,6 +35,32 @@ def open_scan(scan: Input, spacing_mm: Sequence[float] | None) -> tuple[Volume, 
     if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all():
         raise ValueError(f"spacing_mm must be three positive lengths, along D, H and W; got {spacing_mm!r}")
     return Volume(array, np.diag([*spacing, 1.0])), False
+
+
+def open_frames(scan: Frames, spacing_mm: Sequence[float] | None) -> tuple[Num[np.ndarray, "T D H W"], Volume, bool]:
+    """The frames of a cine in time, the first as a volume, and whether its place in the world is known.
+
+    A cine is an array or tensor (T D H W), a 4-D NIfTI file or several Volumes; all else `open_scan` takes has one.
+
+    Raises:
+        ValueError: as `open_scan`, or there is no frame, or one that is no Volume.
+        VolumeError: the file is not what it should be, or a frame lies on another grid than the first.
+    """
+    array = as_array(scan) if getattr(scan, "ndim", 3) == 4 else None
+    if array is not None and len(array):
+        first, placed = open_scan(array[0], spacing_mm)
+        return array, first, placed
+    found = read_frames(scan) if isinstance(scan, str | Path) else scan
+    frames = found if isinstance(found, list | tuple) else [found]
+    kinds = sorted({type(frame).__name__ for frame in frames})
+    if not frames or (len(frames) > 1 and kinds != ["Volume"]):
+        rule = "the frames of a cine must be Volumes, or one array (T, D, H, W)"
+        raise ValueError(f"{rule}; got {', '.join(kinds) or 'none'}; make Volumes of them")
+    volumes, (placed, *_) = zip(*(open_scan(frame, spacing_mm) for frame in frames), strict=True)
+    for number, frame in enumerate(volumes[1:], 2):
+        require_same_grid(volumes[0], frame, "frame 1", f"frame {number}")
+    arrays = [volume.array for volume in volumes]
+    return np.stack(arrays) if len(arrays) > 1 else arrays[0][None], volumes[0], placed
 
 
 def open_labels(name: str, labels: Input, scan: Volume, scan_input: Input) -> UInt8[np.ndarray, "D H W"]:
@@ -64,12 +91,35 @@ def open_labels(name: str, labels: Input, scan: Volume, scan_input: Input) -> UI
     return exact
 
 
-def open_codes(codes: "np.ndarray | torch.Tensor", scan: Volume) -> Integer[np.ndarray, "D h w"]:
-    """The code of every token of a scan, from an array or tensor.
+def open_label_frames(
+    name: str, labels: "Input | Sequence[Input]", scan: Volume, scan_input: Input, frames: int
+) -> UInt8[np.ndarray, "rows H W"]:
+    """A label map for all `frames` of a cine (D rows), or one a frame (T x D rows, one frame after the other).
+
+    Raises:
+        ValueError: as `open_labels`, or there are more or fewer than frames.
+        VolumeError: a file is not what it should be.
+    """
+    found: Any = read_frames(labels) if frames > 1 and isinstance(labels, str | Path) else labels
+    several = isinstance(found, list | tuple) or getattr(found, "ndim", 3) == 4
+    if not several or (found is not labels and len(found) == 1):  # a file of one frame is read as one of labels
+        return open_labels(name, cast(Input, labels), scan, scan_input)
+    if len(found) != frames:
+        rule = f"the label map {name!r} must be one for all frames, or one for each of the scan's {frames}"
+        raise ValueError(f"{rule}; got {len(found)}; take the frames that belong to them")
+    return np.concatenate([open_labels(name, each, scan, scan_input) for each in found])
+
+
+def open_codes(codes: "np.ndarray | torch.Tensor", scan: Volume, frames: int = 1) -> Integer[np.ndarray, "rows h w"]:
+    """The code of every token of a scan, from an array or tensor (D h w), or (T D h w) of a cine, frame after frame.
 
     Raises:
         ValueError: there is not a row of tokens a slice, or a code is not an integer.
     """
+    if frames > 1:
+        if len(codes) != frames:
+            raise ValueError(f"codes of a cine must be (T, D, h, w) with its {frames} frames; got {tuple(codes.shape)}")
+        return np.concatenate([open_codes(each, scan) for each in codes])
     array = _three_axes("codes", codes)
     if array.shape[0] != scan.shape[0] or array.dtype.kind not in "iu":
         raise ValueError(
@@ -80,8 +130,8 @@ def open_codes(codes: "np.ndarray | torch.Tensor", scan: Volume) -> Integer[np.n
 
 
 def compact(
-    array: Num[np.ndarray, "D H W"] | Bool[np.ndarray, "D H W"],
-) -> tuple[Integer[np.ndarray, "D H W"], tuple[float, float]]:
+    array: Num[np.ndarray, "*axes"] | Bool[np.ndarray, "*axes"],
+) -> tuple[Integer[np.ndarray, "*axes"], tuple[float, float]]:
     """Intensities in 8 or 16 bits, with the slope and the intercept that lead back to them.
 
     Whole numbers that fit stay as they are, as those of any CT do. Others are rounded to 65536 levels between the
@@ -107,11 +157,16 @@ def compact(
     return np.round((array - low) / slope).astype(np.uint16), (slope, low)
 
 
-def _three_axes(what: str, value: Any) -> np.ndarray:
+def as_array(value: Any) -> np.ndarray:
+    """An array, a tensor on any device, or what NumPy makes one of."""
     if hasattr(value, "detach"):  # a tensor
         value = value.detach().cpu()
         value = value.float() if value.is_floating_point() else value  # NumPy has no bfloat16
-    array = np.asarray(value)
+    return np.asarray(value)
+
+
+def _three_axes(what: str, value: Any) -> np.ndarray:
+    array = as_array(value)
     if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "buif":
         raise ValueError(
             f"{what} must be numbers with the axes (D, H, W); got shape {array.shape} of {array.dtype}; "

@@ -17,6 +17,7 @@ from l2gnet.colours import COLOURS, label_colour
 from l2gnet.data.folders.repair import nearest_on
 from l2gnet.data.volume import IGNORED, Volume
 from l2gnet.files import atomic_path
+from l2gnet.inspection.forming import Forming
 from l2gnet.shapes import Bool, Float, Num, UInt8
 
 # Heat over an image: nothing at 0, then orange to yellow.
@@ -257,11 +258,11 @@ def draw_code_map(
     chosen: int | None = None,
     title: str = "",
 ) -> None:
-    """Draw a map of the codebook: a dot a code, larger the more it fires, a cross where it never does."""
+    """Draw a map of the codebook: a dot a code, larger the more it fires, hollow where it never does."""
     used = counts > 0
     sizes = 6 + 200 * counts / max(counts.max(), 1)
     x, y = places.T
-    axes.scatter(x[~used], y[~used], marker="x", s=14, color="#999999", linewidths=0.8)
+    axes.scatter(x[~used], y[~used], s=14, facecolors="none", edgecolors="#999999", linewidths=0.8)
     axes.scatter(x[used], y[used], s=sizes[used], c=np.array(colours)[used], alpha=0.75, linewidths=0)
     if chosen is not None:
         size = sizes[chosen] + 40
@@ -269,6 +270,22 @@ def draw_code_map(
     axes.set(xlabel="first principal component", ylabel="second", xticks=[], yticks=[])
     axes.set_title(title, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def plot_forming(forming: Forming, count: int = 4) -> Figure:
+    """Draw how a codebook formed: its map at up to `count` epochs, evenly chosen, all on the axes of the last."""
+    chosen = np.unique(np.linspace(0, len(forming.epochs) - 1, count).round().astype(int))
+    figure, panels = plt.subplots(1, len(chosen), figsize=(9.5, 2.5), layout="constrained", squeeze=False)
+    colours = [COLOURS[1]] * forming.uses.shape[1]
+    low, high = forming.places.min((0, 1)), forming.places.max((0, 1))
+    margin = 0.08 * (high - low).max() + 1e-9
+    for axes, row in zip(panels[0], chosen, strict=True):
+        uses = forming.uses[row]
+        title = f"epoch {forming.epochs[row]}: {(uses > 0).sum()} of {len(uses)} codes in use"
+        draw_code_map(axes, forming.places[row], uses, colours, title=title)
+        axes.set(xlim=(low[0] - margin, high[0] + margin), ylim=(low[1] - margin, high[1] + margin))
+        axes.set(xlabel="", ylabel="")
+    return figure
 
 
 def draw_patch(axes: Axes, patch: Num[np.ndarray, "side side"], field_px: int, *, aspect: float = 1.0) -> None:

@@ -23,6 +23,7 @@ from l2gnet.colours import label_colour
 from l2gnet.data.inputs import find_inputs
 from l2gnet.data.made import heart_beat
 from l2gnet.data.volume import Volume
+from l2gnet.errors import VolumeError
 from l2gnet.prediction.segmenter import Prediction, Segmenter, write_prediction
 
 _LOW_CONFIDENCE = 0.8  # below it a slice is named
@@ -130,9 +131,17 @@ class ScanDesk(Dropping):
     def _on_example(self, name: str) -> None:
         self.segment(self._examples[name]())
 
-    def dropped(self, path: Path) -> None:
-        """Segment a scan that was dropped."""
-        self.segment(find_inputs([path], self.segmenter.card.channels)[0].read())
+    def dropped(self, folder: Path) -> None:
+        """Segment a scan that was dropped, read as on the command line.
+
+        Raises:
+            VolumeError: it cannot be read, or there are several.
+        """
+        scans = find_inputs([folder], self.segmenter.card.channels, say=lambda line: None)
+        if len(scans) > 1:
+            rule = "one scan at a time can be segmented here"
+            raise VolumeError(f"{rule}; found {len(scans)}; drop one of them, or all on the workbench.")
+        self.segment(scans[0].read())
 
     def _on_take(self) -> None:
         """Send labels and report as they are written for a scan on the command line, in one archive."""

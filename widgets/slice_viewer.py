@@ -1,4 +1,4 @@
-"""A scan and its label maps, slice by slice, drawn in the browser."""
+"""A scan and its label maps, slice by slice and moment by moment, drawn in the browser."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import traitlets
 from l2gnet.widgets.agreement import agreement, slice_areas, slice_dice, slice_moments
-from l2gnet.widgets.inputs import Input, compact, open_codes, open_labels, open_scan
+from l2gnet.widgets.inputs import Frames, Input, compact, open_codes, open_frames, open_label_frames
 from l2gnet.widgets.pictures import draw_outlines
 from l2gnet.widgets.planes import Plane, planes_of
 from l2gnet.widgets.viewer import Viewer
@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from l2gnet.colours import AGREEMENT, COLOURS
-from l2gnet.shapes import Float, Num, UInt8
+from l2gnet.shapes import Float, Float32, Num, UInt8
 
 CT_WINDOWS = {  # HU, low and high
     "CT soft tissue": (-160, 240),
@@ -36,22 +36,23 @@ _LINES = ("solid", "dashed", "dotted", "dashdot")
 
 
 class SliceViewer(Viewer):
-    """A volume with any number of label maps; every map is compared with the first.
+    """A volume, or the frames of a cine, with any number of label maps; every map is compared with the first.
 
-    What it shows follows its attributes: `index` (the slice along D), `window` (lowest and highest intensity),
-    `three_planes`, `side_by_side` (a picture a map), `overlay` ("outline" or "fill"), `opacity`, `mode` ("labels", or
-    "errors" against the first map), `visible` (labels), `shown` (names of maps), `tool` (what a drag does: "window",
-    "crosshair", "pan" or "ruler"), `ruler` (two places [d, h, w], or none) and `looks` (by name of the plane: its
-    `zoom`, and the `centre` in shares of its height and width). The screen counts slices and voxels from 1, Python
-    from 0.
+    What it shows follows its attributes: `index` (the slice along D), `frame` (the moment of a cine), `window` (lowest
+    and highest intensity), `three_planes`, `side_by_side` (a picture a map), `overlay` ("outline" or "fill"),
+    `opacity`, `mode` ("labels", or "errors" against the first map), `visible` (labels), `shown` (names of maps), `tool`
+    (what a drag does: "window", "crosshair", "pan" or "ruler"), `ruler` (two places [d, h, w], or none) and `looks`
+    (by name of the plane: its `zoom`, and the `centre` in shares of its height and width). The screen counts slices,
+    voxels and moments from 1, Python from 0. Pictures and saved pages are of the moment that is shown.
 
     Args:
-        volume: intensities (D, H, W): an array, a tensor, a NIfTI file, or a `Volume`.
-        labels: label maps on the same grid by name, of the same kinds.
+        volume: intensities (D, H, W), or (T, D, H, W) of a cine: an array, a tensor, a NIfTI file, or a `Volume`;
+            several volumes are the frames of a cine. One contrast is for all of them.
+        labels: label maps on the same grid by name, of the same kinds: one for all frames, or one a frame.
         spacing_mm: of an array, along (D, H, W); files know their own.
         orientation: where D, H and W of an array lead, for example "SPL"; files know their own.
         classes: names of the labels, from 0 (background) on.
-        codes: the code of every token, (D, h, w): a token covers H/h x W/w pixels.
+        codes: the code of every token, (D, h, w), or (T, D, h, w) of a cine: a token covers H/h x W/w pixels.
 
     Raises:
         ValueError: an array has the wrong shape or values.
@@ -62,6 +63,7 @@ class SliceViewer(Viewer):
     answers = "slice_answers"
 
     about = traitlets.Dict().tag(sync=True)  # what never changes: geometry, names, colours, presets
+    frame = traitlets.Int(0).tag(sync=True)
     window = traitlets.List(traitlets.Float(), minlen=2, maxlen=2).tag(sync=True)
     three_planes = traitlets.Bool().tag(sync=True)
     side_by_side = traitlets.Bool().tag(sync=True)
@@ -76,32 +78,34 @@ class SliceViewer(Viewer):
 
     def __init__(
         self,
-        volume: Input,
-        labels: Mapping[str, Input] | None = None,
+        volume: Frames,
+        labels: "Mapping[str, Input | Sequence[Input]] | None" = None,
         *,
         spacing_mm: Sequence[float] | None = None,
         orientation: str | None = None,
         classes: Sequence[str] = (),
         codes: Any = None,
     ):
-        self.scan, placed = open_scan(volume, spacing_mm)
+        self.frames, self.scan, placed = open_frames(volume, spacing_mm)
+        of: Input = volume[0] if isinstance(volume, list | tuple) else volume
+        T, D, H, W = self.frames.shape
         self.planes = planes_of("".join(nib.aff2axcodes(self.scan.affine)) if placed else orientation)
-        self.maps = {name: open_labels(name, value, self.scan, volume) for name, value in (labels or {}).items()}
+        self.maps = {name: open_label_frames(name, each, self.scan, of, T) for name, each in (labels or {}).items()}
         count = 1 + max((int(array.max()) for array in self.maps.values()), default=0)
         self.classes = [*classes, *map(str, range(len(classes), count))]
         areas = {name: slice_areas(array, len(self.classes)) for name, array in self.maps.items()}
         present = [label for label in range(1, count) if any(area[:, label].any() for area in areas.values())]
-        self._areas = next(iter(areas.values()), np.zeros((self.scan.shape[0], 1)))
-        compared = list(self.maps.items())[1:]
-        self._dice = {name: slice_dice(self.reference, array, len(self.classes)) for name, array in compared}
-        stored, scale = compact(self.scan.array)
-        self.presets = presets(self.scan.array)
+        self._areas = next(iter(areas.values()), np.zeros((D, 1)))
+        self._dice = {name: self._compared(array) for name, array in list(self.maps.items())[1:]}
+        stored, scale = compact(self.frames)
+        self.presets = presets(self.frames)
         super().__init__(
             window=list(next(iter(self.presets.values()))),
             visible=present,
             shown=list(self.maps),
             about={
                 "shape": self.scan.shape,
+                "frames": T,
                 "spacing_mm": self.scan.spacing_mm,
                 "affine": self.scan.affine.tolist() if placed else None,
                 "planes": [plane.to_browser() for plane in self.planes],
@@ -116,20 +120,38 @@ class SliceViewer(Viewer):
         self.selection = {"voxel": [n // 2 for n in self.scan.shape]}
         if present:
             self.jump("largest")
-        self.publish("volume", stored)
+        self.publish("volume", stored.reshape(-1, H, W), rows=D)
         for name, array in self.maps.items():
-            self.publish(f"labels of {name}", array)
+            self.publish(f"labels of {name}", array, rows=D)
         if self.maps:
             self.publish("areas", self._areas)
         for name, dice in self._dice.items():
             self.publish(f"dice of {name}", dice)
         if codes is not None:
-            self.publish("codes", open_codes(codes, self.scan))
+            self.publish("codes", open_codes(codes, self.scan, T), rows=D)
 
     @property
-    def reference(self) -> UInt8[np.ndarray, "D H W"]:
+    def reference(self) -> UInt8[np.ndarray, "rows H W"]:
         """The first label map: the others are compared with it."""
         return next(iter(self.maps.values()))
+
+    @traitlets.validate("frame")
+    def _in_time(self, proposal: Any) -> int:
+        frame = proposal["value"]
+        if not 0 <= frame < len(self.frames):
+            raise traitlets.TraitError(f"frame must be a moment in 0..{len(self.frames) - 1}; got {frame}")
+        return frame
+
+    def _now(self, rows: Num[np.ndarray, "rows *more"]) -> Num[np.ndarray, "D *more"]:
+        """The rows of the moment that is shown, of an array that has D for each frame, or for all of them."""
+        D = self.scan.shape[0]
+        return rows if len(rows) == D else rows[self.frame * D : (self.frame + 1) * D]
+
+    def _compared(self, array: UInt8[np.ndarray, "rows H W"]) -> Float32[np.ndarray, "compared L"]:
+        """The Dice of another map on every slice, at every moment at which one of the two is another."""
+        rows = max(len(self.reference), len(array))
+        reference, other = (np.tile(each, (rows // len(each), 1, 1)) for each in (self.reference, array))
+        return slice_dice(reference, other, len(self.classes))
 
     @property
     def index(self) -> int:
@@ -160,12 +182,12 @@ class SliceViewer(Viewer):
         if not self.visible or (to == "worst" and not compared):
             raise ValueError(f"jump to the {to} slice needs a visible structure, and for worst a second map; show one")
         if to == "largest":
-            rank = self._areas[:, self.visible].sum(1).astype(float)
+            rank = self._now(self._areas)[:, self.visible].sum(1).astype(float)
         else:
-            dice = self._dice[compared[0]][:, self.visible]
+            dice = self._now(self._dice[compared[0]])[:, self.visible]
             rank = -np.where(np.isnan(dice).all(1), np.inf, np.nansum(dice, 1) / np.isfinite(dice).sum(1).clip(1))
         d = int(rank.argmax())
-        places = np.argwhere(np.isin(self.reference[d], self.visible))
+        places = np.argwhere(np.isin(self._now(self.reference)[d], self.visible))
         h, w = places.mean(0).round().astype(int).tolist() if len(places) else self.selection["voxel"][1:]
         self.selection = {**self.selection, "voxel": [d, h, w]}
 
@@ -197,7 +219,7 @@ class SliceViewer(Viewer):
         index, spacing_mm = self.selection["voxel"][plane.axis], self.scan.spacing_mm
         aspect = spacing_mm[plane.down] / spacing_mm[plane.across]
         low, high = self.window
-        axes.imshow(plane.slice(self.scan.array, index), cmap="gray", vmin=low, vmax=high, aspect=aspect)
+        axes.imshow(plane.slice(self.frames[self.frame], index), cmap="gray", vmin=low, vmax=high, aspect=aspect)
         compared = [name for name in names if name in self._dice]
         if self.mode == "errors" and compared:
             truth, predicted = self._visible(self.reference, plane), self._visible(self.maps[compared[0]], plane)
@@ -213,7 +235,8 @@ class SliceViewer(Viewer):
         self._draw_ruler(axes, plane)
         self._zoom(axes, plane)
         what = ", ".join(names) if self.side_by_side else plane.name
-        axes.set_title(f"{what}, {index + 1} of {self.scan.shape[plane.axis]}", fontsize=9)
+        moment = f", moment {self.frame + 1} of {len(self.frames)}" if len(self.frames) > 1 else ""
+        axes.set_title(f"{what}, {index + 1} of {self.scan.shape[plane.axis]}{moment}", fontsize=9)
         rim = [withStroke(linewidth=2, foreground="black")]
         for letter, place, shift in zip(plane.letters, _EDGES, ((0, -8), (0, 8), (8, 0), (-8, 0)), strict=True):
             note = axes.annotate(letter, place, shift, xycoords="axes fraction", textcoords="offset points")
@@ -257,22 +280,27 @@ class SliceViewer(Viewer):
         row, column = place[plane.down], place[plane.across]
         return last_row - row if plane.flip_down else row, last_column - column if plane.flip_across else column
 
-    def _visible(self, labels: UInt8[np.ndarray, "D H W"], plane: Plane) -> UInt8[np.ndarray, "rows columns"]:
-        shown = plane.slice(labels, self.selection["voxel"][plane.axis])
+    def _visible(self, labels: UInt8[np.ndarray, "all H W"], plane: Plane) -> UInt8[np.ndarray, "rows columns"]:
+        shown = plane.slice(self._now(labels), self.selection["voxel"][plane.axis])
         return np.where(np.isin(shown, self.visible), shown, 0).astype(np.uint8)
 
     def page_data(self) -> dict[str, Any]:
         """Of each slice and label: pixels of the first map, sums of their rows and columns, and the Dice of others."""
         dice = {
-            name: [[None if math.isnan(value) else value for value in row] for row in values.tolist()]
+            name: [[None if math.isnan(value) else value for value in row] for row in self._now(values).tolist()]
             for name, values in self._dice.items()
         }
-        return {"moments": slice_moments(self.reference, len(self.classes)) if self.maps else [], "dice": dice}
+        moments = slice_moments(self._now(self.reference), len(self.classes)) if self.maps else []
+        return {"moments": moments, "dice": dice}
+
+    def page_arrays(self) -> dict[str, np.ndarray]:
+        """The published arrays at the moment that is shown."""
+        return {name: self._now(array) for name, array in super().page_arrays().items()}
 
     def close(self) -> None:
         """Leave the browser, and free all memory that is held here and there."""
         super().close()
-        for name in ("scan", "maps"):
+        for name in ("scan", "frames", "maps"):
             self.__dict__.pop(name, None)
 
     def _on_jump(self, to: Literal["largest", "worst"]) -> None:
@@ -280,7 +308,8 @@ class SliceViewer(Viewer):
 
     def __repr__(self) -> str:
         D, H, W = self.about["shape"]
-        return f"SliceViewer({D} x {H} x {W}, {', '.join(self.about['maps']) or 'no labels'})"
+        frames = f"{self.about['frames']} x " if self.about["frames"] > 1 else ""
+        return f"SliceViewer({frames}{D} x {H} x {W}, {', '.join(self.about['maps']) or 'no labels'})"
 
 
 def _colour(label: int) -> str:
@@ -292,7 +321,7 @@ def _shades(colours: Iterable[str], opacity: float) -> Float[np.ndarray, "L 4"]:
     return np.array([(0, 0, 0, 0), *(to_rgba(colour, opacity) for colour in colours)])
 
 
-def presets(array: Num[np.ndarray, "D H W"]) -> dict[str, tuple[float, float]]:
+def presets(array: Num[np.ndarray, "*axes"]) -> dict[str, tuple[float, float]]:
     """Windows to choose from, the first to begin with; percentiles are those of at most about a million voxels."""
     sample = array.reshape(-1)[:: max(1, array.size // 2**20)].astype(np.float64)
     least, most = float(array.min()), float(array.max())

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import traitlets
-from l2gnet.widgets.pictures import draw_outlines
+from l2gnet.widgets.pictures import draw_code_map, draw_outlines
 from l2gnet.widgets.viewer import Viewer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from l2gnet.colours import COLOURS
 from l2gnet.files import read_json
+from l2gnet.inspection.forming import FORMING_FILE, Forming, read_forming
 from l2gnet.tables import read_rows
 
 _SECONDS = 1.0  # between two looks at the folder
@@ -39,6 +40,8 @@ class TrainingMonitor(Viewer):
     progress = traitlets.Dict().tag(sync=True)  # epoch, epochs, state, text
     colours = traitlets.List(list(COLOURS)).tag(sync=True)
     panels = traitlets.List(traitlets.Dict()).tag(sync=True)  # title, top, epochs, lines
+    forming = traitlets.Dict().tag(sync=True)  # of the codebook: epochs, variance
+    shown_epoch = traitlets.Int(-1).tag(sync=True)  # which of those epochs is shown, by default the newest
 
     def __init__(self, run_dir: str | Path):
         self.run_dir = Path(run_dir)
@@ -46,6 +49,7 @@ class TrainingMonitor(Viewer):
         self._rows: list[dict[str, str]] = []
         self._pulses: list[tuple[float, float]] = []  # epochs and loss, within the epoch that is at work
         self._samples: dict[str, np.ndarray] = {}
+        self._forming: Forming | None = None
         self._closed = threading.Event()
         super().__init__(progress=_progress([], 0, "waiting", 0.0))
         self.look()
@@ -60,6 +64,8 @@ class TrainingMonitor(Viewer):
                 self.publish(name, array)
         if self._is_new("history.csv"):
             self._rows = read_rows(self.run_dir / "history.csv")
+        if self._is_new(FORMING_FILE):  # it is written before the row of its epoch
+            self._take_forming()
         if self._is_new("progress.json"):
             pulse = read_json(self.run_dir / "progress.json")
             self._pulses.append((pulse["epochs"], math.nan if pulse["loss"] is None else pulse["loss"]))
@@ -76,6 +82,13 @@ class TrainingMonitor(Viewer):
         else:
             self.progress = _progress(self._rows, config["epochs"], state, self._age("history.csv"))
 
+    def _take_forming(self) -> None:
+        self._forming = read_forming(self.run_dir)
+        if self._forming is not None:
+            self.publish("places", self._forming.places.astype(np.float32))
+            self.publish("uses", self._forming.uses.astype(np.float32))
+            self.forming = {"epochs": self._forming.epochs.tolist(), "variance": self._forming.variance}
+
     def draw(self) -> Figure:
         """The picture of what the viewer shows now, drawn in Python."""
         figure = Figure((9.5, 2.9 + 2.1 * bool(self._samples)), layout="constrained")
@@ -84,9 +97,15 @@ class TrainingMonitor(Viewer):
             figure.set_size_inches(9.5, 0.5)
             return figure
         parts = figure.subfigures(2 if self._samples else 1, 1, squeeze=False)[:, 0]
-        charts = parts[0].subplots(1, len(self.panels), squeeze=False)[0]
-        for axes, panel in zip(charts, self.panels, strict=True):
+        forming = self._forming
+        charts = parts[0].subplots(1, len(self.panels) + (forming is not None), squeeze=False)[0]
+        for axes, panel in zip(charts, self.panels, strict=False):
             _draw_chart(axes, panel)
+        if forming is not None:
+            row = max(self.shown_epoch, -1) if self.shown_epoch < len(forming.epochs) else -1
+            colours = [_QUIET] * forming.uses.shape[1]
+            title = f"codes at epoch {forming.epochs[row]}"
+            draw_code_map(charts[-1], forming.places[row], forming.uses[row], colours, title=title)
         if self._samples:
             pictures = parts[1].subplots(1, len(self._samples["image"]), squeeze=False)[0]
             for axes, image, truth, predicted in zip(pictures, *self._samples.values(), strict=True):

@@ -22,6 +22,7 @@ import traitlets
 from l2gnet.widgets.page import FILES, Part, joined, page, shown
 from matplotlib.figure import Figure
 
+from l2gnet.errors import VolumeError
 from l2gnet.files import write_text
 
 _TYPES = ("uint8", "int16", "uint16", "int32", "float32")  # what the browser has typed arrays for
@@ -76,10 +77,15 @@ class Viewer(anywidget.AnyWidget):
         """What the script `answers` needs in a saved page: values of JSON, and bytes."""
         return {}
 
-    def publish(self, name: str, array: np.ndarray) -> None:
+    def page_arrays(self) -> dict[str, np.ndarray]:
+        """The published arrays as a saved page holds them."""
+        return self._published
+
+    def publish(self, name: str, array: np.ndarray, *, rows: int | None = None) -> None:
         """Offer an array to the browser, which fetches it once, in parts along its first axis; anew when it changes.
 
-        The parts around the selected voxel's slice come first.
+        The parts around the selected voxel's slice come first. Where the first axis holds the frames of a cine, one
+        after the other, each has `rows` of it: only the frame that the trait `frame` names is fetched, then the next.
 
         Raises:
             ValueError: its type is none that the browser knows.
@@ -92,6 +98,7 @@ class Viewer(anywidget.AnyWidget):
         self._published[name] = np.ascontiguousarray(array)
         version = self.arrays.get(name, {"version": 0})["version"] + 1
         offer = {"version": version, "dtype": array.dtype.name, "shape": list(array.shape)}
+        offer |= {} if rows in (None, len(array)) else {"rows": rows}
         self.arrays = {**self.arrays, name: offer}
 
     def link(self, *others: "Viewer") -> None:
@@ -140,6 +147,8 @@ class Viewer(anywidget.AnyWidget):
         # ipywidgets would write the error to a log that nobody reads.
         try:
             yield
+        except VolumeError as error:  # for whoever brought the scan: words, and no place in a program
+            self.error = str(error)
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             self.error = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
@@ -184,17 +193,20 @@ def parts_of(viewers: Sequence[Viewer]) -> list[Part]:
     """
     if not viewers or any(viewer.comm is None for viewer in viewers):
         raise ValueError(f"a page needs open viewers, got {len(viewers)}, of which some are closed; make them anew")
-    return [
-        Part(
-            name=type(viewer).__name__,
-            script=str(viewer._esm),
-            style=str(viewer._css),
-            traits={key: value for key, value in viewer.get_state().items() if key[0] != "_" and key not in _OF_WIDGETS}
-            | {"error": ""},  # it may name a file
-            arrays={name: array.tobytes() for name, array in viewer._published.items()},
-            answers=joined(viewer.answers) if viewer.answers else "",
-            data=viewer.page_data(),
-            linked=tuple(place for place, other in enumerate(viewers) if other in viewer._linked),
-        )
-        for viewer in viewers
-    ]
+    return [_part_of(viewer, viewers) for viewer in viewers]
+
+
+def _part_of(viewer: Viewer, viewers: Sequence[Viewer]) -> Part:
+    arrays = viewer.page_arrays()
+    traits = {key: value for key, value in viewer.get_state().items() if key[0] != "_" and key not in _OF_WIDGETS}
+    traits["arrays"] = {name: viewer.arrays[name] | {"shape": list(array.shape)} for name, array in arrays.items()}
+    return Part(
+        name=type(viewer).__name__,
+        script=str(viewer._esm),
+        style=str(viewer._css),
+        traits=traits | {"error": ""},  # it may name a file
+        arrays={name: array.tobytes() for name, array in arrays.items()},
+        answers=joined(viewer.answers) if viewer.answers else "",
+        data=viewer.page_data(),
+        linked=tuple(place for place, other in enumerate(viewers) if other in viewer._linked),
+    )

@@ -19,7 +19,7 @@ from l2gnet.widgets.bench_facts import (
     slice_scores,
 )
 from l2gnet.widgets.bench_model import AskedModel
-from l2gnet.widgets.bench_scans import BenchScan, Other, OwnScan, bench_scans, own_scan
+from l2gnet.widgets.bench_scans import BenchScan, Other, OwnScan, bench_scans, of_input, own_scan
 from l2gnet.widgets.bench_state import BenchState
 from l2gnet.widgets.bench_task import LongTask, Progress
 from l2gnet.widgets.dropping import Dropping
@@ -27,6 +27,7 @@ from l2gnet.widgets.pictures import draw_bench
 from matplotlib.figure import Figure
 
 from l2gnet.data.dataset import Case
+from l2gnet.data.inputs import find_inputs
 from l2gnet.inspection.code_atlas import CodeAtlas, typical_labels
 from l2gnet.inspection.code_card import code_card
 from l2gnet.inspection.code_names import CodeNames
@@ -119,8 +120,11 @@ class Workbench(Dropping, BenchState):
         Raises:
             VolumeError: it cannot be read, or not be brought onto the grid of the model.
         """
+        self._offer(own_scan(scan, len(self.scans)))
+
+    def _offer(self, scan: BenchScan) -> None:
         number = len(self.scans)
-        self.scans.append(own_scan(scan, number))
+        self.scans.append(scan)
         try:
             self._asked.look(number)
         except Exception:
@@ -128,9 +132,14 @@ class Workbench(Dropping, BenchState):
             raise
         self.scan = number
 
-    def dropped(self, path: Path) -> None:
-        """Offer a scan that was dropped, and show it."""
-        self.add(path)
+    def dropped(self, folder: Path) -> None:
+        """Offer the scans that were dropped, read as on the command line, and show the last; of a cine its first frame.
+
+        Raises:
+            VolumeError: one cannot be read, or not be brought onto the grid of the model.
+        """
+        for scan in find_inputs([folder], self.model_card.channels, say=lambda line: None):
+            self._offer(of_input(scan, len(self.scans)))
 
     def close(self) -> None:
         """Leave the browser, and free all memory and files that are held here and there."""

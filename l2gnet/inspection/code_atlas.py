@@ -1,5 +1,6 @@
 """What the codes of a codebook stand for: how often, where and on which structure each of them fires."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -74,9 +75,11 @@ class CodeAtlas:
         codes = self.codes if among is None else self.codes[among]
         return codebook_usage([torch.from_numpy(codes)], len(self.vectors))
 
-    def frequency(self, code: int, among: Int64[np.ndarray, " D"] | None = None) -> Float[np.ndarray, "h w"]:
-        """The share of the slices in which `code` fires at each bottleneck pixel."""
-        return np.mean((self.codes if among is None else self.codes[among]) == code, axis=0)
+    def frequency(
+        self, code: int | Sequence[int], among: Int64[np.ndarray, " D"] | None = None
+    ) -> Float[np.ndarray, "h w"]:
+        """The share of the slices in which `code`, or any of several, fires at each bottleneck pixel."""
+        return np.mean(np.isin(self.codes if among is None else self.codes[among], code), axis=0)
 
     @cached_property
     def label_counts(self) -> Int64[np.ndarray, "K L"]:
@@ -95,11 +98,11 @@ class CodeAtlas:
         return self.label_shares.max(axis=1)
 
     def examples(
-        self, code: int, limit: int, among: Int64[np.ndarray, " D"] | None = None
+        self, code: int | Sequence[int], limit: int, among: Int64[np.ndarray, " D"] | None = None
     ) -> Int64[np.ndarray, "places 3"]:
-        """At most `limit` places (slice, row, column) where `code` fires, spread evenly over all such places."""
+        """At most `limit` places (slice, row, column) where `code`, or any of several, fires, evenly among all such."""
         among = np.arange(len(self.codes)) if among is None else among
-        places = np.argwhere(self.codes[among] == code)
+        places = np.argwhere(np.isin(self.codes[among], code))
         places = places[np.linspace(0, len(places) - 1, min(limit, len(places))).round().astype(int)]
         places[:, 0] = among[places[:, 0]]
         return places
@@ -134,15 +137,24 @@ def typical_labels(counts: Int64[np.ndarray, "K L"]) -> Int64[np.ndarray, " K"]:
 
 
 def map_codes(vectors: Float[np.ndarray, "K d"]) -> tuple[Float[np.ndarray, "K 2"], float]:
-    """A plane map of a codebook, by principal components, and the share of the variance that it shows.
+    """A plane map of a codebook, by principal components, and the share of the variance that it shows."""
+    centre, axes, variance = plane_of(vectors)
+    return (vectors - centre) @ axes, variance
+
+
+def plane_of(
+    vectors: Float[np.ndarray, "K d"],
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d 2"], float]:
+    """The middle of a codebook, the axes of its first two principal components, and the variance that they show.
 
     The sign of each axis is such that its largest entry is positive: the same codebook gives the same map.
     """
-    centred = vectors - vectors.mean(axis=0)
-    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
-    scores = np.zeros((len(vectors), 2))
+    centre = vectors.mean(axis=0)
+    _, singular, directions = np.linalg.svd(vectors - centre, full_matrices=False)
+    axes = np.zeros((vectors.shape[1], 2))
     kept = min(2, len(singular))
-    scores[:, :kept] = (left * singular)[:, :kept]
-    scores *= np.where(scores[np.abs(scores).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
+    axes[:, :kept] = directions[:kept].T
+    scores = (vectors - centre) @ axes
+    axes *= np.where(scores[np.abs(scores).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
     variance = np.square(singular)
-    return scores, float(variance[:2].sum() / max(variance.sum(), np.finfo(float).tiny))
+    return centre, axes, float(variance[:2].sum() / max(variance.sum(), np.finfo(float).tiny))

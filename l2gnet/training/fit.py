@@ -13,11 +13,12 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from l2gnet.data.dataset import DataSet
 from l2gnet.data.slices import SliceSet
+from l2gnet.inspection.forming import FORMING_FILE
 from l2gnet.models.pretrained import load_imagenet_weights
 from l2gnet.models.transunet import TransUNet
 from l2gnet.training.accumulation import next_parts
 from l2gnet.training.batches import SliceData
-from l2gnet.training.history import History, Pulse, Samples
+from l2gnet.training.history import Forming, History, Pulse, Samples
 from l2gnet.training.processes import is_first
 from l2gnet.training.resume import AtomicCheckpoints, Patience, Resumable, require_resumable
 from l2gnet.training.run_folder import BEST_FILE, RESUME_FILE
@@ -100,6 +101,7 @@ def _callbacks(settings: TrainSettings, run_dir: Path) -> list[Callback]:
     watchers: list[Callback] = []
     if is_first(settings):
         watchers = [
+            Forming(run_dir / FORMING_FILE),  # before the row of its epoch, which tells those who watch of it
             History(run_dir / "history.csv"),
             Pulse(run_dir / "progress.json"),
             Samples(run_dir / "samples.npz"),

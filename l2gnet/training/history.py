@@ -13,6 +13,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from l2gnet.files import atomic_path, write_json
 from l2gnet.tables import read_rows
+from l2gnet.training.task import SegmentationTask
+
+_FORMING_BYTES = 600_000  # of all snapshots of a codebook, unless it is so large that two are more
 
 
 class History(Callback):
@@ -106,3 +109,40 @@ class Samples(Callback):
         arrays: dict[str, Any] = {name: tensor[rows].to(torch.uint8).cpu().numpy() for name, tensor in kinds.items()}
         with atomic_path(self.path) as temporary:
             np.savez_compressed(temporary, epoch=trainer.current_epoch + 1, **arrays)
+
+
+class Forming(Callback):
+    """Keep in `path` how the codebook forms: its vectors and their use at up to `most` epochs, for whoever looks back.
+
+    They are evenly chosen from the first to the newest epoch; of a large codebook there are fewer. A model without one
+    leaves no file. The file holds `epochs` (E), `vectors` (E K d) in half precision and `uses` (E K), tokens of the
+    epoch.
+    """
+
+    def __init__(self, path: Path, most: int = 10):
+        self.path, self.most = path, most
+        self.kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take up what an earlier part of the run has kept."""
+        if self.path.exists():
+            with np.load(self.path) as kept:
+                rows = zip(kept["epochs"].tolist(), kept["vectors"], kept["uses"], strict=True)
+                self.kept = {epoch: (vectors, uses) for epoch, vectors, uses in rows if epoch <= trainer.current_epoch}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the codebook of the epoch, and let go of one that is not among those to keep."""
+        assert isinstance(pl_module, SegmentationTask)
+        codebook, done = pl_module.model.codebook, trainer.current_epoch + 1
+        if codebook is None:
+            return
+        most = max(2, min(self.most, _FORMING_BYTES // (2 * codebook.vectors.numel())))
+        chosen = np.linspace(1, max(trainer.max_epochs or done, done), most).round().astype(int).tolist()
+        vectors = codebook.vectors.detach().half().cpu().numpy()
+        self.kept[done] = vectors, pl_module.code_use.counts.cpu().numpy()
+        self.kept = {epoch: kept for epoch, kept in self.kept.items() if epoch in (*chosen, done)}
+        arrays: dict[str, Any] = dict(
+            zip(("vectors", "uses"), map(np.stack, zip(*self.kept.values(), strict=True)), strict=True)
+        )
+        with atomic_path(self.path) as temporary:
+            np.savez_compressed(temporary, epochs=np.array(list(self.kept)), **arrays)

@@ -24,8 +24,9 @@ def train(settings: TrainSettings, run_dir: str | Path = "") -> TrainedRun:
     """Train a model as the settings say; logs and checkpoints go to `run_dir`, by default a new folder in runs/.
 
     Files: `config.json` (the settings), `history.csv` (a row an epoch), `samples.npz` (a few predictions of the
-    newest epoch), `model.safetensors` (after the last epoch, the one to report: nothing was selected on the
-    validation patients), `best.safetensors` (highest validation Dice), `last.ckpt` (for resuming).
+    newest epoch), `codebook.npz` (the codes and their use at a few epochs), `model.safetensors` (after the last epoch,
+    the one to report: nothing was selected on the validation patients), `best.safetensors` (highest validation Dice),
+    `last.ckpt` (for resuming).
 
     Raises:
         ConfigError: the folder holds a run already, and `settings.resume` is off or its settings were others; or

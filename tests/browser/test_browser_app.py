@@ -8,6 +8,7 @@ import zipfile
 import nibabel as nib
 import numpy as np
 import pytest
+from folders import write_dicom
 
 from l2gnet.data.made import heart_beat
 from l2gnet.prediction.segmenter import Segmenter
@@ -79,4 +80,28 @@ def test_what_is_no_scan_is_refused_in_words(page, tmp_path):
     (tmp_path / "holiday.png").write_bytes(b"a picture")
     page.get_by_text("Segment a scan").click()
     page.get_by_label("scan file").set_input_files(tmp_path / "holiday.png")
-    page.get_by_text("a scan that is dropped must be a NIfTI file").wait_for()
+    page.get_by_text("a scan that is dropped must be NIfTI").wait_for()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_folder_of_dicom_files_is_segmented(page, tmp_path, theme):
+    from lab import SCREENSHOTS
+
+    page.emulate_media(color_scheme=theme)
+    frames = heart_beat(2028)
+    phases = [frame.array.T.astype(np.int16) for frame in frames]
+    (tmp_path / "patient/series").mkdir(parents=True)
+    write_dicom(tmp_path / "patient/series", phases, frames[0].affine[:, [2, 1, 0, 3]])
+    (tmp_path / "patient/notes.txt").write_text("passed over")
+    page.get_by_text("Segment a scan").click()
+    page.set_viewport_size({"width": 1024, "height": 768} if theme == "dark" else {"width": 1440, "height": 900})
+    page.screenshot(path=SCREENSHOTS / f"app-drop-{theme}.png")
+    page.get_by_label("scan folder").set_input_files(tmp_path / "patient")
+    page.get_by_text("left ventricle: ejection fraction").wait_for()
+    wanted = Segmenter("phantom-heart").predict(frames, "scan").function
+    page.get_by_text(f"{wanted.left.ejection_fraction:.0f} %", exact=True).first.wait_for()
+    page.screenshot(path=SCREENSHOTS / f"app-dicom-{theme}.png")
+    (tmp_path / "patient/series/IM0003").unlink()  # a slice is missing now
+    page.get_by_label("scan folder").set_input_files(tmp_path / "patient")
+    page.get_by_role("alert").get_by_text("copy the missing files, and each file once.").wait_for()

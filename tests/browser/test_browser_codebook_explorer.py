@@ -138,3 +138,71 @@ def test_look(open_notebook):
     time.sleep(1)
     picture = notebook.screenshot("codebook-volume-2", viewer.get_by_label("where the selected"))
     assert picture.std() > 20  # the new volume has arrived, and is drawn
+
+
+@pytest.fixture
+def heart(open_notebook):
+    notebook = open_notebook([HEART, "print(explorer.group, explorer.code, explorer.error)"], width=1440, height=900)
+    notebook.run_all()
+    viewer = notebook.page.locator(".l2g-viewer")
+    viewer.get_by_text("54 codes: 48 used, 6 dead").wait_for()
+    return notebook, viewer, viewer.get_by_label("map of the codebook", exact=True)
+
+
+def draw_around(page, canvas, corners):
+    """Draw a line through corners, in shares of the canvas."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    (first, *others) = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
+    page.mouse.move(*first)
+    page.mouse.down()
+    for corner in others:
+        page.mouse.move(*corner, steps=3)
+    page.mouse.up()
+
+
+def test_a_line_around_dots_selects_their_codes_together(heart):
+    notebook, viewer, codes = heart
+    page = notebook.page
+    everything = [(0.002, 0.002), (0.998, 0.002), (0.998, 0.998), (0.002, 0.998)]
+    viewer.get_by_role("button", name="lasso").click()
+    draw_around(page, codes, everything)
+    viewer.get_by_text("54 codes fire at 100.0% of the pixels").wait_for()
+    assert viewer.get_by_role("table").locator("tbody tr").count() == 54
+    draw_around(page, codes, [(0.002, 0.002), (0.3, 0.002), (0.3, 0.998), (0.002, 0.998)])
+    viewer.get_by_text("codes fire at").first.wait_for()
+    page.wait_for_timeout(500)
+    group = [int(code) for code in notebook.run_cell(1).split("]")[0].strip("[").split(", ")]
+    assert 1 < len(group) < 54
+    assert viewer.get_by_role("table").locator("tbody tr").count() == len(group)
+    for theme in ("light", "dark"):
+        notebook.theme(theme)
+        page.wait_for_timeout(500)
+        codes.scroll_into_view_if_needed()
+        notebook.screenshot(f"codebook-lasso-{theme}")
+    notebook.screenshot("codebook-lasso", viewer)
+    page.set_viewport_size({"width": 1024, "height": 768})
+    page.wait_for_timeout(500)
+    notebook.screenshot("codebook-lasso-1024", viewer)
+    viewer.get_by_role("table").get_by_role("button").first.click()
+    viewer.get_by_text("codes fire at").first.wait_for(state="hidden")
+    assert notebook.run_cell(1).startswith("[]")
+
+
+def test_the_keyboard_makes_a_group_and_leaves_it(heart):
+    notebook, viewer, codes = heart
+    bars = viewer.get_by_label("usage of each code")
+    bars.press("ArrowRight")
+    bars.press("Shift+Enter")
+    codes.focus()
+    for _ in range(2):
+        codes.press("ArrowRight")
+        codes.press("Shift+Enter")
+    viewer.get_by_text("3 codes fire at").wait_for()
+    codes.press("Shift+Enter")  # and out again
+    viewer.get_by_text("2 codes fire at").wait_for()
+    codes.press("Escape")
+    viewer.get_by_text("2 codes fire at").wait_for(state="hidden")
+    assert notebook.run_cell(1).startswith("[] ")
+    draw_around(notebook.page, codes, [(0.3, 0.3), (0.5, 0.5)])  # this pans
+    assert notebook.run_cell(1).startswith("[] ")

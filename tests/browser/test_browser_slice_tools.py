@@ -219,15 +219,15 @@ def test_window_and_level_are_typed_chosen_and_cycled(heart):
 
 def test_slices_play(heart):
     heart.viewer.get_by_label("slices a second").select_option("20")
-    heart.button("play").click()
+    heart.button("play the slices").click()
     heart.shows("axial · 4 of 10")
     heart.shows("axial · 2 of 10")  # round and round
-    heart.button("stop").click()
+    heart.button("stop the slices").click()
     stopped = heart.python()["selection"]["voxel"][0]
     heart.page.wait_for_timeout(300)
     assert heart.python()["selection"]["voxel"][0] == stopped
     heart.press("l", "Home", "<", "Space")
-    heart.button("play").wait_for()  # as it is called again after the last slice
+    heart.button("play the slices").wait_for()  # as it is called again after the last slice
     heart.shows("axial · 10 of 10")
     assert heart.viewer.get_by_label("slices a second").input_value() == "10"
 

@@ -137,3 +137,65 @@ def test_sixty_structures_scroll_and_their_errors_are_hatched(open_notebook):
     notebook.page.keyboard.press("e")
     assert pixels_of(notebook.screenshot("slices-hatched", canvas), missed, 40) > 50
     notebook.screenshot("slices-many-page")
+
+
+CINE = """
+import numpy as np
+from l2gnet.widgets.slice_viewer import SliceViewer
+
+d, h, w = np.mgrid[:6, :96, :96]
+away = np.hypot(h - 48, w - 48)
+radii = 20 + 10 * np.cos(2 * np.pi * np.arange(25) / 25)  # of a heart that beats
+frames = np.stack([np.where(away < r, 700, np.where(away < 40, 300, 20)) + 5 * d for r in radii]).astype(np.int16)
+labels = np.stack([((away < r) * 1).astype(np.uint8) for r in radii])
+viewer = SliceViewer(frames, {"found": labels, "first": labels[0]}, orientation="SPL", classes=("", "left ventricle"))
+viewer
+"""
+TOLD = """
+print(viewer.frame, viewer.index, viewer.window, viewer.error)
+"""
+
+
+@pytest.fixture
+def cine(open_notebook):
+    notebook = open_notebook([CINE, TOLD], width=1440, height=900)
+    notebook.run_all()
+    viewer = notebook.page.locator(".l2g-viewer")
+    viewer.get_by_text("found: left ventricle").wait_for()
+    return notebook, viewer
+
+
+def test_a_cine_plays_its_moments(cine):
+    notebook, viewer = cine
+    canvas, keys = viewer.locator(".l2g-pane canvas").first, notebook.page.keyboard
+    moment = viewer.get_by_label("moment", exact=True)
+    full = notebook.screenshot("cine-moment-1", canvas)
+    canvas.focus()
+    for key, shown in [(".", 2), (".", 3), (",", 2), (",", 1), (",", 25), (".", 1)]:
+        keys.press(key)
+        viewer.get_by_text(f"moment {shown} of 25").wait_for()
+    assert (notebook.screenshot("cine-moment-1-again", canvas) == full).all()
+    moment.fill("12")
+    viewer.get_by_text("moment 13 of 25").wait_for()
+    viewer.get_by_text("found: left ventricle").wait_for()  # it is here
+    small = notebook.screenshot("cine-moment-13", canvas)
+    white = (small.min(2) > 200).mean() / (full.min(2) > 200).mean()
+    assert white == pytest.approx(1 / 9, rel=0.3)  # a third of the radius, in the same contrast
+    assert notebook.run_cell(1).startswith("12 0 [20.0, ")
+    viewer.get_by_label("moments a second").select_option("20")
+    canvas.focus()
+    keys.press("Space")
+    viewer.get_by_text("moment 20 of 25").wait_for()
+    viewer.get_by_text("moment 2 of 25").wait_for()  # round and round
+    viewer.get_by_role("button", name="stop the moments").click()
+    stopped = notebook.run_cell(1)
+    assert stopped.rstrip().endswith("]")  # no error
+    viewer.get_by_role("button", name="play the slices").click()
+    viewer.get_by_text("axial · 6 of 6").wait_for()
+    viewer.get_by_role("button", name="stop the slices").click()
+    assert notebook.run_cell(1).split()[0] == stopped.split()[0]  # the moment stayed
+    for theme in ("light", "dark"):
+        notebook.theme(theme)
+        notebook.screenshot(f"cine-{theme}")
+    notebook.page.set_viewport_size({"width": 1024, "height": 768})
+    notebook.screenshot("cine-1024")

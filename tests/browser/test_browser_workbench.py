@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -337,7 +338,7 @@ def test_by_mouse(open_bench, place, theme, tmp_path):
     until("(bench.scan, bench.about['scans'][2])", [2, "scan 3"])
     (tmp_path / "own.png").write_bytes(b"no scan")
     bench.viewer.get_by_label("scan file").set_input_files(tmp_path / "own.png")
-    bench.viewer.get_by_role("alert").get_by_text("must be a NIfTI file").wait_for()
+    bench.viewer.get_by_role("alert").get_by_text("must be NIfTI").wait_for()
     bench.viewer.get_by_title("Dismiss").click()
     until("bench.error", "")
 
@@ -457,3 +458,109 @@ def test_a_scan_is_dropped_from_a_folder(open_page, models, tmp_path):
     assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.screenshot(path=Path(__file__).parent / "screenshots" / "workbench-page-1024.png")
+
+
+SENT = "np.frombuffer(bench.now['{plan}'], np.float32).reshape(2, len(bench.now['names']), 5)[bench.head].tolist()"
+
+
+def ribbon(plan, rows, columns, row, column):
+    """Where a ribbon leaves its code, where it meets its reference, and how thick it is: shares of the whole mass."""
+    ordered = plan[rows][:, columns] / plan.sum()
+    r, c = rows.index(row), columns.index(column)
+    before = ordered[:r].sum() + ordered[r, :c].sum()
+    return before, ordered[:, :c].sum() + ordered[:r, c].sum(), ordered[r, c]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_ribbons_are_as_wide_as_the_plans_say(open_page, models, theme):
+    """A selected ribbon is seen alone: its thickness at the code is its mass, on the side of each plan."""
+    page, ask = open_page(theme, models["l2gnet"], [(volume(1), truth(1))])
+    bench = Bench(page, ask)
+    sending, receiving = (np.array(ask(SENT.format(plan=plan))) for plan in ("sending", "receiving"))
+    (rows, columns), names = ask("bench.now['order']"), ask("bench.now['names']")
+    row, column = map(int, np.unravel_index(sending.argmax(), sending.shape))
+    box = bench.plan.bounding_box()
+    tall = box["height"] - 34 - 18
+    start, _, thick = ribbon(sending, rows, columns, row, column)
+    bench.plan.click(position={"x": 51, "y": 34 + (start + thick / 2) * tall})
+    bench.until("bench.selection", {**ask("bench.selection"), "by": "cell", "code": names[row], "reference": column})
+    page.mouse.move(box["x"] + 51, box["y"] + 34 + (start + thick / 2) * tall)
+    bench.viewer.get_by_text(f"→ reference {column}").wait_for()
+    told = re.search(r"([\d.]+).‰ of the slice's mass", bench.viewer.locator(".l2g-bench-plan .l2g-hint").inner_text())
+    assert float(told[1]) == pytest.approx(1000 * thick, rel=0.01)
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(2000)  # nothing moves any more
+    picture = np.asarray(Image.open(io.BytesIO(bench.plan.screenshot())).convert("RGB")).astype(int)
+    for plan, x in ((sending, 38), (receiving, int(box["width"]) - 26 - 9 - 4)):
+        start, _, thick = ribbon(plan, rows, columns, row, column)
+        line = picture[34 : 34 + round(tall), x]
+        middle = min(int((start + thick / 2) * tall), len(line) - 1)
+        ground = np.median(picture[-16:, x], axis=0)
+        lit = np.abs(line - ground).sum(1) > 0.5 * np.abs(line[middle] - ground).sum()
+        wide = middle - lit[:middle][::-1].tolist().index(False) if not lit[:middle].all() else 0
+        end = lit[middle:].tolist().index(False) + middle if not lit[middle:].all() else len(lit)
+        assert end - wide == pytest.approx(thick * tall, abs=3)
+    page.screenshot(path=Path(__file__).parent / "screenshots" / f"workbench-ribbon-{theme}.png")
+
+
+def test_the_slice_is_zoomed_and_a_double_click_shows_all_of_it(open_page, models):
+    page, ask = open_page("light", models["l2gnet"], [(volume(1), truth(1))], size=(1024, 768))
+    bench = Bench(page, ask)
+    bench.changes.get_by_text("at it").wait_for(state="hidden")
+    page.mouse.move(5, 5)
+    whole = bench.slice.screenshot()
+    bench.slice.hover()
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -100)
+    page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    bench.viewer.locator(".l2g-caption").get_by_text(" ×").wait_for()
+    page.mouse.move(5, 5)
+    zoomed = bench.slice.screenshot()
+    assert zoomed != whole
+    bench.slice.hover()
+    page.keyboard.down("Shift")
+    page.mouse.down()
+    box = bench.slice.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2 + 60, box["y"] + box["height"] / 2 + 40, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    page.mouse.move(5, 5)
+    assert bench.slice.screenshot() not in (whole, zoomed)  # it was dragged
+    bench.slice.dblclick()
+    bench.viewer.locator(".l2g-caption").get_by_text(" ×").wait_for(state="hidden")
+    for keys, zooms in (("+", True), ("0", False)):
+        bench.slice.press(keys)
+        bench.viewer.locator(".l2g-caption").get_by_text(" ×").wait_for(state="visible" if zooms else "hidden")
+
+
+def test_what_takes_long_is_stopped(open_page, models, monkeypatch):
+    def slowly(self, scan, index, changes, progress):
+        for _ in range(600):
+            progress(1, 4)
+            time.sleep(0.1)
+        raise AssertionError("nobody stopped it")
+
+    monkeypatch.setattr("l2gnet.widgets.bench_model.AskedModel.scored", slowly)
+    page, ask = open_page("dark", models["l2gnet"], [(volume(1), truth(1))])
+    bench = Bench(page, ask)
+    bench.click_voxel(20, 20)
+    bench.card.get_by_text("pixel (20, 20)").wait_for()
+    bench.changes.get_by_title("How the tokens are related").select_option("mean")
+    bench.until("bench.now['of']['relation']", "mean")
+    bench.button("over the whole scan").click()
+    bench.changes.get_by_text("1 of 4 slices").wait_for()
+    page.screenshot(path=Path(__file__).parent / "screenshots" / "workbench-long-dark.png")
+    bench.click_voxel(12, 30)  # what is looked at meanwhile does not wait for the end
+    bench.card.get_by_text("pixel (12, 30)").wait_for()
+    bench.button("stop").click()
+    bench.changes.get_by_text("stopped").wait_for()
+    bench.until("(bench.task, bench.error)", [{"running": False, "stopped": True}, ""])
+    assert not bench.button("stop").is_visible()
+    bench.slice.focus()
+    bench.press("Control+z")  # from the slice, too: first what was looked at last
+    bench.until("bench.selection['voxel'][1:]", [20, 20])
+    bench.press("Control+z")
+    bench.until("bench.now['of']['relation']", "own")
+    bench.press("Control+Shift+z", times=2)
+    bench.until("(bench.now['of']['relation'], bench.selection['voxel'][1:])", ["mean", [12, 30]])

@@ -4,11 +4,13 @@ import math
 import os
 import re
 import warnings
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import tiny
 import torch
+from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from l2gnet.data.dataset import open_dataset
@@ -16,6 +18,7 @@ from l2gnet.data.grid import Grid
 from l2gnet.data.slices import load_slices
 from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.files import sole_writer, write_json
+from l2gnet.inspection.forming import FORMING_FILE
 from l2gnet.models import MODELS
 from l2gnet.models.card import read_card
 from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
@@ -23,6 +26,7 @@ from l2gnet.prediction.inference import network_input
 from l2gnet.prediction.views import trained_views
 from l2gnet.tables import read_rows
 from l2gnet.training.batches import SliceData
+from l2gnet.training.history import Forming
 from l2gnet.training.resume import lightning_weights, require_resumable
 from l2gnet.training.run import train
 from l2gnet.training.run_folder import open_run
@@ -177,6 +181,45 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(model, tmp_path, mo
     rows = [read_rows(run.run_dir / "history.csv") for run in (whole, resumed)]
     assert [row["epoch"] for row in rows[1]] == ["1", "2", "3"]
     assert [row["loss"] for row in rows[1]] == [row["loss"] for row in rows[0]]
+    kept = [kept_codebooks(run.run_dir) for run in (whole, resumed)]
+    assert kept[0] == kept[1]
+    assert (kept[0] is None) == (whole.model.codebook is None)
+
+
+def kept_codebooks(run_dir):
+    """What a run has kept of its codebook at some epochs, bit for bit; None where there is none."""
+    if not (run_dir / FORMING_FILE).exists():
+        return None
+    with np.load(run_dir / FORMING_FILE) as kept:
+        return {name: (kept[name].shape, kept[name].dtype, kept[name].tobytes()) for name in kept.files}
+
+
+def test_a_few_epochs_of_the_codebook_are_kept(trained):
+    _, run = trained
+    if run.model.codebook is None:
+        assert not (run.run_dir / FORMING_FILE).exists()
+        return
+    with np.load(run.run_dir / FORMING_FILE) as kept:
+        assert kept["epochs"].tolist() == [1, 2]
+        np.testing.assert_array_equal(kept["vectors"][1], run.model.codebook.vectors.half().numpy())
+        assert (kept["vectors"][0] != kept["vectors"][1]).any()
+        used = [(uses > 0).sum() for uses in kept["uses"]]
+    rows = read_rows(run.run_dir / "history.csv")
+    assert used == [float(row["codes_used"]) for row in rows]
+
+
+@pytest.mark.parametrize(("codes", "epochs", "wanted"), [(64, 40, 10), (1024, 40, 2), (64, 3, 3)])
+def test_what_is_kept_of_a_codebook_stays_small(tmp_path, codes, epochs, wanted):
+    task = SegmentationTask(TrainSettings(**TINY | {"codes": codes, "code_dim": 256}), ("a", "b"), 1)
+    keeper = Forming(tmp_path / FORMING_FILE)
+    for epoch in range(epochs):
+        keeper.on_train_epoch_end(Mock(spec=Trainer, current_epoch=epoch, max_epochs=epochs), task)
+        with np.load(tmp_path / FORMING_FILE) as kept:
+            assert kept["epochs"][-1] == epoch + 1  # the newest is always there
+    with np.load(tmp_path / FORMING_FILE) as kept:
+        assert len(kept["epochs"]) == wanted
+        assert (kept["epochs"][0], kept["epochs"][-1]) == (1, epochs)
+    assert (tmp_path / FORMING_FILE).stat().st_size < 1.1e6
 
 
 def test_training_stops_early_when_nothing_gets_better(tmp_path):

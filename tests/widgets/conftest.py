@@ -31,10 +31,26 @@ class FrontEnd:
         """`view.send(event, details)` in the browser."""
         self._speak(viewer, {"method": "custom", "content": {"event": event, **details}})
 
-    def drop(self, viewer, name, start, size, part):
+    def drop(self, viewer, name, start, size, part, **which):
         """`view.send("drop", ..., [part])` in the browser."""
-        content = {"event": "drop", "name": name, "start": start, "size": size}
+        content = {"event": "drop", "name": name, "start": start, "size": size} | which
         self._speak(viewer, {"method": "custom", "content": content}, [memoryview(part)])
+
+    def drop_files(self, viewer, *files):
+        """Files (name, bytes) that are dropped together, each in two parts."""
+        for number, (name, data) in enumerate(files):
+            half, taken = max(1, len(data) // 2), 0
+            while 0 <= taken < len(data):
+                part = data[taken : taken + half]
+                self.drop(viewer, name, taken, len(data), part, number=number, count=len(files))
+                taken = [content["taken"] for content in self.said(viewer) if "taken" in content][-1]
+            if taken < 0:
+                return
+
+    def said(self, viewer):
+        """The messages that the viewer has sent so far, without their buffers."""
+        messages = [data for model, _, data, _ in self.sent if model == viewer.model_id and data]
+        return [data["content"] for data in messages if data.get("method") == "custom"]
 
     def fetched(self, viewer):
         """The parts of arrays that the viewer has sent so far: (content, bytes)."""

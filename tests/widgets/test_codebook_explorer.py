@@ -144,3 +144,25 @@ def test_every_code_that_fires_has_a_thumbnail(front_end, explorer):
         patches = [a.patch(place, explorer._patch_px) for place in np.argwhere(a.codes == code)]
         assert any(np.array_equal(thumbnail, patch) for patch in patches) == (code != 5)
         assert thumbnail.any() == (code != 5)
+
+
+def test_codes_that_are_selected_together_are_told_of_together(front_end, explorer):
+    a = atlas()
+    front_end.change(explorer, group=[1, 4], selection={"code": 4, "by": "code"})
+    inside = np.isin(a.codes, [1, 4])
+    np.testing.assert_allclose(floats(explorer.lit["heat"], 4, 4), inside.mean(0))
+    counts = a.label_counts[[1, 4]].sum(0)
+    assert explorer.lit["shares"] == pytest.approx((counts / counts.sum()).tolist())
+    label = ("background", "a", "b")[counts.argmax()]
+    share = np.float32(inside.sum()) / np.float32(inside.size)
+    words = f"2 codes fire at {share:.1%} of the pixels · purity {counts.max() / counts.sum():.0%} {label}"
+    assert explorer.lit["text"] == words
+    assert (explorer.lit["code"], explorer.lit["group"], explorer.lit["count"]) == (4, [1, 4], 8)
+    front_end.event(explorer, "visit", example=5)
+    number, row, column = a.examples([1, 4], 8)[5]
+    assert (explorer.code, explorer.group) == (a.codes[number, row, column], [1, 4])
+    front_end.change(explorer, selection={"voxel": [0, 3, 3], "by": "voxel"})  # as a linked viewer does
+    assert (explorer.group, explorer.lit["group"]) == ([], [])
+    assert explorer.lit["text"].startswith(f"code {explorer.code} fires")
+    front_end.change(explorer, group=[1, 6])
+    assert explorer.error.startswith("ValueError: codes must lie in 0..5, the codebook, got [1, 6]")

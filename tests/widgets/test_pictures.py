@@ -2,9 +2,10 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from l2gnet.widgets.pictures import draw_legend, draw_plan, draw_slice, plot_dice, plot_history
+from l2gnet.widgets.pictures import draw_legend, draw_plan, draw_slice, plot_dice, plot_forming, plot_history
 
 from l2gnet.colours import COLOURS
+from l2gnet.inspection.forming import Forming
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +53,19 @@ def test_a_plan_stands_with_its_marginals():
     top, left = axes.child_axes
     assert [bar.get_height() for bar in top.patches] == pytest.approx([0.4, 0.6])
     assert [bar.get_width() for bar in left.patches] == pytest.approx([-0.3, -0.7])
+
+
+def test_a_codebook_that_forms_is_drawn_on_one_map():
+    random = np.random.default_rng(0)
+    uses = np.ones((6, 5), int)
+    uses[0, :2] = 0
+    forming = Forming(np.arange(1, 7), random.normal(size=(6, 5, 2)), uses, 0.8)
+    panels = plot_forming(forming).axes
+    assert [axes.get_title() for axes in panels][::3] == [
+        "epoch 1: 3 of 5 codes in use",
+        "epoch 6: 5 of 5 codes in use",
+    ]
+    assert len(panels) == 4
+    assert len({axes.get_xlim() for axes in panels}) == len({axes.get_ylim() for axes in panels}) == 1
+    hollow, full = panels[0].collections
+    assert (len(hollow.get_offsets()), len(hollow.get_facecolors()), len(full.get_offsets())) == (2, 0, 3)

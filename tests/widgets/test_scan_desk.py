@@ -1,14 +1,17 @@
 """The desk where a scan is segmented for people without notebooks."""
 
 import io
+import re
 import zipfile
 
 import nibabel as nib
 import numpy as np
 import pytest
+from folders import write_dicom
 from l2gnet.widgets import ScanDesk
 from l2gnet.widgets.scan_desk import example_hearts, told
 
+from l2gnet.data.inputs import find_inputs
 from l2gnet.data.made import heart_beat
 from l2gnet.prediction.segmenter import Segmenter
 
@@ -68,10 +71,71 @@ def test_what_is_no_scan_is_refused_and_the_one_before_stays(desk):
     desk._task.wait()
     before = desk.answer
     desk._handle_custom_msg({"event": "drop", "name": "a.png", "start": 0, "size": 3}, [memoryview(b"abc")])
-    assert "a scan that is dropped must be a NIfTI file" in desk.error
+    assert "a scan that is dropped must be NIfTI" in desk.error
     desk._handle_custom_msg({"event": "drop", "name": "a.nii", "start": 0, "size": 3}, [memoryview(b"abc")])
-    assert "VolumeError" in desk.error
+    assert desk.error.startswith("what was dropped: ")
     assert desk.answer == before
+
+
+def series(folder, number=1, **changes):
+    """The bytes of a DICOM series of a made heart, a file a slice and moment, and the volumes that it holds."""
+    frames = heart_beat(2027)
+    phases = [np.round(frame.array).astype(np.int16).T for frame in frames]
+    write_dicom(folder, phases, frames[0].affine[:, [2, 1, 0, 3]], number=number, **changes)
+    return [(path.name, path.read_bytes()) for path in sorted(folder.iterdir())], phases
+
+
+def packed(*files, **options):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", **options) as archive:
+        for name, data in files:
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("how", ["files", "zip"])
+def test_a_dropped_series_is_read_as_on_the_command_line(front_end, desk, tmp_path, how):
+    files, phases = series(tmp_path)
+    if how == "zip":
+        within = [(f"../../patient/{name}", data) for name, data in files]  # a path that leads out
+        files = [("patient.zip", packed(*within, ("patient/readme.txt", b"hello"), compression=zipfile.ZIP_DEFLATED))]
+    else:
+        files += [("DICOMDIR", b"an index"), (".DS_Store", b"?"), ("report.pdf", b"words")]  # as folders hold
+    front_end.drop_files(desk, *files)
+    desk._task.wait()
+    assert desk.error == ""
+    assert len(desk._frames) == desk.scan["frames"] == 2
+    assert desk.scan["spacing_mm"] == pytest.approx(list(heart_beat(2027)[0].spacing_mm))
+    for frame, phase in zip(desk._frames, phases, strict=True):
+        np.testing.assert_array_equal(frame.array, find_inputs([tmp_path])[0].read()[desk._frames.index(frame)].array)
+        assert sorted(frame.array.ravel()) == sorted(phase.ravel())
+    assert {line["what"] for line in desk.answer["lines"]} >= {"left ventricle: ejection fraction"}
+
+
+def test_what_a_drop_lacks_is_said_in_words(front_end, desk, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    files, _ = series(tmp_path / "one")
+    for wrong, words in [
+        (files[:3] + files[4:], "copy the missing files"),  # a slice is missing
+        (files + [(f"two{name}", data) for name, data in series(tmp_path / "two", number=2)[0]], "found 2; drop one"),
+        ([("a.zip", b"PK but no archive")], "an archive must be whole and open to all"),
+        ([("a.zip", packed(("notes.txt", b"none")))], "must hold NIfTI or DICOM files; found none"),
+        ([("a.zip", packed())], "must hold NIfTI or DICOM files; found none"),
+        ([("a.txt", b"none"), ("b.pdf", b"none")], "must hold NIfTI or DICOM files; found none"),
+        ([("1.2.840.10008", b"no DICOM")], "what was dropped: a folder must hold scans"),
+    ]:
+        desk.error = ""
+        front_end.drop_files(desk, *wrong)
+        assert words in desk.error
+        assert not re.search(r"Error|l2gnet-|\.py", desk.error)  # no class, no place in a program or on this machine
+    assert desk._frames == []
+
+
+def test_an_archive_that_would_fill_the_disk_is_refused(front_end, desk, monkeypatch):
+    monkeypatch.setattr("l2gnet.widgets.dropping._MOST_BYTES", 1 << 20)
+    front_end.drop_files(desk, ("a.zip", packed(("a.dcm", bytes(1 << 21)), compression=zipfile.ZIP_DEFLATED)))
+    assert "an archive must unpack to at most 16 GiB" in desk.error
 
 
 def test_without_a_scan_there_is_nothing_to_take_away(desk):

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from l2gnet.widgets import SliceViewer
+from l2gnet.widgets.viewer import parts_of
 from PIL import Image
 
 from l2gnet.colours import AGREEMENT, COLOURS
-from l2gnet.data.volume import read_labels, read_volume
+from l2gnet.data.volume import read_frames, read_labels, read_volume
 
 SHAPE = (4, 12, 16)
 
@@ -216,3 +217,65 @@ def test_a_large_volume_is_not_copied_and_only_sent_in_parts(front_end):
 def test_the_first_picture_does_not_wait_for_torch():
     code = "import sys; from l2gnet.widgets import SliceViewer; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent.parent).returncode == 0
+
+
+def beat(image, frames=3):
+    """Frames of a cine, each brighter than the one before."""
+    return np.stack([image + 1000 * moment for moment in range(frames)])
+
+
+@pytest.mark.parametrize("kind", ["array", "volumes", "file"])
+def test_the_frames_of_a_cine_are_shown_in_one_contrast(front_end, tmp_path, image, truth, kind):
+    cine, affine = beat(image), np.diag([-1.0, -2.0, 5.0, 1.0])
+    found = np.stack([truth, np.zeros_like(truth), truth[::-1]])
+    volume, labels = cine, found
+    if kind != "array":
+        paths = [tmp_path / "cine.nii.gz", tmp_path / "labels.nii.gz"]
+        for path, array in zip(paths, (cine, found), strict=True):
+            nib.Nifti1Image(array.transpose(3, 2, 1, 0), affine).to_filename(path)
+        volume, labels = paths if kind == "file" else map(read_frames, paths)
+    always = truth if kind == "array" else read_frames(paths[1])[0]
+    viewer = SliceViewer(volume, {"one": labels, "all": always})
+    assert viewer.about["frames"] == 3
+    assert viewer.window[1] > 2500  # that of the brightest moment
+    assert viewer.arrays["volume"] == {"version": 1, "dtype": "int16", "shape": [12, 12, 16], "rows": 4}
+    assert "rows" not in viewer.arrays["labels of all"]  # it is one for the whole beat
+    front_end.event(viewer, "fetch", array="volume", version=1, start=4, stop=8)
+    assert front_end.fetched(viewer)[-1][1] == cine[1].astype(np.int16).tobytes()
+    viewer.jump("largest")
+    assert viewer.index == 2
+    front_end.change(viewer, frame=2)
+    viewer.jump("largest")
+    assert viewer.index == 1
+    (axes,) = viewer.draw().axes
+    assert axes.get_title().endswith(", 2 of 4, moment 3 of 3")
+    assert np.array_equal(axes.images[0].get_array(), viewer.planes[0].slice(cine[2], 1))
+    assert repr(viewer) == "SliceViewer(3 x 4 x 12 x 16, one, all)"
+    front_end.change(viewer, frame=3)
+    assert "frame must be a moment in 0..2; got 3" in viewer.error
+    assert viewer.frame == 2
+
+
+def test_a_saved_page_keeps_to_the_moment_that_is_shown(front_end, image, truth):
+    viewer = SliceViewer(beat(image), {"one": np.stack([truth, 0 * truth, truth]), "all": truth})
+    viewer.frame = 1
+    (part,) = parts_of([viewer])
+    assert part.traits["arrays"]["volume"]["shape"] == list(SHAPE)
+    assert part.arrays["volume"] == beat(image)[1].astype(np.int16).tobytes()
+    assert part.arrays["labels of one"] == bytes(truth.size)
+    assert part.arrays["labels of all"] == truth.tobytes()
+    assert np.frombuffer(part.arrays["areas"], np.int32).reshape(4, -1)[:, 1:].sum() == 0
+    assert part.data["dice"]["all"][2][1] == 0  # nothing is there at this moment, and the map for all says otherwise
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"volume": ()}, "the frames of a cine must be Volumes, or one array"),
+        ({"labels": {"a": np.zeros((2, *SHAPE), int)}}, "one for all frames, or one for each of the scan's 3; got 2"),
+        ({"codes": np.zeros((2, 4, 2, 2), int)}, "codes of a cine must be"),
+    ],
+)
+def test_a_wrong_cine_is_refused(front_end, as_a_user, image, change, rule):
+    with pytest.raises(ValueError, match=rule):
+        SliceViewer(**({"volume": beat(image)} | change))

@@ -8,6 +8,7 @@ from l2gnet.widgets import TrainingMonitor
 from l2gnet.widgets.training_monitor import _progress as progress
 
 from l2gnet.files import write_json, write_text
+from l2gnet.inspection.forming import read_forming
 from l2gnet.training.run import train
 from l2gnet.training.settings import TrainSettings
 
@@ -137,5 +138,10 @@ def test_it_watches_a_run_in_this_process(tmp_path, watch):
         assert samples["image"].shape == samples["truth"].shape == samples["predicted"].shape
         assert samples["epoch"] == 2
         assert samples["truth"].any()
-    assert set(monitor.arrays) == {"image", "truth", "predicted"}
+    assert set(monitor.arrays) == {"image", "truth", "predicted", "places", "uses"}
+    forming = read_forming(tmp_path / "run")
+    assert monitor.forming == {"epochs": [1, 2], "variance": forming.variance}
+    for place, epoch in ((-1, 2), (0, 1)):
+        monitor.shown_epoch = place
+        assert f"codes at epoch {epoch}" in [axes.get_title() for axes in monitor.draw().axes]
     assert monitor.snapshot().startswith(b"\x89PNG")

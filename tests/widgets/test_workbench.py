@@ -273,7 +273,7 @@ def test_a_scan_is_dropped_in_parts(front_end, bench, tmp_path, name):
 def test_what_is_dropped_and_is_no_scan_is_refused(front_end, bench):
     front_end.drop(bench, "patient.png", 0, 4, b"abcd")
     assert taken(front_end) == -1
-    assert "a scan that is dropped must be a NIfTI file, .nii or .nii.gz" in bench.error
+    assert "a scan that is dropped must be NIfTI (.nii, .nii.gz), DICOM (.dcm), a folder or a .zip" in bench.error
     assert "patient" not in bench.error
     front_end.drop(bench, "a.nii", 0, 4, b"abcd")
     assert taken(front_end) == -1

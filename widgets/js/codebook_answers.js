@@ -4,22 +4,24 @@ import { bytesOf, descending, numbers, percent, pointed, rounded } from "./answe
 
 /** @import { Saved } from "./page.js" */
 /**
- * The slices of each volume with their codes, and of each code the share of each label under it.
+ * The slices of each volume with their codes, and of each code the pixels of each label under it.
  *
- * @typedef {{volumes: {images: DataView, codes: DataView, slices: number[]}[], size_px: number[], shares: DataView, patch_px: number}} Data
+ * @typedef {{volumes: {images: DataView, codes: DataView, slices: number[]}[], size_px: number[], pixels: DataView, patch_px: number}} Data
  */
 /** @typedef {{volume: number, d: number, codes: Int32Array}} Slice its place, and the code of each of its cells */
 
 const EXAMPLES = 8;
+/** @param {ArrayLike<number>} values */
+const sum = (values) => Array.from(values).reduce((total, each) => total + each, 0);
 
 /**
  * @param {Saved} model
  * @param {Data} data
  */
-export default (model, { volumes, size_px: [H, W], shares: shareBytes, patch_px: side }) => {
+export default (model, { volumes, size_px: [H, W], pixels: pixelBytes, patch_px: side }) => {
   const { cells: [h, w], labels, classes, volumes: names } = model.get("book");
   const K = labels.length;
-  const shares = numbers(Float32Array, shareBytes);
+  const pixels = numbers(Float32Array, pixelBytes);
   const images = volumes.map((volume) => numbers(Uint8Array, volume.images));
   /** @type {Slice[]} in the order of the data set */
   const all = [];
@@ -78,6 +80,9 @@ export default (model, { volumes, size_px: [H, W], shares: shareBytes, patch_px:
     return here().codes[Math.floor((y * h) / H) * w + Math.floor((x * w) / W)];
   }
 
+  /** The group, or else the code that is selected. @returns {number[]} */
+  const litCodes = () => (model.get("group").length ? model.get("group") : [codeNow()]);
+
   /**
    * The image around a cell, a square; beyond the border it is 0.
    *
@@ -94,15 +99,15 @@ export default (model, { volumes, size_px: [H, W], shares: shareBytes, patch_px:
   }
 
   /**
-   * Some of the cells that have a code, spread evenly over all of them.
+   * Some of the cells that have one of the codes, spread evenly over all of them.
    *
-   * @param {number} code
+   * @param {number[]} wanted
    * @returns {[Slice, number][]}
    */
-  function examples(code) {
+  function examples(wanted) {
     /** @type {[Slice, number][]} */
     const places = [];
-    for (const slice of among()) slice.codes.forEach((each, cell) => each === code && places.push([slice, cell]));
+    for (const slice of among()) slice.codes.forEach((each, cell) => wanted.includes(each) && places.push([slice, cell]));
     const shown = Math.min(EXAMPLES, places.length);
     const last = places.length - 1;
     return Array.from({ length: shown }, (_, i) => places[shown > 1 ? rounded((i * last) / (shown - 1)) : 0]);
@@ -113,26 +118,31 @@ export default (model, { volumes, size_px: [H, W], shares: shareBytes, patch_px:
     const slices = among();
     const code = codeNow();
     if (!(code >= 0 && code < K)) throw new Error(`code must lie in 0..${K - 1}, the codebook, got ${code}`);
+    const wanted = litCodes();
     const heat = new Float32Array(h * w);
-    for (const { codes } of slices) codes.forEach((each, cell) => (heat[cell] += Number(each === code)));
+    for (const { codes } of slices) codes.forEach((each, cell) => (heat[cell] += Number(wanted.includes(each))));
     heat.forEach((times, cell) => (heat[cell] = times / slices.length));
-    const chosen = examples(code);
+    const chosen = examples(wanted);
     const shown = chosen.length;
     const patches = new Uint8Array(shown * side * side);
     chosen.forEach(([slice, cell], i) => patches.set(patch(slice, cell), i * side * side));
-    const L = shares.length / K;
-    const own = [...shares.subarray(code * L, (code + 1) * L)];
+    const L = pixels.length / K;
+    const under = Array.from({ length: L }, (_, label) => sum(wanted.map((each) => pixels[each * L + label])));
+    const own = under.map((count) => count / Math.max(sum(under), 1));
     const purity = Math.max(...own);
-    const total = counts.reduce((sum, n) => sum + n, 0);
-    const words = [`code ${code} fires at ${percent(counts[code] / total, 1)} of the pixels`];
+    const named = wanted.length > 1 ? `${wanted.length} codes` : `code ${wanted[0]}`;
+    const fire = wanted.length > 1 ? "fire" : "fires";
+    const words = [`${named} ${fire} at ${percent(sum(wanted.map((each) => counts[each])) / sum(counts), 1)} of the pixels`];
     if (classes.length && purity) words.push(`purity ${percent(purity)} ${classes[own.indexOf(purity)]}`);
     const { scope } = model.traits;
     model.set("lit", {
       code,
+      group: [...model.get("group")],
+      named,
       heat: bytesOf(heat),
       top: Math.max(...heat),
       unit: scope === "slice" ? "(fires)" : `of the slices of the ${scope}`,
-      title: `where code ${code} fires`,
+      title: `where ${named} ${fire}`,
       patches: shown ? new DataView(patches.buffer) : null,
       patch_px: side,
       count: shown,
@@ -144,8 +154,8 @@ export default (model, { volumes, size_px: [H, W], shares: shareBytes, patch_px:
 
   return {
     visit(/** @type {{example: number}} */ { example }) {
-      const code = codeNow();
-      const [{ volume: number, d }, cell] = examples(code)[example];
+      const [{ volume: number, d, codes }, cell] = examples(litCodes())[example];
+      const code = codes[cell];
       const [row, column] = [Math.floor(cell / w), cell % w];
       const voxel = [d, Math.floor(((2 * row + 1) * H) / (2 * h)), Math.floor(((2 * column + 1) * W) / (2 * w))];
       model.set("volume", number);
@@ -154,6 +164,7 @@ export default (model, { volumes, size_px: [H, W], shares: shareBytes, patch_px:
     },
     changed(/** @type {string[]} */ names) {
       if (names.includes("volume")) open();
+      if (names.includes("selection") && pointed(model.get("selection")) === "voxel") model.set("group", []);
       const [d] = voxelNow();
       if (d < 0 || d >= depth()) throw new Error(`slice must lie in 0..${depth() - 1}, got ${d}`);
       model.set("place", { images: [depth(), H, W], index: d, codes: [...here().codes] });

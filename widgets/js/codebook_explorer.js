@@ -4,6 +4,7 @@ import { element, sum, viewer } from "./viewer.js";
 import { HEAT_COLOURS, WAYS, brief, cellAt, cellOf, choice, drawCells, drawImage, labelColour } from "./drawing.js";
 import { itself, neighbour, outline, panel, position, sharp, typed } from "./drawing.js";
 import { CodeMap, foundCodes } from "./code_map.js";
+import { toggled } from "./lasso.js";
 
 /**
  * What does not change.
@@ -12,6 +13,8 @@ import { CodeMap, foundCodes } from "./code_map.js";
  * @property {Float32Array} map two coordinates a code
  * @property {number} variance
  * @property {number[]} labels of the codes
+ * @property {number[]} mostly the label that most of a code's pixels have
+ * @property {number[]} purity the share of those
  * @property {string[]} classes
  * @property {string[]} volumes
  * @property {number[]} cells
@@ -20,13 +23,16 @@ import { CodeMap, foundCodes } from "./code_map.js";
  * @property {number[]} cell_px
  */
 /** @import { Box } from "./drawing.js" */
+/** @import { MapTool } from "./code_map.js" */
 /** @typedef {{images: number[], index: number, codes: number[]}} Place volume and slice, with its codes */
 /** @typedef {{counts: Float32Array, order: number[], text: string, top: number}} Usage within the scope */
 /**
- * Of the selected code.
+ * Of the selected code, or of those that are selected together.
  *
  * @typedef {object} Lit
  * @property {number} code
+ * @property {number[]} group
+ * @property {string} named what is lit, in words
  * @property {Float32Array} heat
  * @property {number} top
  * @property {string} unit
@@ -70,7 +76,18 @@ export default viewer((view) => {
   bars.figure.classList.add("l2g-bars");
   map.figure.classList.add("l2g-map");
   gallery.figure.classList.add("l2g-gallery");
-  gallery.figure.append(shares);
+  const members = element("tbody");
+  const heads = ["code", "fires at", "mostly"].map((head) => element("th", { scope: "col" }, head));
+  const table = element("div", { className: "l2g-members" },
+    element("table", { "aria-label": "codes that are selected together" }, element("thead", {}, element("tr", {}, ...heads)), members));
+  gallery.figure.append(shares, table);
+  /** @type {[MapTool, string][]} */
+  const tools = [["pan", "pan"], ["lasso", "lasso"]];
+  const tool = choice(view, "what a drag over the map does", tools, (tool) => handle(tool));
+  for (const [i, title] of ["Drag the map (h)", "Draw around codes, to select them together (g, or Shift + drag)"].entries()) {
+    tool.buttons[i].title = title;
+  }
+  map.figure.append(element("div", { className: "l2g-map-tools" }, tool.group));
   const legend = element("div", { className: "l2g-row l2g-legend" });
   body.append(
     element("div", { className: "l2g-row" }, element("span", { className: "l2g-named" }, "count over", scope.group),
@@ -90,7 +107,32 @@ export default viewer((view) => {
     };
   };
   let { book, place, usage, lit } = take();
-  const chosen = (/** @type {number} */ code) => view.select({ code, reference: null, by: "code" });
+  /** Select a code, and let go of a group if there is one. @param {number} code */
+  const chosen = (code) => view.set({ group: [], selection: pointedAt(code) });
+  const pointedAt = (/** @type {number} */ code) => {
+    const { reference, ...rest } = get("selection");
+    return { ...rest, code, by: "code" };
+  };
+  /** The code that is selected, also while Python still looks. @returns {number} */
+  const cursor = () => (get("selection").by === "code" ? get("selection").code : lit.code);
+  /** Select codes together, and point at the one of them that fires most. @param {number[]} codes */
+  const together = (codes) => {
+    if (!codes.length) return view.set({ group: [] });
+    const most = usage.order.find((code) => codes.includes(code)) ?? codes[0];
+    const first = codes.reduce((best, code) => (usage.counts[code] > usage.counts[best] ? code : best), most);
+    return view.set({ group: codes, selection: pointedAt(codes.includes(cursor()) ? cursor() : first) });
+  };
+  /** One more, or one less; the first makes a group with the code that is selected. @param {number} code */
+  const add = (code) => {
+    const group = get("group").length ? get("group") : [cursor()];
+    together(code === cursor() && !get("group").length ? [code] : toggled(group, code));
+  };
+  /** @param {MapTool} named */
+  const handle = (named) => {
+    codeMap.tool = named;
+    map.canvas.style.cursor = named === "pan" ? "grab" : "crosshair";
+    tool.show(named);
+  };
 
   const showControls = () => {
     scope.show(get("scope"));
@@ -136,7 +178,7 @@ export default viewer((view) => {
     const step = (width - LEFT) / codes.length;
     const top = Math.max(...counts, 1);
     const room = height - FLOOR - 18;
-    const wanted = found();
+    const wanted = wantedCodes();
     codes.forEach((code, i) => {
       const length = (room * counts[code]) / top;
       context.fillStyle = labelColour(book.labels[code]);
@@ -168,16 +210,24 @@ export default viewer((view) => {
   };
 
   const found = () => foundCodes(search.value, book.labels, book.classes);
-  const codeMap = new CodeMap(view, map.canvas, chosen, (code) => view.status(code === undefined ? lit.text : about(code)));
+  /** What a search finds, else what is selected together. */
+  const wantedCodes = () => found() ?? (lit.group.length ? new Set(lit.group) : null);
+  const codeMap = new CodeMap(view, map.canvas, {
+    choose: chosen,
+    add,
+    group: together,
+    hover: (code) => view.status(code === undefined ? lit.text : about(code)),
+  });
   const drawMap = () => {
-    codeMap.draw({ places: book.map, labels: book.labels, counts: usage.counts, chosen: lit.code, found: found() });
+    const colours = book.labels.map(labelColour);
+    codeMap.draw({ places: book.map, colours, counts: usage.counts, chosen: lit.code, found: wantedCodes() });
     map.caption.textContent = `map of the codes: two principal components, ${Math.round(100 * book.variance)} % of the variance`;
   };
 
   const drawGallery = () => {
     gallery.caption.textContent = lit.count
-      ? `patches of code ${lit.code}; box: receptive field, ${book.field_px} pixels`
-      : `code ${lit.code} does not fire here`;
+      ? `patches of ${lit.named}; box: receptive field, ${book.field_px} pixels`
+      : `${lit.named} ${lit.group.length > 1 ? "do" : "does"} not fire here`;
     gallery.canvas.style.height = `${(gallery.canvas.clientWidth - 7 * GAP) / 8}px`;
     const { context, width, height } = sharp(gallery.canvas);
     const side = Math.min((width - 7 * GAP) / 8, height);
@@ -201,11 +251,24 @@ export default viewer((view) => {
     const parts = book.classes.length ? lit.shares : [];
     const words = parts.map((share, label) => `${book.classes[label]} ${(100 * share).toFixed(0)} %`);
     const named = words.filter((_, label) => parts[label] >= 0.005);
-    shares.setAttribute("aria-label", `labels under code ${lit.code}: ${named.join(", ")}`);
+    shares.setAttribute("aria-label", `labels under ${lit.named}: ${named.join(", ")}`);
     shares.replaceChildren(
       ...parts.map((share, i) => element("i", { title: words[i], style: { width: `${100 * share}%`, background: labelColour(i) } })),
     );
     shares.hidden = !parts.length;
+    table.hidden = lit.group.length < 2;
+    heads[2].hidden = !book.classes.length;
+    members.replaceChildren(...(table.hidden ? [] : usage.order.filter((code) => lit.group.includes(code)).map(row)));
+  };
+
+  /** A code of the group. @param {number} code */
+  const row = (code) => {
+    const only = element("button", { title: `Only code ${code}` }, `code ${code}`);
+    view.on(only, "click", () => chosen(code));
+    const share = usage.counts[code] / Math.max(1, sum(usage.counts));
+    const mostly = book.purity[code] ? `${Math.round(100 * book.purity[code])} % ${book.classes[book.mostly[code]]}` : "";
+    const cells = [only, `${(100 * share).toFixed(2)} % of the pixels`, ...(book.classes.length ? [mostly] : [])];
+    return element("tr", {}, ...cells.map((cell) => element("td", {}, cell)));
   };
 
   const draw = () => {
@@ -223,7 +286,7 @@ export default viewer((view) => {
     const pixel = cellAt(position(event), [0, 0, where.canvas.clientWidth, where.canvas.clientHeight], H, W);
     const [row, column] = cellOf(pixel, [H, W], book.cells);
     const code = place.codes[row * book.cells[1] + column];
-    view.select({ voxel: [place.index, ...pixel], code, reference: null, by: "voxel" });
+    view.set({ group: [], selection: { ...pointedAt(code), voxel: [place.index, ...pixel], by: "voxel" } });
   });
   const barAt = (/** @type {MouseEvent} */ event) => {
     const [x] = position(event);
@@ -235,7 +298,7 @@ export default viewer((view) => {
   };
   view.on(bars.canvas, "click", (event) => {
     const code = barAt(event);
-    if (code !== undefined) chosen(code);
+    if (code !== undefined) (event.shiftKey ? add : chosen)(code);
   });
   view.on(bars.canvas, "mousemove", (event) => {
     const code = barAt(event);
@@ -245,9 +308,11 @@ export default viewer((view) => {
   for (const canvas of [bars.canvas, map.canvas]) {
     view.on(canvas, "keydown", (event) => {
       const way = WAYS[event.key];
-      if (!way) return;
+      if (way) view.set({ selection: pointedAt(neighbour(usage.order, cursor(), way[0] + way[1])) });
+      else if (event.key === "Enter" && event.shiftKey) add(cursor());
+      else if (event.key === "Escape") view.set({ group: [] });
+      else return;
       event.preventDefault();
-      chosen(neighbour(usage.order, lit.code, way[0] + way[1]));
     });
   }
 
@@ -266,6 +331,9 @@ export default viewer((view) => {
   });
   view.on(gallery.canvas, "keydown", (event) => /^[1-8]$/.test(event.key) && visit(Number(event.key) - 1));
 
+  view.on(map.canvas, "keydown", (event) => event.key === "h" ? handle("pan") : event.key === "g" && handle("lasso"));
+  handle("pan");
+
   // A search
   view.on(search, "input", () => {
     drawMap();
@@ -280,7 +348,7 @@ export default viewer((view) => {
   });
 
   const redraw = view.eachFrame(draw);
-  view.watch(["book", "place", "usage", "lit", "scope", "order", "volume", "selection"], redraw);
+  view.watch(["book", "place", "usage", "lit", "scope", "order", "volume", "selection", "group"], redraw);
   view.onArray(redraw);
   view.onLook(body, redraw);
   redraw();

@@ -284,13 +284,13 @@ export function neighbour(list, current, step) {
 }
 
 /**
- * Values spread evenly from `low` to `high`, whichever is larger.
+ * Values spread evenly from `low` to `high`, whichever is larger; or so that all values of which they are some are.
  *
  * @param {number[]} values
  * @param {number} low
  * @param {number} high
  */
-export function spread(values, low, high) {
-  const [least, most] = [Math.min(...values), Math.max(...values)];
+export function spread(values, low, high, all = values) {
+  const [least, most] = [Math.min(...all), Math.max(...all)];
   return values.map((value) => low + ((value - least) / (most - least || 1)) * (high - low));
 }

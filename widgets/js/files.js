@@ -1,25 +1,106 @@
 // Files: the user's, sent to Python in parts, the next one when the last has been taken; and Python's, to keep.
 
+import { element } from "./viewer.js";
+
 /** @import { View } from "./viewer.js" */
 
 const FILE_PART_BYTES = 2 << 20;
 
 /**
- * Send a file to the method _on_drop of the Python viewer; false where that refuses it.
+ * Send files, one after the other, to the method _on_drop of the Python viewer; false where that refuses them.
  *
  * @param {View} view
- * @param {File} file
- * @param {(share: number) => void} tell hears how much of it is there
+ * @param {File[]} chosen
+ * @param {(share: number) => void} tell hears how much of them is there
  */
-export async function sendFile(view, file, tell) {
-  for (let start = 0; start < file.size; start += FILE_PART_BYTES) {
-    const part = await file.slice(start, start + FILE_PART_BYTES).arrayBuffer();
-    const taken = answerOf(view, "taken");
-    view.send("drop", { name: file.name, start, size: file.size }, [part]);
-    if ((await taken) < 0) return false;
-    tell(Math.min(1, (start + FILE_PART_BYTES) / file.size));
+export async function sendFiles(view, chosen, tell) {
+  const files = chosen.filter((file) => file.size > 0);
+  if (!files.length) throw new Error("a scan that is dropped must hold something; this is empty");
+  const all = files.reduce((sum, file) => sum + file.size, 0);
+  let before = 0;
+  for (const [number, file] of files.entries()) {
+    for (let start = 0; start < file.size; ) {
+      const part = await file.slice(start, start + FILE_PART_BYTES).arrayBuffer();
+      const taken = answerOf(view, "taken");
+      view.send("drop", { name: file.name, start, size: file.size, number, count: files.length }, [part]);
+      start = await taken;
+      if (start < 0) return false;
+      tell((before + start) / all);
+    }
+    before += file.size;
   }
   return true;
+}
+
+/**
+ * Let scans be dropped on an element and be chosen: as a file, several, a folder or an archive.
+ *
+ * @param {View} view
+ * @param {HTMLElement} target
+ * @param {string} over the class of the target while something is held over it
+ * @param {HTMLProgressElement} bar
+ */
+export function takeFiles(view, target, over, bar) {
+  const offer = async (/** @type {File[]} */ files) => {
+    if (!files.length || !bar.hidden) return; // the one before is still on its way
+    bar.hidden = false;
+    try {
+      const tell = (/** @type {number} */ share) => {
+        bar.value = share;
+        view.status(share < 1 ? `${Math.floor(100 * share)} % of the scan is here` : "reading the scan …");
+      };
+      tell(0);
+      await sendFiles(view, files, tell);
+    } finally {
+      bar.hidden = true;
+      bar.removeAttribute("value");
+      view.status("");
+    }
+  };
+  const input = (/** @type {string} */ name, /** @type {object} */ options) => {
+    const made = element("input", { type: "file", multiple: true, hidden: true, "aria-label": name, ...options });
+    view.on(made, "change", async () => {
+      const files = [...(made.files ?? [])];
+      made.value = ""; // so that the same can be chosen again
+      await offer(files);
+    });
+    return made;
+  };
+  view.on(target, "dragover", (event) => {
+    event.preventDefault();
+    target.classList.add(over);
+  });
+  view.on(target, "dragleave", () => target.classList.remove(over));
+  view.on(target, "drop", async (event) => {
+    event.preventDefault();
+    event.stopPropagation();
+    target.classList.remove(over);
+    if (event.dataTransfer) await offer(await filesOf(event.dataTransfer));
+  });
+  return { file: input("scan file", {}), folder: input("scan folder", { webkitdirectory: true }) };
+}
+
+/** All files that were dropped, and those within folders that were. @param {DataTransfer} transfer */
+async function filesOf(transfer) {
+  const files = [...transfer.files]; // a page may read them only now
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.() ?? null);
+  if (!entries.some((entry) => entry?.isDirectory)) return files;
+  return (await Promise.all(entries.map((entry) => (entry ? filesBelow(entry) : [])))).flat();
+}
+
+/** @param {FileSystemEntry} entry @returns {Promise<File[]>} */
+async function filesBelow(entry) {
+  if (entry.isFile) return [await new Promise((take, fail) => /** @type {FileSystemFileEntry} */ (entry).file(take, fail))];
+  const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
+  /** @type {FileSystemEntry[]} */
+  const found = [];
+  for (let more = true; more; ) {
+    /** @type {FileSystemEntry[]} */
+    const some = await new Promise((take, fail) => reader.readEntries(take, fail)); // a hundred at a time
+    found.push(...some);
+    more = some.length > 0;
+  }
+  return (await Promise.all(found.map(filesBelow))).flat();
 }
 
 /** The next message that says something of this name. @param {View} view @param {string} name @returns {Promise<number>} */

@@ -1,7 +1,7 @@
 // A scan in, an answer in words. Python segments (widgets/scan_desk.py); this shows and asks.
 
 import { element, viewer } from "./viewer.js";
-import { keepFiles, sendFile } from "./files.js";
+import { keepFiles, takeFiles } from "./files.js";
 import { Layer } from "./layers.js";
 import { Pane } from "./pane.js";
 import { Cut, edges, greys } from "./slices.js";
@@ -18,34 +18,21 @@ export default viewer((view) => {
   const structures = get("about").structures;
   const status = element("div", { className: "l2g-desk-state", role: "status" });
   const bar = element("progress", { hidden: true });
-  const file = element("input", { type: "file", accept: ".nii,.gz", hidden: true, "aria-label": "scan file" });
+  const way = element("progress", { hidden: true, max: 1, "aria-label": "how much of the scan is here" });
   const choose = element("button", { className: "l2g-desk-choose" }, "Choose a scan …");
-  const offer = async (/** @type {File} */ chosen) => {
-    if (await sendFile(view, chosen, (share) => (status.textContent = `${Math.round(100 * share)} % of the scan is here`))) {
-      status.textContent = "";
-    }
-  };
-  view.on(choose, "click", () => file.click());
-  view.on(file, "change", () => file.files?.[0] && offer(file.files[0]));
+  const whole = element("button", { title: "A folder of DICOM files, with the folders in it" }, "Choose a folder …");
   const tries = examples.map((/** @type {string} */ example) => {
     const made = element("button", { title: "A made heart, both ends of its beat" }, example);
     view.on(made, "click", () => view.send("example", { name: example }));
     return made;
   });
   const drop = element("div", { className: "l2g-desk-drop" },
-    element("b", {}, "Drop a scan here"), element("span", { className: "l2g-quiet" }, ".nii or .nii.gz; a cine with all its frames"),
-    choose, file, element("div", { className: "l2g-row" }, element("span", { className: "l2g-quiet" }, "or try"), ...tries));
-  view.on(body, "dragover", (event) => {
-    event.preventDefault();
-    drop.classList.add("l2g-over");
-  });
-  view.on(body, "dragleave", () => drop.classList.remove("l2g-over"));
-  view.on(body, "drop", (event) => {
-    event.preventDefault();
-    drop.classList.remove("l2g-over");
-    const [chosen] = event.dataTransfer?.files ?? [];
-    if (chosen) offer(chosen);
-  });
+    element("b", {}, "Drop a scan here"), element("span", { className: "l2g-quiet" }, "NIfTI, or DICOM as files, a folder or a .zip; a cine with all its frames"),
+    element("div", { className: "l2g-row" }, choose, whole), way, element("div", { className: "l2g-row" }, element("span", { className: "l2g-quiet" }, "or try"), ...tries));
+  const { file, folder } = takeFiles(view, body, "l2g-over", way);
+  drop.append(file, folder);
+  view.on(choose, "click", () => file.click());
+  view.on(whole, "click", () => folder.click());
 
   const frameBox = element("div", { className: "l2g-desk-frame" });
   const slider = element("input", { type: "range", min: 0, step: 1, "aria-label": "slice" });

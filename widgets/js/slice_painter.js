@@ -27,7 +27,7 @@ export class SlicePainter {
     this.shown = shown;
     this.grey = new Layer(cut);
     this.over = new Layer(cut);
-    this.painted = { index: -1, window: [0, 0], rows: 0 }; // what lies on the grey layer
+    this.painted = { index: -1, moment: 0, window: [0, 0], rows: 0 }; // what lies on the grey layer
     this.verdicts = new Uint8Array(cut.size);
     /** @type {Map<string, Seen>} */
     this.seen = new Map(); // of each map, while the slice is the same
@@ -41,15 +41,17 @@ export class SlicePainter {
   paint(context, box, ratio) {
     const { state, cut } = this;
     const index = state.voxel[cut.plane.axis];
-    const volume = state.arrays.get("volume");
-    if (!volume || !(cut.plane.axis === 0 ? volume.known[index] : volume.rows > 0)) return false;
+    const volume = state.part("volume");
+    if (!volume || !(cut.plane.axis === 0 ? volume.known[index] : volume.known.includes(1))) return false;
     const window = state.get("window");
+    const { moment } = state;
     const { painted } = this;
-    if (painted.index !== index || painted.window !== window || painted.rows !== volume.rows) {
+    const moved = painted.index !== index || painted.moment !== moment;
+    if (moved || painted.window !== window || painted.rows !== volume.rows) {
       const { table, shift } = state.greys(volume.data);
       cut.copy(volume.data, index, this.grey.pixels, table, shift);
       this.grey.put();
-      this.painted = { index, window, rows: volume.rows };
+      this.painted = { index, moment, window, rows: volume.rows };
     }
     this.grey.paint(context, box, true);
     const sheet = { context, box, ratio, index };
@@ -68,8 +70,8 @@ export class SlicePainter {
    */
   see(name, index) {
     const { state, cut } = this;
-    const array = state.arrays.get(`labels of ${name}`);
-    const of = [index, state.visible, array?.version, array?.rows];
+    const array = state.part(`labels of ${name}`);
+    const of = [index, state.moment, state.visible, array?.version, array?.rows];
     const last = this.seen.get(name);
     if (last && of.every((part, i) => part === last.of[i])) return last;
     const labels = last?.labels ?? new Uint8Array(cut.size);
@@ -126,7 +128,7 @@ export class SlicePainter {
   paintCode({ context, box, ratio, index }) {
     const { state, cut, over } = this;
     const { code } = state.get("selection");
-    if (code === undefined || !state.arrays.get("codes")) return;
+    if (code === undefined || !state.part("codes")) return;
     const tokens = this.verdicts;
     let i = 0;
     for (let row = 0; row < cut.rows; row += 1) {

@@ -2,13 +2,14 @@
 
 import { Cut, greys } from "./slices.js";
 
-/** @import { Values, View } from "./viewer.js" */
+/** @import { Held, Values, View } from "./viewer.js" */
 /** @import { Plane } from "./slices.js" */
 /**
  * What never changes of a viewer.
  *
  * @typedef {object} About
  * @property {number[]} shape
+ * @property {number} frames
  * @property {number[]} spacing_mm
  * @property {number[][] | null} affine
  * @property {Plane[]} planes
@@ -29,6 +30,8 @@ export class SliceState {
     /** @type {About} */
     this.about = view.model.get("about");
     this.shape = this.about.shape;
+    // Moments that can be looked at: a saved page has but one.
+    this.moments = this.arrays.offers().volume.shape[0] / this.shape[0];
     this.maps = this.about.maps;
     this.structures = this.about.structures;
     this.cuts = this.about.planes.map((plane) => new Cut(plane, this.shape));
@@ -48,6 +51,51 @@ export class SliceState {
   /** @returns {number[]} */
   get voxel() {
     return this.get("selection").voxel ?? this.shape.map((n) => n >> 1);
+  }
+
+  /** @returns {number} */
+  get moment() {
+    return this.get("frame");
+  }
+
+  /** The moment in words, where there are several. */
+  get when() {
+    return this.about.frames > 1 ? `moment ${this.moment + 1} of ${this.about.frames}` : "";
+  }
+
+  /** Look at another moment, round and round. @param {number} moment */
+  goTo(moment) {
+    this.view.set({ frame: (moment + this.moments) % this.moments });
+  }
+
+  /**
+   * Whether the slice that is looked at, or all of them, are here of a moment.
+   *
+   * @param {number} moment
+   */
+  isHere(moment) {
+    const [D] = this.shape;
+    const [first, end] = this.get("three_planes") ? [0, D] : [this.voxel[0], this.voxel[0] + 1];
+    return Object.entries(this.arrays.offers()).every(([name, { rows }]) => {
+      const known = this.arrays.get(name)?.known;
+      return !rows || (known && !known.subarray(moment * D + first, moment * D + end).includes(0));
+    });
+  }
+
+  /**
+   * An array as far as it is here, of the moment that is shown.
+   *
+   * @param {string} name
+   * @returns {Held | undefined}
+   */
+  part(name) {
+    const array = this.arrays.get(name);
+    const [D] = this.shape;
+    if (!array || array.shape[0] === D) return array;
+    const [first, end] = [this.moment * D, (this.moment + 1) * D];
+    const row = array.data.length / array.shape[0];
+    const [known, data] = [array.known.subarray(first, end), array.data.subarray(first * row, end * row)];
+    return { ...array, shape: [D, ...array.shape.slice(1)], known, data };
   }
 
   /** @returns {string[]} */
@@ -94,12 +142,12 @@ export class SliceState {
    * @param {number[]} voxel
    */
   point(voxel) {
-    this.view.select({ voxel, by: "voxel", ...(this.arrays.get("codes") ? { code: this.codeAt(voxel) } : {}) });
+    this.view.select({ voxel, by: "voxel", ...(this.part("codes") ? { code: this.codeAt(voxel) } : {}) });
   }
 
   /** @param {number[]} voxel */
   codeAt([d, h, w]) {
-    const codes = this.arrays.get("codes");
+    const codes = this.part("codes");
     if (!codes || !codes.known[d]) return null;
     const [, rows, columns] = codes.shape;
     const [row, column] = [Math.floor((h * rows) / this.shape[1]), Math.floor((w * columns) / this.shape[2])];

@@ -25,6 +25,8 @@ const VIEWER_KEYS = [
   ["?", "this page"],
 ];
 
+const CINE_KEYS = [[", and .", "the moment before, and the next; space plays them"]];
+
 /** @typedef {{plane: number, pane: Pane}} Picture */
 
 export default viewer((view) => {
@@ -118,14 +120,15 @@ export default viewer((view) => {
   function readOut() {
     const voxel = hovered ?? state.voxel;
     const at = (voxel[0] * shape[1] + voxel[1]) * shape[2] + voxel[2];
-    const parts = [`voxel ${voxel.map((place) => place + 1).join(", ")}`, millimetres(voxel, affine, spacingMm)];
-    const volume = arrays.get("volume");
+    const when = state.when ? [state.when] : [];
+    const parts = [...when, `voxel ${voxel.map((place) => place + 1).join(", ")}`, millimetres(voxel, affine, spacingMm)];
+    const volume = state.part("volume");
     if (volume?.known[voxel[0]]) {
       const intensity = scale[0] * volume.data[at] + scale[1];
       parts.push(`intensity ${Number.isInteger(intensity) ? intensity : intensity.toPrecision(4)}`);
     }
     for (const name of maps) {
-      const labels = arrays.get(`labels of ${name}`);
+      const labels = state.part(`labels of ${name}`);
       if (labels?.known[voxel[0]]) parts.push(`${name}: ${state.names[labels.data[at]] ?? "background"}`);
     }
     const code = state.codeAt(voxel);
@@ -143,7 +146,7 @@ export default viewer((view) => {
     view.set({ [trait]: model.get(trait) === one ? other : one });
   const fade = (/** @type {number} */ by) => () =>
     view.set({ opacity: Math.min(Math.max(Math.round(100 * (model.get("opacity") + by)) / 100, 0), 1) });
-  const help = () => openHelp(view.body, [...PANE_KEYS, ...VIEWER_KEYS]);
+  const help = () => openHelp(view.body, [...PANE_KEYS, ...(state.moments > 1 ? CINE_KEYS : []), ...VIEWER_KEYS]);
   /** @type {Record<string, () => void>} */
   const keys = {
     ...Object.fromEntries(TOOLS.map(([tool, key]) => [key, () => view.set({ tool })])),
@@ -156,6 +159,12 @@ export default viewer((view) => {
     t: change("three_planes", true, false),
     "?": help,
   };
+  if (state.moments > 1) {
+    Object.assign(keys, {
+      ",": () => state.goTo(state.moment - 1),
+      ".": () => state.goTo(state.moment + 1),
+    });
+  }
   if (maps.length) {
     Object.assign(keys, {
       o: change("overlay", "outline", "fill"),
@@ -187,13 +196,13 @@ export default viewer((view) => {
 
   view.body.append(sliceControls(state, help), picture, strips.element);
   if (structures.length) view.body.append(sliceLegend(state));
-  view.watch(["selection", "window", "overlay", "mode", "opacity", "visible", "tool", "ruler"], draw);
+  view.watch(["selection", "frame", "window", "overlay", "mode", "opacity", "visible", "tool", "ruler"], draw);
   view.watch(["three_planes", "side_by_side", "shown"], layOut);
   view.watch(["looks"], () => {
     for (const { plane, pane } of pictures) if (pane.look !== lookOf(plane)) pane.see(lookOf(plane));
   });
   view.onArray((name, start, stop) => {
-    const d = state.voxel[0];
+    const d = state.voxel[0] + arrays.span(arrays.offers()[name])[0];
     if (model.get("three_planes") || !/^(volume|labels)/.test(name) || (start <= d && d < stop)) draw();
     else readOut();
   });

@@ -1,8 +1,10 @@
-import { element, pen, viewer } from "./viewer.js";
-import { brief } from "./drawing.js";
+import { element, pen, sum, viewer } from "./viewer.js";
+import { brief, codeColour, percent } from "./drawing.js";
+import { CodeMap } from "./code_map.js";
+import { playerOf } from "./player.js";
 import { edges, greys, strokeEdges } from "./slices.js";
 
-/** @import { Held } from "./viewer.js" */
+/** @import { Held, View } from "./viewer.js" */
 /** @typedef {{name: string, colour: string, values: (number | null)[]}} Line null where there is no value */
 /** @typedef {{title: string, top: number, epochs: number[], lines: Line[]}} Panel */
 
@@ -16,7 +18,8 @@ export default viewer((view) => {
   const charts = element("div", { className: "l2g-charts" });
   const samples = element("div", { className: "l2g-samples" });
   const key = element("div", { className: "l2g-sample-key", hidden: true }, "newest epoch on validation slices: truth solid, prediction dotted");
-  view.body.append(text, track, charts, samples, key);
+  const forming = codesForming(view);
+  view.body.append(text, track, charts, forming.element, samples, key);
 
   function showProgress() {
     const { epoch, epochs, state, text: words } = model.get("progress");
@@ -137,10 +140,59 @@ export default viewer((view) => {
 
   view.watch(["progress"], showProgress);
   view.watch(["panels"], showCharts);
-  view.onArray(showSamples);
+  view.watch(["forming", "shown_epoch"], forming.show);
+  view.onArray(() => {
+    showSamples();
+    forming.show();
+  });
   view.onLook(view.body, () => {
     showCharts();
     showSamples();
+    forming.show();
   });
   showProgress();
 });
+
+/**
+ * The codebook at a few epochs, to go through: its codes on one map, larger the more they are used.
+ *
+ * @param {View} view
+ */
+function codesForming(view) {
+  const { model, arrays } = view;
+  const caption = element("figcaption");
+  const canvas = element("canvas", { tabIndex: 0, role: "img", "aria-label": "the codes at an epoch of the training" });
+  const slider = element("input", { type: "range", className: "l2g-slider", min: 0, step: 1, "aria-label": "epoch" });
+  const number = element("output", { className: "l2g-number" });
+  /** @returns {number[]} */
+  const epochs = () => model.get("forming").epochs ?? [];
+  const at = () => (model.get("shown_epoch") < 0 ? epochs().length - 1 : Math.min(model.get("shown_epoch"), epochs().length - 1));
+  const go = (/** @type {number} */ index) => view.set({ shown_epoch: index === epochs().length - 1 ? -1 : index });
+  const player = playerOf(view, { what: "epoch", count: () => epochs().length, at, go, isHere: () => true }, false);
+  view.on(slider, "input", () => go(Number(slider.value)));
+  const row = element("div", { className: "l2g-scroll" }, player.element, slider, number);
+  const figure = element("figure", { className: "l2g-chart l2g-forming", hidden: true }, caption, canvas, row);
+  /** @type {Float32Array} */
+  let uses = new Float32Array();
+  const map = new CodeMap(view, canvas, {
+    hover: (code) => view.status(code === undefined ? "" : `code ${code}: ${percent(uses[code] / Math.max(1, sum(uses)))} of the tokens of epoch ${epochs()[at()]}`),
+  });
+  const show = () => {
+    const [places, counts] = ["places", "uses"].map((name) => arrays.get(name));
+    figure.hidden = epochs().length < 2 || places?.rows !== epochs().length || counts?.rows !== epochs().length;
+    if (figure.hidden || !places || !counts) return;
+    const [, K] = counts.shape;
+    const [all, every] = [/** @type {Float32Array} */ (places.data), /** @type {Float32Array} */ (counts.data)];
+    uses = every.subarray(at() * K, (at() + 1) * K);
+    const colours = Array.from(uses, (_, code) => codeColour(code));
+    const epoch = epochs()[at()];
+    caption.textContent = `the codes at epoch ${epoch}: ${uses.filter(Boolean).length} of ${K} in use`;
+    caption.title = `two principal components of the newest codes, ${Math.round(100 * model.get("forming").variance)} % of their variance; a dot is larger the more its code is used, and hollow if it is not`;
+    slider.max = String(epochs().length - 1);
+    slider.value = String(at());
+    slider.setAttribute("aria-valuetext", `epoch ${epoch}`);
+    number.textContent = `epoch ${epoch}`;
+    map.draw({ places: all.subarray(2 * at() * K, 2 * (at() + 1) * K), room: all, colours, counts: uses, top: Math.max(...every, 1), found: null });
+  };
+  return { element: figure, show };
+}

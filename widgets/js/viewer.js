@@ -20,7 +20,7 @@ import { pictureOf } from "./picture.js";
  * @property {(events: string, handler: (...values: any[]) => void) => void} off
  */
 /** @typedef {Uint8Array | Int16Array | Uint16Array | Int32Array | Float32Array} Values */
-/** @typedef {{version: number, dtype: keyof typeof TYPED, shape: number[]}} Offer a published array before it is fetched */
+/** @typedef {{version: number, dtype: keyof typeof TYPED, shape: number[], rows?: number}} Offer a published array before it is fetched; a frame of a cine has `rows` of it */
 /** @typedef {{version: number, shape: number[], rows: number, known: Uint8Array, data: Values}} Held and after */
 /** @typedef {{array: string, version: number, start: number, stop: number}} Request for a part of one */
 
@@ -289,7 +289,10 @@ export class View {
 const PART_BYTES = 4 << 20;
 const TYPED = { uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array };
 
-/** The published arrays, fetched in parts along the first axis: one part at a time, the nearest to the selected slice first. */
+/**
+ * The published arrays, fetched in parts along the first axis: one part at a time, the nearest to the selected slice
+ * first. Of the frames of a cine the one that is looked at is fetched, then the next, so that one can play.
+ */
 export class Arrays {
   /** @param {Model} model */
   constructor(model) {
@@ -305,6 +308,7 @@ export class Arrays {
     /** @type {(content: Request, buffers: DataView[]) => void} */
     this.onPart = (content, buffers) => content.array && this.receive(content, buffers[0]);
     model.on("change:arrays", this.onOffer);
+    model.on("change:frame", this.onOffer);
     model.on("msg:custom", this.onPart);
   }
 
@@ -323,11 +327,22 @@ export class Arrays {
     return this.held.get(name);
   }
 
-  /** The share of all rows that is here, 0 to 1. */
+  /** The share of all rows that is here, 0 to 1; of a cine those of the frame that is looked at. */
   progress() {
     const offers = Object.entries(this.offers());
-    const rows = offers.map(([name]) => this.held.get(name)?.rows ?? 0);
-    return sum(rows) / Math.max(1, sum(offers.map(([, { shape }]) => shape[0])));
+    const rows = offers.map(([name, offer]) => sum(this.held.get(name)?.known.subarray(...this.span(offer)) ?? []));
+    return sum(rows) / Math.max(1, sum(offers.map(([, { shape, rows: each }]) => each ?? shape[0])));
+  }
+
+  /**
+   * The rows [start, stop) of the frame that is looked at, or of one that comes `later`; all where there are no frames.
+   *
+   * @param {Pick<Offer, "shape" | "rows">} offer
+   * @returns {[number, number]}
+   */
+  span({ shape: [all], rows = all }, later = 0) {
+    const frame = all > rows ? ((this.model.get("frame") ?? 0) + later) % (all / rows) : 0;
+    return [frame * rows, (frame + 1) * rows];
   }
 
   /** @returns {Record<string, Offer>} */
@@ -337,6 +352,7 @@ export class Arrays {
 
   release() {
     this.model.off("change:arrays", this.onOffer);
+    this.model.off("change:frame", this.onOffer);
     this.model.off("msg:custom", this.onPart);
     this.listeners.clear();
     this.held.clear();
@@ -346,7 +362,8 @@ export class Arrays {
     const offers = this.offers();
     // A part of an array that was replaced never comes, so it is not waited for.
     if (this.fetching && this.fetching.version === offers[this.fetching.array].version) return;
-    const parts = Object.entries(offers).map(([name, offer]) => this.missing(name, offer));
+    const frames = [0, 1].map((later) => Object.entries(offers).map(([name, offer]) => this.missing(name, offer, later)));
+    const parts = frames[0].some(Boolean) ? frames[0] : frames[1];
     const [part] = parts.filter((each) => each !== null).sort((a, b) => a.away - b.away);
     this.fetching = part?.request ?? null;
     if (part) this.model.send({ event: "fetch", ...part.request });
@@ -357,12 +374,16 @@ export class Arrays {
    *
    * @param {string} name
    * @param {Offer} offer
+   * @param {number} later frames
    */
-  missing(name, { version, dtype, shape }) {
-    const [D] = shape;
+  missing(name, offer, later) {
+    const { version, dtype, shape } = offer;
+    const [first, end] = this.span(offer, later);
+    const D = end - first;
     const held = this.held.get(name);
-    const known = held?.version === version ? held.known : new Uint8Array(D);
-    if (D === 0 || (held?.version === version && held.rows === D)) return null;
+    if (D === 0 || (held?.version === version && held.rows === shape[0])) return null;
+    const known = held?.version === version ? held.known.subarray(first, end) : new Uint8Array(D);
+    if (!known.includes(0)) return null;
     const slice = Math.min(Math.max(this.model.get("selection").voxel?.[0] ?? 0, 0), D - 1);
     let away = 0;
     while (known[slice + away] !== 0 && known[slice - away] !== 0) away += 1;
@@ -372,7 +393,7 @@ export class Arrays {
     let stop = start + 1;
     while (stop - start < most && known[stop] === 0) stop += 1;
     while (stop - start < most && known[start - 1] === 0) start -= 1;
-    return { away, request: { array: name, version, start, stop } };
+    return { away, request: { array: name, version, start: first + start, stop: first + stop } };
   }
 
   /**

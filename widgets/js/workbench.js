@@ -2,7 +2,7 @@
 
 import { element, viewer } from "./viewer.js";
 import { choice, itself } from "./drawing.js";
-import { keepFiles, sendFile } from "./files.js";
+import { keepFiles, takeFiles } from "./files.js";
 import { Bench } from "./bench_state.js";
 import { OVERLAYS, slicePanel } from "./bench_slice.js";
 import { planPanel } from "./bench_plan.js";
@@ -41,25 +41,10 @@ export default viewer((view) => {
     view.on(made, "click", act);
     return made;
   };
-  const file = element("input", { type: "file", accept: ".nii,.gz", hidden: true, "aria-label": "scan file" });
-  const open = button("open …", "Open a scan of your own, .nii or .nii.gz; or drop one here. It stays on this machine", () => file.click());
-  view.on(file, "change", () => file.files?.[0] && offer(file.files[0]));
-  const offer = async (/** @type {File} */ chosen) => {
-    const tell = (/** @type {number} */ share) => view.status(`${Math.round(100 * share)} % of the scan is here`);
-    if (await sendFile(view, chosen, tell)) view.status("");
-  };
-  view.on(body, "dragover", (event) => {
-    event.preventDefault();
-    body.classList.add("l2g-dropping");
-  });
-  view.on(body, "dragleave", () => body.classList.remove("l2g-dropping"));
-  view.on(body, "drop", (event) => {
-    event.preventDefault();
-    event.stopPropagation();
-    body.classList.remove("l2g-dropping");
-    const [chosen] = event.dataTransfer?.files ?? [];
-    if (chosen) offer(chosen);
-  });
+  const way = element("progress", { hidden: true, max: 1, "aria-label": "how much of the scan is here" });
+  const { file, folder } = takeFiles(view, body, "l2g-dropping", way);
+  const open = button("open …", "Open a scan of your own, NIfTI or DICOM files or a .zip; or drop one, or its folder, here. It stays on this machine", () => file.click());
+  const openFolder = button("folder …", "Open a folder of DICOM files, with the folders in it", () => folder.click());
   const undo = button("↶", "Undo (Ctrl Z)", () => bench.undo());
   const redo = button("↷", "Redo (Ctrl Shift Z)", () => bench.redo());
   const copy = button("copy state", "Copy all that decides what is shown as JSON: Workbench(..., state=...) shows it again", () => {
@@ -67,11 +52,11 @@ export default viewer((view) => {
   });
   const page = button("save page", "Save this scan as one page that needs no Python and no network: slices, codes and plans still answer", () => view.send("export"));
   keepFiles(view);
-  for (const each of [open, page, scans]) each.dataset.needsPython = "";
+  for (const each of [open, openFolder, page, scans]) each.dataset.needsPython = "";
   const help = element("div", { className: "l2g-bench-help", hidden: true }, element("dl", {}, ...HELP.flatMap(([key, text]) => [element("dt", {}, key), element("dd", {}, text)])));
   const ask = button("?", "What keys and words mean (?)", () => (help.hidden = !help.hidden));
   view.on(help, "click", () => (help.hidden = true));
-  const bar = element("div", { className: "l2g-row l2g-bench-top" }, title, element("label", {}, "scan", scans), open, file, element("span", { className: "l2g-spring" }), undo, redo, copy, page, ask);
+  const bar = element("div", { className: "l2g-row l2g-bench-top" }, title, element("label", {}, "scan", scans), open, openFolder, file, folder, way, element("span", { className: "l2g-spring" }), undo, redo, copy, page, ask);
 
   // Above the slice, and above the plans
   const overlay = element("select", { title: "What lies over the slice" }, ...OVERLAYS.map(([value, text, title]) => element("option", { value, title }, text)));

@@ -176,3 +176,21 @@ test("what goes wrong later is shown as well", async () => {
   await null;
   assert.deepEqual(log, ["Error: no clipboard"]);
 });
+
+test("of a cine the frame that is looked at is fetched, then the next, and no others", () => {
+  const model = published([6, 4], { voxel: [1, 0, 0] });
+  model.traits.arrays.volume.rows = 2;
+  model.traits.frame = 2;
+  const arrays = new Arrays(model);
+  arrays.show();
+  assert.deepEqual(ranges(model), [[4, 6]]);
+  assert.equal(arrays.progress(), 0);
+  model.answer();
+  assert.equal(arrays.progress(), 1);
+  model.answer(); // round to the first
+  assert.deepEqual(ranges(model), [[4, 6], [0, 2]]);
+  assert.deepEqual([...arrays.get("volume").known], [1, 1, 0, 0, 1, 1]);
+  model.traits.frame = 0;
+  model.handlers["change:frame"]();
+  assert.deepEqual(ranges(model).at(-1), [2, 4]);
+});
