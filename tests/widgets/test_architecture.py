@@ -97,3 +97,10 @@ def test_places_to_click_lie_on_their_boxes():
 def test_a_model_without_plans_is_refused():
     with pytest.raises(ValueError, match="no transport plan"):
         Architecture(build_model("unet", classes=4, width=4), torch.rand(1, 1, 64, 64), LABELS)
+
+
+def test_the_picture_of_the_documentation_is_the_one_that_is_drawn():
+    kept = boxes((Path(__file__).parents[2] / "docs/architecture.svg").read_text())
+    assert [name for name, _, _ in kept][:5] == ["image", "level 0", "level 1", "level 2", "level 2"]
+    assert kept[0][1] == "1 × 96 × 96"
+    assert len(np.unique(kept[7][2].reshape(-1, 3), axis=0)) >= 4  # labels of three structures
