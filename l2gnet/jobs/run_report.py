@@ -3,6 +3,7 @@
 The page holds all it shows, and needs neither Python nor a network.
 """
 
+import functools
 import io
 import re
 import shlex
@@ -22,6 +23,8 @@ from l2gnet.data.slices import prepare_slices
 from l2gnet.errors import ConfigError
 from l2gnet.evaluation.comparison import FinishedRun, bootstrap_interval, patient_gains, read_runs
 from l2gnet.files import read_json, write_text
+from l2gnet.jobs.library import brought
+from l2gnet.jobs.parameters import read_parameters
 from l2gnet.models.card import NOT_CLINICAL, ModelCard, count_parameters, read_card
 from l2gnet.prediction.familiar import Familiar
 from l2gnet.prediction.model_card import card_text
@@ -104,7 +107,9 @@ def _several(runs: Sequence[FinishedRun], cards: Sequence[ModelCard]) -> tuple[s
     settings = [_settings(run) for run in runs]
     different = [name for name in settings[0] if len({str(each.get(name)) for each in settings}) > 1]
     rows = [
-        {"setting": name} | {run: str(each.get(name)) for run, each in zip(names, settings, strict=True)}
+        {"setting": name}
+        | {run: str(each.get(name)) for run, each in zip(names, settings, strict=True)}
+        | {"what it is": _meanings().get(name, "")}
         for name in different
     ]
     gains = []
@@ -244,12 +249,19 @@ def _settings(run: FinishedRun) -> dict[str, Any]:
 
 
 def _changes(settings: Mapping[str, Any]) -> list[dict[str, str]]:
-    defaults = asdict(TrainSettings())
+    defaults, meanings = asdict(TrainSettings()), _meanings()
     return [
-        {"setting": name, "here": str(value), "default": str(defaults[name])}
+        {"setting": name, "here": str(value), "default": str(defaults[name]), "what it is": meanings.get(name, "")}
         for name, value in settings.items()
         if name in defaults and value != defaults[name]
     ]
+
+
+@functools.cache
+def _meanings() -> dict[str, str]:
+    """What each setting is, in the words of the notebook that trains."""
+    notebook = next(path for path in brought() if path.name == "01_train.ipynb")
+    return {name: setting.help.removesuffix(" (secret)") for name, setting in read_parameters(notebook).items()}
 
 
 def _command(settings: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ def test_one_run(runs):
     assert re.search(r"all structures \d\.\d{4} \(\d\.\d{4} to \d\.\d{4}\) \d+", said)
     assert "l2gnet train \\ --width 4 \\ --patients 6 \\ --validation-patients 2 " in said
     assert "--seed 1" in said
-    assert "epochs 2 10" in said
+    assert "epochs 2 10 passes over the training slices" in said
     assert len(re.findall(r'data-viewer="\d', page)) == 3  # two cases, best and worst, and the codebook
     assert len(re.findall(r"Doubts: none. Confidence 0.\d+, at least 0.\d+; distance of its features", said)) == 2
     assert " by " not in said.partition("Scores")[0]  # nobody is named who has not written it there
@@ -80,7 +80,7 @@ def test_several_runs_are_compared(runs):
     assert page == runs.resolve() / "report.html"
     said = texts(page.read_text())
     assert "structure seed0 seed1 right ventricle" in said
-    assert "seed 0 1" in said
+    assert "seed 0 1 decides weights, order and augmentation" in said
     assert re.search(r"seed1 [+-]\d\.\d{4} \([+-]\d\.\d{4} to [+-]\d\.\d{4}\)", said)
     assert said.count("Learning curves") == 1
     assert texts(write_report(runs).read_text()) == said  # a folder of runs
