@@ -24,11 +24,9 @@ from l2gnet.shapes import Float, Num, UInt8
 _WIDTH = 1000
 _TOP, _SMALL = 84, 82  # of the boxes on the way down and up: where they are, and their side, in pixels
 _BOTTOM, _LARGE = 258, 128  # and of those of the bottleneck
-_MANY = 72**2  # pixels
+_MANY = 72**2  # pixels, beyond which a picture is WebP
 _TILES = 32  # channels of a tensor that are shown large
 _OPENED = (760, 380)  # pixels that a picture may fill when its box is open
-
-
 _BACKBONE = "l2gnet/models/backbone.py"
 _SAID = {  # of feature maps
     "first": ("What two convolutions make of the image, at full resolution; a tile a channel.", _BACKBONE),
@@ -117,7 +115,7 @@ class Architecture:
         prediction: the labels that it finds there.
 
     Raises:
-        ValueError: the model has no mapper that transports codes.
+        ValueError: the model has no mapper that transports codes, or not at its deepest level.
     """
 
     def __init__(self, model: SegmentationUNet, image: Float[Tensor, "1 C H W"], prediction: UInt8[np.ndarray, "H W"]):
@@ -158,6 +156,9 @@ def _run(model: SegmentationUNet, image: Float[Tensor, "1 C H W"]) -> tuple[list
     """What each level sees on the way down, on the way up (finest first), and what the bottleneck makes of it."""
     seen: dict[nn.Module, Any] = {}
     (_, mapper), bottleneck = codebook_and_mapper(model), model.bottleneck
+    depth = len(model.encoder)
+    if model.level != depth:
+        raise ValueError(f"tokens must lie at the deepest level, {depth}, got {model.level}; show another model")
     blocks = [model.stem, *model.encoder, *model.decoder, mapper, bottleneck]
     handles = [block.register_forward_hook(lambda block, _, given: seen.update({block: given})) for block in blocks]
     with no_grad():
