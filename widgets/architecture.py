@@ -146,6 +146,9 @@ class Architecture:
             f"{''.join(_arrows(self._above, self._bottom))}{boxes}</svg>"
         )
 
+    def __repr__(self) -> str:
+        return f"Architecture: {len(self._above)} boxes above, {len(self._bottom)} below"
+
     def _repr_html_(self) -> str:
         diagram = as_image(self.svg(), "L2GNet with the tensors of one slice in its boxes", width="100%")
         boxes = "".join(box.opening() for box in (*self._above, *self._bottom))
