@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -121,6 +122,18 @@ def test_every_picture_shown_is_there_and_small():
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
     assert pictures
     assert all((ROOT / picture).stat().st_size < 3e6 for picture in pictures)
+
+
+def test_times_are_written_by_the_script_that_measures_them():
+    script = runpy.run_path(str(ROOT / "benchmarks/readme_times.py"))
+    times = script["times_in"](README)
+    assert list(times) == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    told = script["between"](README).strip().splitlines()[-1]
+    assert script["written"](README, times, told) == README
+    other = script["written"](README, {"06_optimal_transport": script["in_words"](151)}, "*There.*")
+    assert script["times_in"](other) == times | {"06_optimal_transport": "2.5 min"}
+    assert re.search(r"\n\n\*There\.\*\n<!-- end of times -->\n", other)
+    assert [script["in_words"](seconds) for seconds in (2, 13, 117, 121)] == ["5 s", "15 s", "115 s", "2 min"]
 
 
 def test_data_check(desk):

@@ -113,6 +113,7 @@ def test_the_sdist_holds_what_the_wheel_is_built_from_and_no_tests(built):
     whole = {file.relative_to(ROOT).as_posix() for file in [*brought(), *scripts, *PAGES]}
     whole |= {page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md")}
     whole |= {"LICENSE", "CITATION.cff", "Makefile", "constraints.txt", "environment.yml", "docs/workbench.webp"}
+    whole.add("docs/architecture.svg")
     assert whole <= set(inside)
     assert [name for name in inside if name.startswith(("tests/", "benchmarks/"))] == []
 

@@ -1,15 +1,16 @@
-"""L2GNet as a diagram whose boxes hold the tensors of one image."""
+"""L2GNet as a diagram whose boxes hold the tensors of one image, and open."""
 
 import base64
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from itertools import pairwise
 from typing import Any
 
 import matplotlib
 import numpy as np
-from l2gnet.widgets.crisp import GREY
+from l2gnet.widgets.crisp import GREY, as_image
 from PIL import Image
 from torch import Tensor, nn, no_grad
 
@@ -22,8 +23,38 @@ from l2gnet.shapes import Float, Num, UInt8
 
 _WIDTH = 1000
 _TOP, _SMALL = 84, 82  # of the boxes on the way down and up: where they are, and their side, in pixels
-_BOTTOM, _LARGE = 256, 128  # and of those of the bottleneck
-_MOST = 64  # pixels along a side, beyond which a picture is a JPEG
+_BOTTOM, _LARGE = 258, 128  # and of those of the bottleneck
+_MANY = 72**2  # pixels, beyond which a picture is WebP
+_TILES = 32  # channels of a tensor that are shown large
+_OPENED = (760, 380)  # pixels that a picture may fill when its box is open
+_BACKBONE = "l2gnet/models/backbone.py"
+_SAID = {  # of feature maps
+    "first": ("What two convolutions make of the image, at full resolution; a tile a channel.", _BACKBONE),
+    "down": ("What two convolutions make of the level before, halved; a tile a channel.", _BACKBONE),
+    "up": (
+        "What comes from below, doubled, and what was kept on the way down, convolved; a tile a channel.",
+        _BACKBONE,
+    ),
+    "deepest": ("The deepest features, where one pixel stands for many; a tile a channel.", _BACKBONE),
+    "related": ("A convolution of what each pixel is and what it hears; a tile a channel.", "l2gnet/models/l2gnet.py"),
+}
+_SENT = "How much of each code in use (a row) goes to each reference (a column); a tile a head."
+_GATHERED = "What each reference (a row) has gathered, an average of the codes sent to it; a tile a head."
+_RECEIVED = "How much each code in use (a row) takes from the slot of each reference (a column); a tile a head."
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What a box holds: its name, its shape in numbers and in letters, what it is, which file makes it, and pictures of
+    it, small and whole."""
+
+    name: str
+    shape: str
+    letters: str
+    words: str
+    file: str
+    small: UInt8[np.ndarray, "h w 3"]
+    whole: UInt8[np.ndarray, "H W 3"]
 
 
 @dataclass(frozen=True)
@@ -31,9 +62,7 @@ class _Box:
     x: float
     y: float
     side: float
-    name: str
-    shape: str
-    picture: UInt8[np.ndarray, "h w 3"]
+    held: _Held
 
     @property
     def middle(self) -> float:
@@ -41,80 +70,151 @@ class _Box:
 
     def svg(self) -> str:
         return (
-            f'<text x="{self.middle:.0f}" y="{self.y - 6}">{self.name}</text>'
+            f'<text x="{self.middle:.0f}" y="{self.y - 6}">{self.held.name}</text>'
             f'<image x="{self.x:.0f}" y="{self.y}" width="{self.side}" height="{self.side}" preserveAspectRatio="none" '
-            f'style="image-rendering:pixelated" href="{_embedded(self.picture)}"/>'
-            f'<text class="s" x="{self.middle:.0f}" y="{self.y + self.side + 14}">{self.shape}</text>'
+            f'style="image-rendering:pixelated" href="{_embedded(self.held.small, 128)}"/>'
+            f'<text class="s" x="{self.middle:.0f}" y="{self.y + self.side + 15}">{self.held.shape}</text>'
+        )
+
+    def opening(self) -> str:
+        """The box as a place to click in the diagram, and what it then shows below.
+
+        All lengths are shares of the width, so that the place stays where it is when the diagram grows below.
+        """
+        held, share = self.held, 100 / _WIDTH
+        place = (
+            f"position:absolute;display:block;top:0;left:{self.x * share:.1f}%;width:{self.side * share:.1f}%;height:0;"
+            f"margin-top:{self.y * share:.1f}%;padding-bottom:{self.side * share:.1f}%;cursor:pointer;overflow:hidden;"
+            "color:transparent"
+        )
+        size = held.whole.shape[1], held.whole.shape[0]
+        scale = min(room / pixels for room, pixels in zip(_OPENED, size, strict=True))
+        width, height = (round(scale * pixels) for pixels in size)
+        picture = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"><image width="{width}" '
+            f'height="{height}" style="image-rendering:pixelated" href="{_embedded(held.whole, _OPENED[0])}"/></svg>'
+        )
+        return (
+            f'<details name="architecture"><summary title="{escape(held.name)}: open" style="{place}">'
+            f"{escape(held.name)}</summary><p><b>{escape(held.name)}</b>, {held.letters} = {held.shape}. {held.words} "
+            f"<code>{held.file}</code></p>{as_image(picture, held.name)}</details>"
         )
 
 
-def architecture(model: SegmentationUNet, image: Float[Tensor, "1 C H W"], prediction: UInt8[np.ndarray, "H W"]) -> str:
-    """An SVG of an L2GNet, from an image to its prediction: each box shows the tensor that this image has there.
+class Architecture:
+    """A diagram of an L2GNet, from an image to its prediction: each box shows the tensor that this image has there.
 
+    A click on a box, or Enter where it has the focus, opens it below: the whole tensor, with its shape in letters, what
+    it is, and which file makes it. That is HTML alone, without a script, and so works in saved notebooks and pages.
     Feature maps show the length of each pixel's vector, codes a colour each; plans and slots are those of the first
     head, with rows and columns that are alike beside each other.
 
+    Args:
+        model: an L2GNet.
+        image: what it is given, from 0 to 1.
+        prediction: the labels that it finds there.
+
     Raises:
-        ValueError: the model has no mapper that transports codes.
+        ValueError: the model has no mapper that transports codes, or not at its deepest level.
     """
-    down, up, bottom = _run(model, image)
-    above = [("image", _shape(image[0]), _grey(image[0, 0].numpy()))]
-    above += [(f"level {i}", _shape(tensor[0]), _lengths(tensor)) for i, tensor in enumerate(down)]
-    above += [(f"level {i}", _shape(tensor[0]), _lengths(tensor)) for i, tensor in reversed(list(enumerate(up)))]
-    above += [("labels", _shape(prediction), _labels(prediction))]
-    boxes = [
-        [_Box(i * (_WIDTH - side) / (len(row) - 1), y, side, *each) for i, each in enumerate(row)]
-        for row, y, side in ((above, _TOP, _SMALL), (bottom, _BOTTOM, _LARGE))
-    ]
-    height = _BOTTOM + _LARGE + 22
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}">'
-        f"<style>text{{font:13px system-ui,sans-serif;fill:{GREY};text-anchor:middle}}.s{{font-size:11px}}</style>"
-        f'<defs><marker id="tip" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
-        f'<path d="M0 0L8 4L0 8z" fill="{GREY}"/></marker></defs>'
-        f"{''.join(_arrows(*boxes))}{''.join(box.svg() for row in boxes for box in row)}</svg>"
-    )
+
+    def __init__(self, model: SegmentationUNet, image: Float[Tensor, "1 C H W"], prediction: UInt8[np.ndarray, "H W"]):
+        down, up, bottom = _run(model, image)
+        first, picture = image[0], _heat(image[0, 0].numpy(), "gray")
+        words = "The slice on the grid that the model sees, black at 0 and white at 1."
+        above = [_Held("image", _shape(first), "C × H × W", words, "l2gnet/data/resampling.py", picture, picture)]
+        above += [_features(f"level {i}", tensor, i, "down" if i else "first") for i, tensor in enumerate(down)]
+        above += [_features(f"level {i}", tensor, i, "up") for i, tensor in reversed(list(enumerate(up)))]
+        words, picture = "For each pixel the class with the highest score; the background is grey.", _labels(prediction)
+        above += [_Held("labels", _shape(prediction), "H × W", words, "l2gnet/data/outputs.py", picture, picture)]
+        self._above, self._bottom = (
+            [_Box(i * (_WIDTH - side) / (len(row) - 1), y, side, each) for i, each in enumerate(row)]
+            for row, y, side in ((above, _TOP, _SMALL), (bottom, _BOTTOM, _LARGE))
+        )
+
+    def svg(self) -> str:
+        """The diagram as it is before anybody opens a box."""
+        height = _BOTTOM + _LARGE + 22
+        boxes = "".join(box.svg() for box in (*self._above, *self._bottom))
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
+            f'viewBox="0 0 {_WIDTH} {height}">'
+            f"<style>text{{font:14px system-ui,sans-serif;fill:{GREY};text-anchor:middle}}"
+            ".s{font-size:12.5px}</style>"
+            f'<defs><marker id="tip" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
+            f'<path d="M0 0L8 4L0 8z" fill="{GREY}"/></marker></defs>'
+            f"{''.join(_arrows(self._above, self._bottom))}{boxes}</svg>"
+        )
+
+    def __repr__(self) -> str:
+        return f"Architecture: {len(self._above)} boxes above, {len(self._bottom)} below"
+
+    def _repr_html_(self) -> str:
+        diagram = as_image(self.svg(), "L2GNet with the tensors of one slice in its boxes", width="100%")
+        boxes = "".join(box.opening() for box in (*self._above, *self._bottom))
+        return f'<div style="position:relative;max-width:{_WIDTH}px">{diagram}{boxes}</div>'
 
 
-def _run(
-    model: SegmentationUNet, image: Float[Tensor, "1 C H W"]
-) -> tuple[list[Tensor], list[Tensor], list[tuple[str, str, UInt8[np.ndarray, "h w 3"]]]]:
+def _run(model: SegmentationUNet, image: Float[Tensor, "1 C H W"]) -> tuple[list[Tensor], list[Tensor], list[_Held]]:
     """What each level sees on the way down, on the way up (finest first), and what the bottleneck makes of it."""
     seen: dict[nn.Module, Any] = {}
     (_, mapper), bottleneck = codebook_and_mapper(model), model.bottleneck
+    depth = len(model.encoder)
+    if model.level != depth:
+        raise ValueError(f"tokens must lie at the deepest level, {depth}, got {model.level}; show another model")
     blocks = [model.stem, *model.encoder, *model.decoder, mapper, bottleneck]
     handles = [block.register_forward_hook(lambda block, _, given: seen.update({block: given})) for block in blocks]
     with no_grad():
-        model(image)
+        model(image.to(next(model.parameters()).device))
     for handle in handles:
         handle.remove()
-    *down, features = (seen[block] for block in (model.stem, *model.encoder))
-    up = [seen[block][0] for block in reversed(model.decoder)]
+    *down, features = (seen[block].cpu() for block in (model.stem, *model.encoder))
+    up = [seen[block][0].cpu() for block in reversed(model.decoder)]
     mapped, latent = seen[mapper], seen[bottleneck]
     h, w = features.shape[2:]
-    codes = np.unique(latent.codes[0].numpy(), return_inverse=True)[1].reshape(h, w)
-    colours = matplotlib.colormaps["nipy_spectral"](codes / max(codes.max(), 1))[..., :3]
+    codes = np.unique(latent.codes[0].cpu().numpy(), return_inverse=True)[1].reshape(h, w)
+    colours = _bytes(matplotlib.colormaps["nipy_spectral"](codes / max(codes.max(), 1))[..., :3])
+    words = "Each pixel's nearest vector of the codebook, a colour each: all that is left of the image down here."
+    in_use = codes.max() + 1
+    maker, picture = "l2gnet/method/codebook.py", _bytes(colours)
     bottom = [
-        ("features", _shape(features[0]), _lengths(features)),
-        (f"codes: {codes.max() + 1} in use", f"{h} × {w}", _bytes(colours)),
+        _features("features", features, len(down) - 1, "deepest"),
+        _Held(f"codes: {in_use} in use", f"{h} × {w}", "h × w", words, maker, picture, picture),
         *_plans(mapped),
-        ("back to features", _shape(latent.features[0]), _lengths(latent.features)),
+        _features("back to features", latent.features.cpu(), len(down) - 1, "related"),
     ]
     return down, up, bottom
 
 
-def _plans(mapped: Mapped) -> list[tuple[str, str, UInt8[np.ndarray, "h w 3"]]]:
-    """The plan that sends, the slots that it fills, and the plan that receives, of the first head."""
-    send, receive = (plan.plan[0].numpy() for plan in (mapped.transport, mapped.receiving))
-    used = send.sum(1) > 0
-    rows, columns = plan_order(send[used], "clustering")
-    slots = mapped.slots[0, 0].numpy()[columns]
-    heads = len(mapped.slots)
-    size = f"{used.sum()} × {len(columns)}"
+def _features(name: str, tensor: Float[Tensor, "1 C h w"], halvings: int, way: str) -> _Held:
+    """A feature map: small the length of each pixel's vector, large its channels."""
+    words, file = _SAID[way]
+    letters = "C × h × w" if way in ("deepest", "related") else _letters(halvings)
+    small = _heat(tensor[0].norm(dim=0).numpy(), "magma")
+    channels = tensor[0, :_TILES].numpy()
+    if len(tensor[0]) > _TILES:
+        words += f" The first {_TILES} channels."
+    low, high = np.quantile(channels, (0.01, 0.99))  # else a few pixels would make the rest dark
+    columns = next(n for n in range(1, len(channels) + 1) if len(channels) % n == 0 and n * n >= 2 * len(channels))
+    whole = _heat(_tiled(channels.clip(low, high), columns), "magma")
+    return _Held(name, _shape(tensor[0]), letters, words, file, small, whole)
+
+
+def _plans(mapped: Mapped) -> list[_Held]:
+    """The plan that sends, the slots that it fills, and the plan that receives: of the first head, and of all."""
+    send, receive = (plan.plan.cpu().numpy() for plan in (mapped.transport, mapped.receiving))
+    used = send[0].sum(1) > 0
+    rows, columns = plan_order(send[0][used], "clustering")
+    send, receive = (plan[:, used][:, rows][:, :, columns] for plan in (send, receive))
+    slots = mapped.slots[:, 0].cpu().numpy()[:, columns]
+    held = [
+        ("plan T: codes send", send, "heads × K × R", _SENT, "l2gnet/method/transport.py"),
+        ("slots", slots, "heads × R × d/heads", _GATHERED, "l2gnet/method/mapper.py"),
+        ("plan S: codes receive", receive, "heads × K × R", _RECEIVED, "l2gnet/method/transport.py"),
+    ]
     return [
-        ("plan T: codes send", f"{size}, {heads} heads", _heat(send[used][rows][:, columns])),
-        ("slots", f"{_shape(slots)}, {heads} heads", _heat(slots)),
-        ("plan S: codes receive", f"{size}, {heads} heads", _heat(receive[used][rows][:, columns])),
+        _Held(name, _shape(of_heads), letters, words, file, _heat(of_heads[0]), _heat(_tiled(of_heads, len(of_heads))))
+        for name, of_heads, letters, words, file in held
     ]
 
 
@@ -130,26 +230,18 @@ def _arrows(above: Sequence[_Box], bottom: Sequence[_Box]) -> Iterator[str]:
     yield f'<path d="M{above[half - 1].middle:.0f} {edge}V{way}H{bottom[0].middle}V{roof}" {style}/>'
     yield f'<path d="M{bottom[-1].middle} {roof}V{way}H{above[half].middle:.0f}V{edge}" {style}/>'
     for i in range(1, half):
-        start, end, top = above[i].middle, above[-1 - i].middle, 14 + 16 * (i - 1)
+        start, end, top = above[i].middle, above[-1 - i].middle, 20 + 16 * (i - 1)
         yield f'<path d="M{start:.0f} {_TOP - 20}V{top}H{end:.0f}V{_TOP - 20}" stroke-dasharray="4 4" {style}/>'
-    yield f'<text x="{_WIDTH / 2}" y="10">each level is kept for the way up</text>'
+    yield f'<text x="{_WIDTH / 2}" y="13">each level is kept for the way up</text>'
 
 
 def _shape(array: Num[Tensor, "..."] | Num[np.ndarray, "..."]) -> str:
     return " × ".join(map(str, array.shape))
 
 
-def _lengths(tensor: Float[Tensor, "1 C h w"]) -> UInt8[np.ndarray, "_ _ 3"]:
-    return _heat(tensor[0].norm(dim=0).numpy(), "magma")
-
-
 def _heat(values: Num[np.ndarray, "h w"], colours: str = "viridis") -> UInt8[np.ndarray, "h w 3"]:
     low, high = values.min(), values.max()
     return _bytes(matplotlib.colormaps[colours]((values - low) / max(high - low, 1e-30))[..., :3])
-
-
-def _grey(image: Float[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
-    return _heat(image, "gray")
 
 
 def _labels(labels: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
@@ -161,13 +253,27 @@ def _bytes(colours: Num[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     return (255 * colours).round().astype(np.uint8)
 
 
-def _embedded(picture: UInt8[np.ndarray, "h w 3"]) -> str:
-    """A picture as a data address: PNG where each pixel counts, JPEG where there are many."""
+def _letters(halvings: int) -> str:
+    part = f"/{2**halvings}" if halvings else ""
+    return f"C × H{part} × W{part}"
+
+
+def _tiled(parts: Num[np.ndarray, "n h w"], columns: int) -> Num[np.ndarray, "_ _"]:
+    """Parts side by side, with the least value between them."""
+    n, h, w = parts.shape
+    gap = max(1, max(h, w) // 24)
+    framed = np.pad(parts, [(0, 0), (0, gap), (0, gap)], constant_values=parts.min())
+    return np.block([list(line) for line in framed.reshape(n // columns, columns, h + gap, w + gap)])[:-gap, :-gap]
+
+
+def _embedded(picture: UInt8[np.ndarray, "h w 3"], most: int) -> str:
+    """A picture as a data address, of at most so many pixels a side: PNG where each of them counts, WebP where they are
+    many."""
     image, stream = Image.fromarray(picture), io.BytesIO()
-    many = image.width * image.height > _MOST**2
-    if many:
-        image.resize((min(image.width, 2 * _MOST), min(image.height, 2 * _MOST))).save(stream, "JPEG", quality=70)
+    image.thumbnail((most, most))
+    kind = "png" if image.width * image.height <= _MANY else "webp"
+    if kind == "png":
+        image.quantize(64).save(stream, kind, optimize=True)
     else:
-        image.save(stream, "PNG", optimize=True)
-    kind = "jpeg" if many else "png"
+        image.save(stream, kind, quality=45, method=6)
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

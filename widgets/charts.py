@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from l2gnet.widgets.crisp import GREY
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -13,14 +14,17 @@ from l2gnet.colours import COLOURS
 from l2gnet.evaluation.comparison import METRICS, patient_means
 from l2gnet.evaluation.cost import Cost
 
-_GREY = "#999999"
-
 
 def plot_scores(frame: pd.DataFrame, metric: str, by: str = "model") -> Figure:
     """A panel a structure: each patient a grey dot, each seed's mean a coloured one, their mean a line."""
     values, structures = list(dict.fromkeys(frame[by])), list(dict.fromkeys(frame["structure"]))
     figure, panels = plt.subplots(
-        1, len(structures), figsize=(1.2 + 2.9 * len(structures), 3), layout="constrained", sharey=True, squeeze=False
+        1,
+        len(structures),
+        figsize=(max(8, 1.2 + 2.9 * len(structures)), 3),
+        layout="constrained",
+        sharey=True,
+        squeeze=False,
     )
     for panel, structure in zip(panels[0], structures, strict=True):
         part = frame[(frame["structure"] == structure) & np.isfinite(frame[metric])]
@@ -28,7 +32,7 @@ def plot_scores(frame: pd.DataFrame, metric: str, by: str = "model") -> Figure:
         for column, value in enumerate(values):
             colour = COLOURS[column % len(COLOURS)]
             dots = np.sort(patients[value])
-            panel.scatter(column + np.linspace(-0.28, 0.28, len(dots)), dots, s=9, color=_GREY, alpha=0.6, lw=0)
+            panel.scatter(column + np.linspace(-0.28, 0.28, len(dots)), dots, s=9, color=GREY, alpha=0.6, lw=0)
             means = part[part[by] == value].groupby("seed")[metric].mean()
             panel.hlines(means.mean(), column - 0.34, column + 0.34, color=colour, lw=2)
             panel.scatter([column] * len(means), means, s=34, color=colour, edgecolor="white", zorder=3)
@@ -61,7 +65,7 @@ def plot_differences(table: pd.DataFrame, reference: str) -> Figure:
                 panel.annotate("∞", (middle, row), xytext=(0, 5), textcoords="offset points", ha="center")
             panel.hlines(row, low, high, color=colour, lw=1.8)
             panel.scatter(middle, row, s=42, color=colour if significant else "white", edgecolor=colour, zorder=3)
-        panel.axvline(0, color="#333333", lw=0.8)
+        panel.axvline(0, color=GREY, lw=0.8)
         panel.set(xlim=(-reach, reach), ylim=(len(part) - 0.5, -0.5), title=name)
         panel.set_yticks(range(len(part)), part["against"] if panel is panels[0][0] else [""] * len(part))
         panel.xaxis.set_major_locator(MaxNLocator(4, symmetric=True))
@@ -74,13 +78,13 @@ def plot_differences(table: pd.DataFrame, reference: str) -> Figure:
 
 def plot_costs(costs: Mapping[str, Cost], dice: Mapping[str, float]) -> Figure:
     """Mean Dice over latency, a disc a model, whose area is its number of parameters."""
-    figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
     largest = max(cost.parameters for cost in costs.values())
     for colour, (name, cost) in zip(COLOURS, costs.items(), strict=False):
         axes.scatter(cost.latency_ms, dice[name], s=900 * cost.parameters / largest, color=colour, alpha=0.6, lw=0)
         label = f"{name}, {cost.parameters / 1e6:.2f} M"
         axes.annotate(
-            label, (cost.latency_ms, dice[name]), xytext=(0, 16), textcoords="offset points", ha="center", fontsize=8
+            label, (cost.latency_ms, dice[name]), xytext=(0, 16), textcoords="offset points", ha="center", fontsize=9
         )
     axes.margins(0.3)
     axes.set_xlim(0, 1.2 * max(cost.latency_ms for cost in costs.values()))
@@ -97,7 +101,7 @@ def plot_matrices(matrices: Mapping[str, pd.DataFrame], *, across: str, down: st
     figure, panels = plt.subplots(
         lines,
         side_by_side,
-        figsize=(1.4 + side_by_side * (0.8 + 0.72 * columns), 0.4 + lines * (0.9 + 0.42 * rows)),
+        figsize=(max(8, 1.4 + side_by_side * (0.8 + 0.72 * columns)), 0.4 + lines * (0.9 + 0.42 * rows)),
         layout="constrained",
         sharey=True,
         squeeze=False,
@@ -111,9 +115,9 @@ def plot_matrices(matrices: Mapping[str, pd.DataFrame], *, across: str, down: st
         for (row, column), value in np.ndenumerate(matrix.to_numpy()):
             dark = value < (low + high) / 2
             text = "–" if np.isnan(value) else f"{value:.3f}"
-            panel.text(column, row, text, ha="center", va="center", color="w" if dark else "k", fontsize=8)
-        panel.set_xticks(range(matrix.shape[1]), matrix.columns, fontsize=8, rotation=30 if columns > 4 else 0)
-        panel.set_yticks(range(matrix.shape[0]), matrix.index, fontsize=8)
+            panel.text(column, row, text, ha="center", va="center", color="w" if dark else "k", fontsize=9)
+        panel.set_xticks(range(matrix.shape[1]), matrix.columns, fontsize=9, rotation=30 if columns > 4 else 0)
+        panel.set_yticks(range(matrix.shape[0]), matrix.index, fontsize=9)
         panel.set(title=title, xlabel=across)
         panel.title.set_fontsize(10)
     for line in panels:

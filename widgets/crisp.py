@@ -37,12 +37,16 @@ def crisp_figures() -> None:
     plt.style.use(_LOOK)
 
 
-def as_image(svg: str, description: str) -> str:
-    """An SVG as an HTML image that carries it whole: nothing is fetched, and no script of it would run."""
+def as_image(svg: str, description: str, *, width: str = "") -> str:
+    """An SVG as an HTML image that carries it whole: nothing is fetched, and no script of it would run.
+
+    It is as wide as it says itself, or as `width` does, in pixels or in per cent of what is around it.
+    """
     if "'" not in svg:
         svg = svg.replace('"', "'")  # which need no code
     coded = quote(svg, safe=" !$'()*+,-./:;=?@[]^_`{|}~")
-    return f'<img alt="{escape(description)}" src="data:image/svg+xml,{coded}">'
+    size = f' width="{width}"' if width else ""
+    return f'<img alt="{escape(description)}"{size} src="data:image/svg+xml,{coded}">'
 
 
 def _figure_as_image(figure: Figure) -> str:
@@ -65,6 +69,6 @@ def _lighter(png: re.Match[str]) -> str:
     image, stream = Image.open(io.BytesIO(base64.b64decode(png[1]))), io.BytesIO()
     if image.width * image.height < _MANY or image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
         return png[0]
-    image.convert("RGB").save(stream, "JPEG", quality=85)
+    image.convert("RGB").save(stream, "JPEG", quality=75)
     jpeg = f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
     return min(jpeg, png[0], key=len)

@@ -28,7 +28,7 @@ def plot_seen(rows: Mapping[str, Seen], labels: Sequence[str]) -> Figure:
             draw_outlines(axes, truth * (truth != IGNORED))
             if (truth == IGNORED).any():
                 axes.contourf(truth == IGNORED, levels=[0.5, 1], colors="none", hatches=["////"])
-            axes.set_title(title if number == 0 else "", fontsize=8)
+            axes.set_title(title if number == 0 else "", fontsize=9)
             axes.set_axis_off()
     draw_legend(figure, labels)
     return figure

@@ -7,11 +7,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
+from l2gnet.widgets.crisp import GREY
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from l2gnet.colours import COLOURS, label_colour
 from l2gnet.data.folders.repair import nearest_on
@@ -24,11 +24,6 @@ from l2gnet.shapes import Bool, Float, Num, UInt8
 HEAT = LinearSegmentedColormap.from_list(
     "heat", [(0.9, 0.39, 0, 0), (0.93, 0.47, 0, 0.55), (0.97, 0.66, 0.08, 0.75), (1, 0.89, 0.35, 0.88)]
 )
-
-
-def compact_figures() -> None:
-    """Show the figures of this notebook as JPEG: scans are noise, and as PNG they would fill a saved notebook."""
-    set_matplotlib_formats("jpeg", pil_kwargs={"quality": 60})
 
 
 def draw_slice(
@@ -136,19 +131,19 @@ def plot_history(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> F
     figure, panels = plt.subplots(
         1, 3 if with_codes else 2, figsize=(11 if with_codes else 7.5, 3), layout="constrained"
     )
-    panels[0].plot(epochs, [float(row["loss"]) for row in rows], color="#333333")
+    panels[0].plot(epochs, [float(row["loss"]) for row in rows], color=GREY)
     panels[0].set(title="training loss", xlabel="epoch", ylim=(0, None))
     for colour, name in zip(COLOURS, classes[1:], strict=False):
         dice = [float(row[f"val_dice_{name.replace(' ', '_')}"]) for row in rows]
         panels[1].plot(epochs, dice, color=colour, label=name)
     panels[1].set(title="validation Dice (model's grid)", xlabel="epoch", ylim=(0, 1))
-    panels[1].legend(frameon=False, fontsize=8, loc="lower right")
+    panels[1].legend(frameon=False, fontsize=9, loc="lower right")
     if with_codes:
         panels[2].plot(epochs, [float(row["codes_used"]) for row in rows], color=COLOURS[5], label="used in the epoch")
         panels[2].plot(epochs, [float(row["codes_perplexity"]) for row in rows], color=COLOURS[6], label="perplexity")
         panels[2].plot(epochs, [float(row["codes_per_image"]) for row in rows], color=COLOURS[2], label="in one image")
         panels[2].set(title="codes", xlabel="epoch", ylim=(0, None))
-        panels[2].legend(frameon=False, fontsize=8)
+        panels[2].legend(frameon=False, fontsize=9)
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
         panel.xaxis.get_major_locator().set_params(integer=True)
@@ -162,7 +157,7 @@ def plot_dice(dice: Mapping[str, Sequence[float]]) -> Figure:
         known = np.array([value for value in values if np.isfinite(value)])
         spread = np.linspace(-0.2, 0.2, len(known)) if len(known) > 1 else np.zeros(len(known))
         axes.scatter(column + spread, np.sort(known), s=14, color=COLOURS[column % len(COLOURS)], alpha=0.8)
-        axes.hlines(known.mean(), column - 0.3, column + 0.3, color="#333333")
+        axes.hlines(known.mean(), column - 0.3, column + 0.3, color=GREY)
         axes.annotate(f"{known.mean():.3f}", (column + 0.32, known.mean()), va="center", fontsize=9)
     axes.set_xticks(range(len(dice)), dice)
     axes.set(ylabel="Dice", xlim=(-0.5, len(dice) - 0.3), title="each dot is one volume, on its original grid")
@@ -173,13 +168,14 @@ def plot_dice(dice: Mapping[str, Sequence[float]]) -> Figure:
 
 def draw_plan(axes: Axes, plan: Float[np.ndarray, "K R"], *, title: str = "") -> None:
     """Draw a transport plan as a heatmap, with its row sums at the left and its column sums on top."""
-    axes.imshow(plan, cmap="viridis", aspect="auto", vmin=0)
+    axes.imshow(plan, cmap="viridis", aspect="auto", vmin=0, interpolation="none")
     axes.set(xlabel="reference", xticks=[], yticks=[])
     axes.text(-0.2, 0.5, "code", transform=axes.transAxes, rotation=90, ha="right", va="center")
     axes.set_title(title, fontsize=9, y=1.2)
     top, left = axes.inset_axes((0, 1.02, 1, 0.16), sharex=axes), axes.inset_axes((-0.18, 0, 0.16, 1), sharey=axes)
-    top.bar(range(plan.shape[1]), plan.sum(0), color=COLOURS[5], width=0.8)
-    left.barh(range(plan.shape[0]), -plan.sum(1), color=COLOURS[6], height=0.8)
+    rows, columns = (np.arange(n + 1) - 0.5 for n in plan.shape)
+    top.stairs(plan.sum(0), columns, fill=True, color=COLOURS[5])
+    left.stairs(-plan.sum(1), rows, fill=True, color=COLOURS[6], orientation="horizontal")
     for panel in (top, left):
         panel.set_axis_off()
 
@@ -202,8 +198,8 @@ def draw_heat(
         bar = axes.figure.colorbar(over, cax=axes.inset_axes((0, -0.06, 1, 0.04)), orientation="horizontal")
         bar.ax.set_facecolor("#555555")  # the bar begins where the heat does: with nothing, over grey
         bar.locator = MaxNLocator(4)
-        bar.set_label(unit, fontsize=8)
-        bar.ax.tick_params(labelsize=8)
+        bar.set_label(unit, fontsize=9)
+        bar.ax.tick_params(labelsize=9)
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
 
@@ -220,8 +216,10 @@ def draw_convergence(
     colour = "#2e7d32" if errors[-1] <= tolerance else "#d32f2f"
     axes.semilogy(iterations, errors.clip(1e-17), color=colour)
     axes.semilogy(iterations[-1], errors[-1].clip(1e-17), "o", color=colour, markersize=4)
-    axes.axhline(tolerance, color="#777777", linestyle="--", linewidth=1)
+    axes.axhline(tolerance, color=GREY, linestyle="--", linewidth=1)
     axes.set(xlabel="iteration", ylim=(tolerance / 10, 2))
+    axes.minorticks_off()
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_title(title, fontsize=9, color=colour)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -240,7 +238,7 @@ def draw_usage(
     axes.bar(range(len(shares)), shares, width=0.9, color=[colours[code] for code in order])
     if chosen is not None:
         place = list(order).index(chosen)
-        arrow = {"arrowstyle": "-|>", "color": "#333333"}
+        arrow = {"arrowstyle": "-|>", "color": GREY}
         axes.annotate(
             f"code {chosen}", (place, shares[place]), (0, 22), textcoords="offset points", ha="center", arrowprops=arrow
         )
@@ -262,11 +260,11 @@ def draw_code_map(
     used = counts > 0
     sizes = 6 + 200 * counts / max(counts.max(), 1)
     x, y = places.T
-    axes.scatter(x[~used], y[~used], s=14, facecolors="none", edgecolors="#999999", linewidths=0.8)
+    axes.scatter(x[~used], y[~used], s=14, facecolors="none", edgecolors=GREY, linewidths=0.8)
     axes.scatter(x[used], y[used], s=sizes[used], c=np.array(colours)[used], alpha=0.75, linewidths=0)
     if chosen is not None:
         size = sizes[chosen] + 40
-        axes.scatter(x[chosen], y[chosen], s=size, facecolors="none", edgecolors="#222222", linewidths=1.4)
+        axes.scatter(x[chosen], y[chosen], s=size, facecolors="none", edgecolors=GREY, linewidths=1.4)
     axes.set(xlabel="first principal component", ylabel="second", xticks=[], yticks=[])
     axes.set_title(title, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)

@@ -241,6 +241,25 @@ def compare(
     return table
 
 
+def in_words(tests: pd.DataFrame) -> pd.DataFrame:
+    """The tests of `compare` as a table for people, with each interval in brackets behind what it is of."""
+    columns = {
+        "patients": tests["patients"],
+        "difference": _with_interval(tests, "difference", "low", "high"),
+        "seed error": tests["seed_error"].map("{:.4f}".format),
+        "effect": _with_interval(tests, "effect", "effect_low", "effect_high"),
+        "p": tests["p"].map("{:.4f}".format),
+        "p after Holm": tests["p_holm"].map("{:.4f}".format),
+        "verdict": tests["verdict"],
+    }
+    index = pd.MultiIndex.from_frame(tests[["metric", "against"]])
+    return pd.DataFrame({name: list(values) for name, values in columns.items()}, index=index)
+
+
+def _with_interval(tests: pd.DataFrame, *columns: str) -> list[str]:
+    return [f"{middle:+.4f} ({low:+.4f} to {high:+.4f})" for middle, low, high in tests[[*columns]].to_numpy()]
+
+
 def holm(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
     """P values corrected for their number: step down, smallest first (Holm 1979)."""
     order = np.argsort(p, kind="stable")

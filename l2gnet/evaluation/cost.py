@@ -24,6 +24,16 @@ class Cost:
     slices_per_s: float  # many at a time
     peak_memory_mb: float  # one slice: weights, and the most that is held beside them at one time
 
+    def in_words(self) -> dict[str, str]:
+        """Everything, by names for people."""
+        return {
+            "parameters": f"{self.parameters:,}",
+            "arithmetic of a slice (GFLOP)": f"{self.gflops:.3f}",
+            "one slice (ms)": f"{self.latency_ms:.1f}",
+            "slices a second": f"{self.slices_per_s:.0f}",
+            "most memory (MB)": f"{self.peak_memory_mb:.1f}",
+        }
+
 
 @torch.no_grad()
 def measure_costs(

@@ -3,6 +3,7 @@
 The page holds all it shows, and needs neither Python nor a network.
 """
 
+import functools
 import io
 import re
 import shlex
@@ -22,9 +23,12 @@ from l2gnet.data.slices import prepare_slices
 from l2gnet.errors import ConfigError
 from l2gnet.evaluation.comparison import FinishedRun, bootstrap_interval, patient_gains, read_runs
 from l2gnet.files import read_json, write_text
+from l2gnet.jobs.library import brought
+from l2gnet.jobs.parameters import read_parameters
 from l2gnet.models.card import NOT_CLINICAL, ModelCard, count_parameters, read_card
-from l2gnet.prediction.inference import predict_volume
+from l2gnet.prediction.familiar import Familiar
 from l2gnet.prediction.model_card import card_text
+from l2gnet.prediction.segmenter import Prediction, Segmenter
 from l2gnet.tables import read_rows
 from l2gnet.training.run_folder import TrainedRun, open_run
 from l2gnet.training.settings import TrainSettings
@@ -34,6 +38,10 @@ from l2gnet.widgets.pictures import plot_history
 from l2gnet.widgets.viewer import Viewer, parts_of
 
 _RESAMPLES = 2000
+_OF_DOUBTS = (
+    "Doubts are what a model says of a scan that is unlike those it knows. It knows these very cases, from which the "
+    "limits of its measures were learnt: none crosses them, and one that comes near is the strangest of them."
+)
 _OF_A_START = ("resume", "devices", "nodes", "pretrained")  # settings that do not tell one training from another
 
 
@@ -67,8 +75,10 @@ def _one(run: FinishedRun, card: ModelCard, data_dir: str, viewers: list[Viewer]
     settings = _settings(run)
     told, chart = card.training, _chart(run, card)
     data, held_out = settings["data"], told.get("held_out_volumes", "?")
+    record = _record(run)
     facts = {
-        "trained": _date(run),
+        "trained": str(record.get("started", "")).partition("T")[0],
+        "by": str(record.get("user", "")),  # run.json names nobody by itself: only who has written it there
         "data": f"{data}, {told.get('training_volumes', '?')} volumes to train on, {held_out} held out",
         "licence of the data": told.get("licence", ""),
         "please cite": told.get("citation", ""),
@@ -97,7 +107,9 @@ def _several(runs: Sequence[FinishedRun], cards: Sequence[ModelCard]) -> tuple[s
     settings = [_settings(run) for run in runs]
     different = [name for name in settings[0] if len({str(each.get(name)) for each in settings}) > 1]
     rows = [
-        {"setting": name} | {run: str(each.get(name)) for run, each in zip(names, settings, strict=True)}
+        {"setting": name}
+        | {run: str(each.get(name)) for run, each in zip(names, settings, strict=True)}
+        | {"what it is": _meanings().get(name, "")}
         for name in different
     ]
     gains = []
@@ -186,17 +198,32 @@ def _cases(run: FinishedRun, data_dir: str, viewers: list[Viewer]) -> list[str]:
             raise
         return ["<h2>Cases</h2>", "<p>The scans lie elsewhere; <code>--data-dir</code> adds three of them.</p>"]
     chosen = _best_middle_worst(run, trained.dataset)
-    sections = ["<h2>Best, middle and worst case</h2>"]
+    segmenter = Segmenter(run.folder / "model.safetensors")
+    sections = ["<h2>Best, middle and worst case</h2>", f"<p>{escape(_OF_DOUBTS)}</p>"]
     for word, (number, dice) in chosen.items():
         case = trained.dataset.validation[number]
         image, truth = case.load()
-        predicted = predict_volume(trained.model, image, trained.grid, regions=trained.dataset.regions)
-        maps = {"truth": truth, "predicted": predicted}
+        prediction = segmenter.predict([image], f"case {number + 1}")
+        maps = {"truth": truth, "predicted": prediction.labels[0]}
         viewers.append(SliceViewer(image, maps, classes=trained.dataset.labels))
-        held_out = len(trained.dataset.validation)
-        sections.append(f"<h3>The {word}: case {number + 1} of {held_out}, mean Dice {dice:.4f}</h3>")
-        sections.append(shown(len(viewers) - 1))
+        title = f"The {word}: case {number + 1} of {len(trained.dataset.validation)}, mean Dice {dice:.4f}"
+        doubts = escape(_doubts(prediction, segmenter.familiar[0]))
+        viewer = shown(len(viewers) - 1)
+        sections.append(f'<section class="page-case"><h3>{title}</h3><p>{doubts}</p>{viewer}</section>')
     return [*sections, *_codebook(trained, [number for number, _ in chosen.values()], list(chosen), viewers)]
+
+
+def _doubts(prediction: Prediction, familiar: Familiar | None) -> str:
+    """What the model doubts about a case, and the measures of it beside their limits."""
+    (strange,) = prediction.strange
+    words = f"Doubts: {'; '.join(prediction.doubts) or 'none'}."
+    if familiar is None:
+        return words
+    words += f" Confidence {prediction.confidence.mean():.3f}, at least {familiar.confidence:.3f}"
+    if strange.distance is not None and strange.surprise is not None:
+        words += f"; distance of its features from their codes {strange.distance:.3f}, at most {familiar.distance:.3f}"
+        words += f"; surprise of its codes {strange.surprise:.2f} nats, at most {familiar.surprise:.2f}"
+    return words + "."
 
 
 def _best_middle_worst(run: FinishedRun, dataset: DataSet) -> dict[str, tuple[int, float]]:
@@ -222,12 +249,19 @@ def _settings(run: FinishedRun) -> dict[str, Any]:
 
 
 def _changes(settings: Mapping[str, Any]) -> list[dict[str, str]]:
-    defaults = asdict(TrainSettings())
+    defaults, meanings = asdict(TrainSettings()), _meanings()
     return [
-        {"setting": name, "here": str(value), "default": str(defaults[name])}
+        {"setting": name, "here": str(value), "default": str(defaults[name]), "what it is": meanings.get(name, "")}
         for name, value in settings.items()
         if name in defaults and value != defaults[name]
     ]
+
+
+@functools.cache
+def _meanings() -> dict[str, str]:
+    """What each setting is, in the words of the notebook that trains."""
+    notebook = next(path for path in brought() if path.name == "01_train.ipynb")
+    return {name: setting.help.removesuffix(" (secret)") for name, setting in read_parameters(notebook).items()}
 
 
 def _command(settings: Mapping[str, Any]) -> str:
@@ -250,9 +284,9 @@ def _of_markdown(text: str) -> str:
     return re.sub('<a class="anchor-link".*?</a>', "", html)
 
 
-def _date(run: FinishedRun) -> str:
+def _record(run: FinishedRun) -> dict[str, Any]:
     record = run.folder / "run.json"
-    return str(read_json(record)["started"]).partition("T")[0] if record.exists() else ""
+    return read_json(record) if record.exists() else {}
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:

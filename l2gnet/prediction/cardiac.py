@@ -70,6 +70,18 @@ class CardiacFunction:
             "right_ventricle": self.right.as_dict(),
         }
 
+    def in_words(self) -> dict[str, float]:
+        """Everything, by names for people."""
+        rows: dict[str, float] = {"end-diastole: frame": self.ed_frame, "end-systole: frame": self.es_frame}
+        for name, side in (("left ventricle", self.left), ("right ventricle", self.right)):
+            rows |= {
+                f"{name}: end-diastolic volume (ml)": side.ed_ml,
+                f"{name}: end-systolic volume (ml)": side.es_ml,
+                f"{name}: stroke volume (ml)": side.stroke_ml,
+                f"{name}: ejection fraction (%)": side.ejection_fraction,
+            }
+        return rows | {"left ventricle: mass of its muscle (g)": self.mass_g}
+
 
 def cardiac_function(volumes_ml: Mapping[int, Mapping[str, float]]) -> CardiacFunction | None:
     """Function of the heart from the structures' volumes in each frame, by frame number.

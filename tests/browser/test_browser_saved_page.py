@@ -277,3 +277,15 @@ def test_the_cases_of_a_report_scroll(opened, trained):
     assert canvas.screenshot() != before
     page.page.emulate_media(color_scheme="dark")
     page.look("report-case-dark")
+
+
+def test_a_report_is_printed_on_white_with_all_that_is_folded(opened, trained):
+    page = opened(write_report(trained)).page
+    assert not page.get_by_text("parameters", exact=False).last.is_visible()
+    page.emulate_media(media="print", color_scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor + getComputedStyle(document.body).color"
+    assert page.evaluate(ground) == "rgba(0, 0, 0, 0)rgb(33, 33, 33)"
+    assert page.get_by_text("parameters", exact=False).last.is_visible()  # of the model card
+    assert not page.get_by_role("button", name="three planes").first.is_visible()
+    assert page.locator(".page-case").first.evaluate("case_ => getComputedStyle(case_).breakInside") == "avoid"
+    assert page.get_by_text("Doubts: none").count() == 2

@@ -12,6 +12,7 @@ from l2gnet.evaluation.comparison import (
     change_frame,
     compare,
     holm,
+    in_words,
     patient_means,
     rank_biserial,
     read_runs,
@@ -129,6 +130,11 @@ def test_a_difference_that_seeds_alone_could_make_is_called_so(tmp_path):
     assert table.loc[0, "p_holm"] < 0.01
     assert table.loc[0, "seed_error"] == pytest.approx(np.sqrt(2 * 0.0032 / 2))  # 0.0032: variance of -0.04 and 0.04
     assert table.loc[0, "verdict"] == "within the spread over seeds"
+    told = in_words(table)
+    assert told.index.tolist() == [("Dice", "unet")]
+    assert told["difference"].tolist() == ["+0.0100 (+0.0100 to +0.0100)"]
+    assert told["seed error"].tolist() == ["0.0566"]
+    assert not any("_" in name for name in told)
 
 
 def test_too_few_patients_cannot_tell(tmp_path, monkeypatch):

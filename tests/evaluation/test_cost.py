@@ -32,6 +32,8 @@ def test_a_cost_that_can_be_counted_by_hand():
     assert cost.peak_memory_mb == 4 * (16 + 32 * 32 + 8 * 32 * 32) / 1e6  # weights, picture, result
     assert cost.latency_ms > 0
     assert cost.slices_per_s > 0
+    assert cost.in_words()["parameters"] == "16"
+    assert not any("_" in name for name in cost.in_words())
 
 
 def test_the_products_of_attention_are_counted():

@@ -1,5 +1,6 @@
 """The page of a training, and the one that compares several."""
 
+import json
 import re
 
 import pytest
@@ -41,13 +42,23 @@ def test_one_run(runs):
     assert re.search(r"all structures \d\.\d{4} \(\d\.\d{4} to \d\.\d{4}\) \d+", said)
     assert "l2gnet train \\ --width 4 \\ --patients 6 \\ --validation-patients 2 " in said
     assert "--seed 1" in said
-    assert "epochs 2 10" in said
+    assert "epochs 2 10 passes over the training slices" in said
     assert len(re.findall(r'data-viewer="\d', page)) == 3  # two cases, best and worst, and the codebook
+    assert len(re.findall(r"Doubts: none. Confidence 0.\d+, at least 0.\d+; distance of its features", said)) == 2
+    assert " by " not in said.partition("Scores")[0]  # nobody is named who has not written it there
     assert "<svg" in page
     assert not re.search(r"<h\d>\s*</h\d>|\\\(|\$\$", page)
     assert str(runs) not in page
     headings = re.findall(r"</h[23]>\s*<h([123])>", page)
     assert all(level == "3" for level in headings)  # none that is empty
+
+
+@pytest.mark.slow
+def test_who_trained_it_is_told_where_the_record_names_somebody(runs):
+    record = {"started": "2026-11-29T10:00:00Z", "user": "Ada <Lovelace>"}
+    (runs / "seed0/run.json").write_text(json.dumps(record))
+    said = texts(write_report(runs / "seed0").read_text())
+    assert "trained 2026-11-29 by Ada &lt;Lovelace&gt; data phantom" in said
 
 
 @pytest.mark.slow
@@ -69,7 +80,7 @@ def test_several_runs_are_compared(runs):
     assert page == runs.resolve() / "report.html"
     said = texts(page.read_text())
     assert "structure seed0 seed1 right ventricle" in said
-    assert "seed 0 1" in said
+    assert "seed 0 1 decides weights, order and augmentation" in said
     assert re.search(r"seed1 [+-]\d\.\d{4} \([+-]\d\.\d{4} to [+-]\d\.\d{4}\)", said)
     assert said.count("Learning curves") == 1
     assert texts(write_report(runs).read_text()) == said  # a folder of runs

@@ -19,6 +19,10 @@ def test_volumes_fraction_and_mass_of_a_beat():
     assert function.mass_g == pytest.approx(110 * 1.05)
     assert "150 / 60 ml (ED / ES), ejection fraction 60 %, mass 116 g" in str(function)
     assert function.as_dict()["right_ventricle"]["stroke_ml"] == 80
+    words = function.in_words()
+    assert words["left ventricle: ejection fraction (%)"] == pytest.approx(60)
+    assert words["right ventricle: stroke volume (ml)"] == 80
+    assert not any("_" in name for name in words)
 
 
 def test_the_left_ventricle_decides_the_frames_of_both():

@@ -1,11 +1,14 @@
 import base64
 import io
+import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import torch
-from l2gnet.widgets.architecture import architecture
+from l2gnet.widgets.architecture import Architecture
 from PIL import Image
 
 from l2gnet import build_model
@@ -19,7 +22,7 @@ def boxes(svg):
     root = ET.fromstring(svg)
     texts = [text.text for text in root.iter(f"{NAME}text")][1:]  # after that of the arrows
     pictures = [
-        np.asarray(Image.open(io.BytesIO(base64.b64decode(image.attrib["href"].split(",")[1]))))
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(image.attrib["href"].split(",")[1]))).convert("RGB"))
         for image in root.iter(f"{NAME}image")
     ]
     return list(zip(texts[::2], texts[1::2], pictures, strict=True))
@@ -31,7 +34,7 @@ def test_each_box_holds_what_the_image_has_there(depth, relation):
     torch.manual_seed(0)
     model = build_model("l2gnet", classes=4, width=4, depth=depth, codes=32, references=8, relation=relation).eval()
     image = torch.rand(1, 1, 64, 64)
-    found = boxes(architecture(model, image, LABELS))
+    found = boxes(Architecture(model, image, LABELS).svg())
     names, shapes = [name for name, _, _ in found], [shape for _, shape, _ in found]
     levels = [f"level {i}" for i in range(depth)]
     assert names[: 2 * depth + 2] == ["image", *levels, *reversed(levels), "labels"]
@@ -49,6 +52,58 @@ def test_each_box_holds_what_the_image_has_there(depth, relation):
     assert len(np.unique(found[2 * depth + 1][2].reshape(-1, 3), axis=0)) == 4
 
 
+def opened(html):
+    """What each box shows when it is open: its name, its shape in letters and numbers, a file, and a picture."""
+    parts = re.findall(
+        r"<summary[^>]*>(.*?)</summary><p>.*?</b>, (.*?) = (.*?)\. .*?<code>(.*?)</code>.*?src=\"(.*?)\"", html
+    )
+    for name, letters, shape, file, address in parts:
+        pixels = re.search(r"base64,([^']*)'", unquote(address))
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(pixels[1]))).convert("RGB"))
+        yield name, (letters, shape, file, picture)
+
+
+def test_each_box_opens_and_shows_the_whole_tensor():
+    torch.manual_seed(0)
+    model = build_model("l2gnet", classes=4, width=4, depth=2, codes=32, code_dim=16, references=8, heads=2).eval()
+    diagram = Architecture(model, torch.rand(1, 1, 32, 32), LABELS[:32, :32])
+    html = diagram._repr_html_()
+    assert "<script" not in html
+    found = list(opened(html))
+    assert [name for name, _ in found] == [name for name, _, _ in boxes(diagram.svg())]
+    assert len(found) == html.count("<details")
+    assert all((Path(__file__).parents[2] / file).exists() for _, (_, _, file, _) in found)
+    held = dict(found)
+    assert held["image"][:2] == ("C × H × W", "1 × 32 × 32")
+    assert held["level 1"][:2] == ("C × H/2 × W/2", "8 × 16 × 16")
+    assert held["features"][0] == "C × h × w"
+    assert held["slots"][:2] == ("heads × R × d/heads", "2 × 8 × 8")
+    assert held["slots"][3].shape == (8, 2 * 8 + 1, 3)  # a tile a head, a line between them
+    assert held["level 1"][3].shape == (2 * 16 + 1, 4 * 16 + 3, 3)  # a tile a channel
+    assert held["plan T: codes send"][1].startswith("2 × ")
+
+
+def test_places_to_click_lie_on_their_boxes():
+    model = build_model("l2gnet", classes=4, width=4, depth=2, codes=16, references=4).eval()
+    diagram = Architecture(model, torch.rand(1, 1, 32, 32), LABELS[:32, :32])
+    sides = re.findall(r"left:([\d.]+)%;width:([\d.]+)%;height:0;margin-top:([\d.]+)%", diagram._repr_html_())
+    drawn = [image.attrib for image in ET.fromstring(diagram.svg()).iter(f"{NAME}image")]
+    for place, box in zip(sides, drawn, strict=True):
+        assert [10 * float(side) for side in place] == pytest.approx(
+            [float(box[name]) for name in ("x", "width", "y")], abs=0.6
+        )
+
+
 def test_a_model_without_plans_is_refused():
     with pytest.raises(ValueError, match="no transport plan"):
-        architecture(build_model("unet", classes=4, width=4), torch.rand(1, 1, 64, 64), LABELS)
+        Architecture(build_model("unet", classes=4, width=4), torch.rand(1, 1, 64, 64), LABELS)
+    model = build_model("l2gnet", classes=4, width=4, depth=3, codes=16, references=4, tokens_at=4)
+    with pytest.raises(ValueError, match="deepest level, 3, got 2"):
+        Architecture(model, torch.rand(1, 1, 64, 64), LABELS)
+
+
+def test_the_picture_of_the_documentation_is_the_one_that_is_drawn():
+    kept = boxes((Path(__file__).parents[2] / "docs/architecture.svg").read_text())
+    assert [name for name, _, _ in kept][:5] == ["image", "level 0", "level 1", "level 2", "level 2"]
+    assert kept[0][1] == "1 × 96 × 96"
+    assert len(np.unique(kept[7][2].reshape(-1, 3), axis=0)) >= 4  # labels of three structures

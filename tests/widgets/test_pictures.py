@@ -51,8 +51,8 @@ def test_a_plan_stands_with_its_marginals():
     draw_plan(axes, plan, title="a")
     assert np.array_equal(axes.images[0].get_array(), plan)
     top, left = axes.child_axes
-    assert [bar.get_height() for bar in top.patches] == pytest.approx([0.4, 0.6])
-    assert [bar.get_width() for bar in left.patches] == pytest.approx([-0.3, -0.7])
+    assert top.patches[0].get_data().values == pytest.approx([0.4, 0.6])
+    assert left.patches[0].get_data().values == pytest.approx([-0.3, -0.7])
 
 
 def test_a_codebook_that_forms_is_drawn_on_one_map():
