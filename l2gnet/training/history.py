@@ -138,11 +138,9 @@ class Forming(Callback):
             return
         most = max(2, min(self.most, _FORMING_BYTES // (2 * codebook.vectors.numel())))
         chosen = np.linspace(1, max(trainer.max_epochs or done, done), most).round().astype(int).tolist()
-        vectors = codebook.vectors.detach().half().cpu().numpy()
-        self.kept[done] = vectors, pl_module.code_use.counts.cpu().numpy()
+        now = codebook.vectors.detach().half().cpu().numpy()
+        self.kept[done] = now, pl_module.code_use.counts.cpu().numpy()
         self.kept = {epoch: kept for epoch, kept in self.kept.items() if epoch in (*chosen, done)}
-        arrays: dict[str, Any] = dict(
-            zip(("vectors", "uses"), map(np.stack, zip(*self.kept.values(), strict=True)), strict=True)
-        )
+        vectors, uses = (np.stack(each) for each in zip(*self.kept.values(), strict=True))
         with atomic_path(self.path) as temporary:
-            np.savez_compressed(temporary, epochs=np.array(list(self.kept)), **arrays)
+            np.savez_compressed(temporary, epochs=np.array(list(self.kept)), vectors=vectors, uses=uses)

@@ -223,6 +223,17 @@ def test_codes_are_counted_and_lit_as_in_python(opened, codebook, tmp_path):
     click(viewer.get_by_label("patches of the selected code"), 0.19, 0.5)
     assert page.state(0, "selection", "volume") == {"selection": codebook.selection, "volume": codebook.volume}
     page.must_equal(0, codebook, "place", "usage", "lit")
+    for _ in range(2):
+        bars.press("ArrowRight")
+        bars.press("Shift+Enter")
+    codebook.group = page.state(0, "group")["group"]
+    assert len(codebook.group) == 2
+    follow()
+    assert viewer.get_by_role("table").locator("tbody tr").count() == 2
+    click(where, 0.5, 0.5)  # a pixel alone
+    codebook.group = []
+    follow()
+    assert page.state(0, "group") == {"group": []}
 
 
 def test_linked_viewers_stay_linked_and_a_heart_stays_small(opened, scan, transport, codebook, tmp_path):

@@ -84,9 +84,8 @@ export default viewer((view) => {
   /** @type {[MapTool, string][]} */
   const tools = [["pan", "pan"], ["lasso", "lasso"]];
   const tool = choice(view, "what a drag over the map does", tools, (tool) => handle(tool));
-  for (const [i, title] of ["Drag the map (h)", "Draw around codes, to select them together (g, or Shift + drag)"].entries()) {
-    tool.buttons[i].title = title;
-  }
+  tool.buttons[0].title = "Drag the map (h)";
+  tool.buttons[1].title = "Draw around codes, to select them together (g, or Shift + drag)";
   map.figure.append(element("div", { className: "l2g-map-tools" }, tool.group));
   const legend = element("div", { className: "l2g-row l2g-legend" });
   body.append(
@@ -118,8 +117,7 @@ export default viewer((view) => {
   /** Select codes together, and point at the one of them that fires most. @param {number[]} codes */
   const together = (codes) => {
     if (!codes.length) return view.set({ group: [] });
-    const most = usage.order.find((code) => codes.includes(code)) ?? codes[0];
-    const first = codes.reduce((best, code) => (usage.counts[code] > usage.counts[best] ? code : best), most);
+    const first = codes.reduce((best, code) => (usage.counts[code] > usage.counts[best] ? code : best));
     return view.set({ group: codes, selection: pointedAt(codes.includes(cursor()) ? cursor() : first) });
   };
   /** One more, or one less; the first makes a group with the code that is selected. @param {number} code */
