@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from l2gnet.data.dataset import DataSet
 from l2gnet.data.slices import SliceSet
 from l2gnet.inspection.forming import FORMING_FILE
+from l2gnet.memory import keep_freed_memory
 from l2gnet.models.pretrained import load_imagenet_weights
 from l2gnet.models.transunet import TransUNet
 from l2gnet.training.accumulation import next_parts
@@ -35,6 +36,7 @@ def fit(settings: TrainSettings, dataset: DataSet, slices: SliceSet, run_dir: Pa
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # no advertisements in the log
+    keep_freed_memory()
     parts = 1
     while True:
         gc.collect()  # what a try that failed may still hold of the device
