@@ -270,10 +270,10 @@ def draw_code_map(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def plot_forming(forming: Forming, count: int = 4) -> Figure:
+def plot_forming(forming: Forming, count: int = 3) -> Figure:
     """Draw how a codebook formed: its map at up to `count` epochs, evenly chosen, all on the axes of the last."""
     chosen = np.unique(np.linspace(0, len(forming.epochs) - 1, count).round().astype(int))
-    figure, panels = plt.subplots(1, len(chosen), figsize=(9.5, 2.5), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(1, len(chosen), figsize=(9.5, 2.1), layout="constrained", squeeze=False)
     colours = [COLOURS[1]] * forming.uses.shape[1]
     low, high = forming.places.min((0, 1)), forming.places.max((0, 1))
     margin = 0.08 * (high - low).max() + 1e-9

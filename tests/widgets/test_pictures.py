@@ -60,7 +60,7 @@ def test_a_codebook_that_forms_is_drawn_on_one_map():
     uses = np.ones((6, 5), int)
     uses[0, :2] = 0
     forming = Forming(np.arange(1, 7), random.normal(size=(6, 5, 2)), uses, 0.8)
-    panels = plot_forming(forming).axes
+    panels = plot_forming(forming, 4).axes
     assert [axes.get_title() for axes in panels][::3] == [
         "epoch 1: 3 of 5 codes in use",
         "epoch 6: 5 of 5 codes in use",
