@@ -20,7 +20,8 @@ TESTS = Path(__file__).parent
 # Files that start a process for each test, train in each, or damage hundreds of files: slow as a whole.
 HEAVY = ("cli/", "jobs/test_run.py", "jobs/test_sweep.py", "training/test_run_training.py", "training/test_resume.py")
 HEAVY += ("training/test_accumulation.py", "training/test_regions.py", "data/folders/test_folder_fuzz.py")
-HEAVY += ("data/formats/test_series_fuzz.py", "test_fuzz.py", "test_device.py", "test_imports.py", "test_readme.py")
+HEAVY += ("data/formats/test_series_fuzz.py", "test_fuzz.py", "test_device.py", "test_imports.py", "test_memory.py")
+HEAVY += ("test_readme.py",)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses by marks

@@ -12,7 +12,7 @@ and that of the difference from a bootstrap over patients.
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,10 @@ from scipy import stats
 from l2gnet.checks import nearest, require_path
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json
+from l2gnet.models import build_model
+from l2gnet.models.backbone import SegmentationModel
+from l2gnet.models.checkpoint import load_checkpoint
+from l2gnet.models.settings import ModelSettings
 from l2gnet.shapes import Float
 
 _SHIPPED = Path(__file__).parent / "shipped"
@@ -55,6 +59,15 @@ class FinishedRun:
     folder: Path
     settings: dict[str, Any]
     scores: pd.DataFrame
+
+    def model(self) -> SegmentationModel:
+        """Its model; or, where scores came without weights, one of these settings, untrained: as large and as fast."""
+        if (self.folder / "model.safetensors").exists():
+            return load_checkpoint(self.folder)[0]
+        names = {field.name for field in fields(ModelSettings)} - {"pretrained"}
+        settings = ModelSettings(**{name: self.settings[name] for name in names & self.settings.keys()})
+        classes = 1 + self.scores["structure"].nunique()
+        return build_model(settings.model, **settings.model_settings(classes)).eval()
 
 
 def shipped_scores() -> list[str]:

@@ -1,12 +1,19 @@
+import itertools
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from runs import PATIENTS, write_run
 
+from l2gnet.data.grid import Grid
+from l2gnet.data.phantoms import HEART_CLASSES
 from l2gnet.errors import ConfigError
 from l2gnet.evaluation.comparison import (
     change_frame,
@@ -20,6 +27,11 @@ from l2gnet.evaluation.comparison import (
     seed_spread,
     signed_rank_p,
 )
+from l2gnet.models import build_model
+from l2gnet.models.card import ModelCard
+from l2gnet.models.checkpoint import save_checkpoint
+
+JOBS = Path(__file__).parents[2] / "notebooks/jobs"
 
 
 def test_runs_are_found_below_a_folder_by_name(tmp_path):
@@ -191,3 +203,27 @@ def test_signed_ranks_by_hand():
     assert signed_rank_p(differences) == pytest.approx(2 * 5 / 16)
     assert rank_biserial(np.array([math.inf, -1.0, -2.0, 0.0])) == 0.0
     assert signed_rank_p(np.zeros(3)) == 1.0
+
+
+def test_the_grid_that_comes_along_is_the_one_of_its_job_file():
+    job = yaml.safe_load((JOBS / "phantom-models.yaml").read_text())
+    runs = read_runs("phantom-models")
+    wanted = itertools.product(*job["grid"].values())
+    assert sorted((run.settings["seed"], run.settings["model"]) for run in runs) == sorted(wanted)
+    for run in runs:
+        assert run.settings.items() >= job["parameters"].items()
+        assert run.settings["data"] == "phantom"
+    frame = score_frame(runs)
+    assert frame.groupby(["model", "seed"]).size().unique().tolist() == [12 * 3]
+    assert frame.groupby("model")["dice"].mean().min() > 0.9  # all had time to learn
+
+
+def test_a_run_without_weights_stands_for_a_model_as_large(tmp_path):
+    run = next(run for run in read_runs("phantom-models") if run.settings["model"] == "vq_unet")
+    settings = {name: run.settings[name] for name in ("width", "depth", "codes", "code_dim")} | {"classes": 4}
+    model = build_model("vq_unet", **settings)
+    assert [x.shape for x in run.model().parameters()] == [x.shape for x in model.parameters()]
+    card = ModelCard("vq_unet", settings, HEART_CLASSES, Grid(3.0, 64))
+    save_checkpoint(tmp_path / "model.safetensors", model, card)
+    trained = replace(run, folder=tmp_path).model()
+    assert all(map(torch.equal, trained.parameters(), model.parameters()))
