@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from l2gnet.widgets.crisp import GREY
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from l2gnet.colours import COLOURS
@@ -79,13 +80,11 @@ def plot_differences(table: pd.DataFrame, reference: str) -> Figure:
 def plot_costs(costs: Mapping[str, Cost], dice: Mapping[str, float]) -> Figure:
     """Mean Dice over latency, a disc a model, whose area is its number of parameters."""
     figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
-    largest = max(cost.parameters for cost in costs.values())
+    largest, handles = max(cost.parameters for cost in costs.values()), []
     for colour, (name, cost) in zip(COLOURS, costs.items(), strict=False):
         axes.scatter(cost.latency_ms, dice[name], s=900 * cost.parameters / largest, color=colour, alpha=0.6, lw=0)
-        label = f"{name}, {cost.parameters / 1e6:.2f} M"
-        axes.annotate(
-            label, (cost.latency_ms, dice[name]), xytext=(0, 16), textcoords="offset points", ha="center", fontsize=9
-        )
+        handles.append(Patch(facecolor=colour, alpha=0.6, label=f"{name}, {cost.parameters / 1e6:.2f} M parameters"))
+    figure.legend(handles=handles, loc="outside center right", frameon=False)
     axes.margins(0.3)
     axes.set_xlim(0, 1.2 * max(cost.latency_ms for cost in costs.values()))
     axes.set(xlabel="one slice (ms)", ylabel="mean Dice")
