@@ -24,7 +24,7 @@ def plot_seen(rows: Mapping[str, Seen], labels: Sequence[str]) -> Figure:
         line = panels[number]
         line[0].text(-0.08, 0.5, name, transform=line[0].transAxes, rotation=90, ha="right", va="center", fontsize=9)
         for axes, image, truth, title in zip(line, seen.images, seen.labels, seen.titles, strict=True):
-            axes.imshow(image[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.imshow(image[0], cmap="gray", vmin=0, vmax=1, interpolation="none")
             draw_outlines(axes, truth * (truth != IGNORED))
             if (truth == IGNORED).any():
                 axes.contourf(truth == IGNORED, levels=[0.5, 1], colors="none", hatches=["////"])

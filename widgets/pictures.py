@@ -273,7 +273,7 @@ def draw_code_map(
 def plot_forming(forming: Forming, count: int = 3) -> Figure:
     """Draw how a codebook formed: its map at up to `count` epochs, evenly chosen, all on the axes of the last."""
     chosen = np.unique(np.linspace(0, len(forming.epochs) - 1, count).round().astype(int))
-    figure, panels = plt.subplots(1, len(chosen), figsize=(9.5, 2.1), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(1, len(chosen), figsize=(9.5, 2.1), dpi=200, layout="constrained", squeeze=False)
     colours = [COLOURS[1]] * forming.uses.shape[1]
     low, high = forming.places.min((0, 1)), forming.places.max((0, 1))
     margin = 0.08 * (high - low).max() + 1e-9
@@ -281,6 +281,8 @@ def plot_forming(forming: Forming, count: int = 3) -> Figure:
         uses = forming.uses[row]
         title = f"epoch {forming.epochs[row]}: {(uses > 0).sum()} of {len(uses)} codes in use"
         draw_code_map(axes, forming.places[row], uses, colours, title=title)
+        for dots in axes.collections:
+            dots.set_rasterized(True)  # hundreds of discs would fill a saved notebook
         axes.set(xlim=(low[0] - margin, high[0] + margin), ylim=(low[1] - margin, high[1] + margin))
         axes.set(xlabel="", ylabel="")
     return figure

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,11 +23,10 @@ from scipy import stats
 from l2gnet.checks import nearest, require_path
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json
-from l2gnet.models import build_model
-from l2gnet.models.backbone import SegmentationModel
-from l2gnet.models.checkpoint import load_checkpoint
-from l2gnet.models.settings import ModelSettings
 from l2gnet.shapes import Float
+
+if TYPE_CHECKING:
+    from l2gnet.models.backbone import SegmentationModel
 
 _SHIPPED = Path(__file__).parent / "shipped"
 _FREE = ("seed", "resume", "data_dir", "cache_dir")  # settings in which comparable runs may differ
@@ -60,8 +59,13 @@ class FinishedRun:
     settings: dict[str, Any]
     scores: pd.DataFrame
 
-    def model(self) -> SegmentationModel:
+    def model(self) -> "SegmentationModel":
         """Its model; or, where scores came without weights, one of these settings, untrained: as large and as fast."""
+        # Whoever compares scores alone does not wait for torch.
+        from l2gnet.models import build_model
+        from l2gnet.models.checkpoint import load_checkpoint
+        from l2gnet.models.settings import ModelSettings
+
         if (self.folder / "model.safetensors").exists():
             return load_checkpoint(self.folder)[0]
         names = {field.name for field in fields(ModelSettings)} - {"pretrained"}
