@@ -84,7 +84,7 @@ def plot_costs(costs: Mapping[str, Cost], dice: Mapping[str, float]) -> Figure:
     for colour, (name, cost) in zip(COLOURS, costs.items(), strict=False):
         axes.scatter(cost.latency_ms, dice[name], s=900 * cost.parameters / largest, color=colour, alpha=0.6, lw=0)
         handles.append(Patch(facecolor=colour, alpha=0.6, label=f"{name}, {cost.parameters / 1e6:.2f} M parameters"))
-    figure.legend(handles=handles, loc="outside center right", frameon=False)
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
     axes.margins(0.3)
     axes.set_xlim(0, 1.2 * max(cost.latency_ms for cost in costs.values()))
     axes.set(xlabel="one slice (ms)", ylabel="mean Dice")
