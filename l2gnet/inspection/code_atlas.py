@@ -9,6 +9,7 @@ import torch
 
 from l2gnet.data.slices import SliceSet
 from l2gnet.data.volume import IGNORED
+from l2gnet.inspection.forming import plane_of
 from l2gnet.method.codebook import CodebookUsage, codebook_usage
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.prediction.inference import codes_of_slices
@@ -140,21 +141,3 @@ def map_codes(vectors: Float[np.ndarray, "K d"]) -> tuple[Float[np.ndarray, "K 2
     """A plane map of a codebook, by principal components, and the share of the variance that it shows."""
     centre, axes, variance = plane_of(vectors)
     return (vectors - centre) @ axes, variance
-
-
-def plane_of(
-    vectors: Float[np.ndarray, "K d"],
-) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d 2"], float]:
-    """The middle of a codebook, the axes of its first two principal components, and the variance that they show.
-
-    The sign of each axis is such that its largest entry is positive: the same codebook gives the same map.
-    """
-    centre = vectors.mean(axis=0)
-    _, singular, directions = np.linalg.svd(vectors - centre, full_matrices=False)
-    axes = np.zeros((vectors.shape[1], 2))
-    kept = min(2, len(singular))
-    axes[:, :kept] = directions[:kept].T
-    scores = (vectors - centre) @ axes
-    axes *= np.where(scores[np.abs(scores).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
-    variance = np.square(singular)
-    return centre, axes, float(variance[:2].sum() / max(variance.sum(), np.finfo(float).tiny))

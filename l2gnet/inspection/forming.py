@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from l2gnet.inspection.code_atlas import plane_of
 from l2gnet.shapes import Float, Int64
 
 FORMING_FILE = "codebook.npz"  # epochs (E), vectors (E K d) in half precision, uses (E K)
@@ -33,3 +32,21 @@ def read_forming(run_dir: str | Path) -> Forming | None:
         epochs, vectors, uses = kept["epochs"], kept["vectors"].astype(np.float64), kept["uses"]
     centre, axes, variance = plane_of(vectors[-1])
     return Forming(epochs, (vectors - centre) @ axes, uses, variance)
+
+
+def plane_of(
+    vectors: Float[np.ndarray, "K d"],
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d 2"], float]:
+    """The middle of a codebook, the axes of its first two principal components, and the variance that they show.
+
+    The sign of each axis is such that its largest entry is positive: the same codebook gives the same map.
+    """
+    centre = vectors.mean(axis=0)
+    _, singular, directions = np.linalg.svd(vectors - centre, full_matrices=False)
+    axes = np.zeros((vectors.shape[1], 2))
+    kept = min(2, len(singular))
+    axes[:, :kept] = directions[:kept].T
+    scores = (vectors - centre) @ axes
+    axes *= np.where(scores[np.abs(scores).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
+    variance = np.square(singular)
+    return centre, axes, float(variance[:2].sum() / max(variance.sum(), np.finfo(float).tiny))

@@ -36,8 +36,9 @@ class Heart:
         self.mouse, self.keys = notebook.page.mouse, notebook.page.keyboard
 
     def python(self):
-        """What Python knows, when what was left to send has come: it is sent when the kernel is idle."""
-        self.notebook.run_cell(1)
+        """What Python knows, when what was left to send has come: it is sent when the kernel is idle, part by part."""
+        for _ in range(3):
+            self.notebook.run_cell(1)
         state = json.loads(self.notebook.run_cell(1))
         assert state.pop("error") == ""
         self.canvas.focus()

@@ -19,7 +19,8 @@ def kinds(path, names=()):
 
 
 def test_the_projects_own_notebooks_are_clean():
-    assert find_identifiers(ROOT / "notebooks") == []
+    runs = ROOT / "notebooks/runs"  # of whoever has run them here
+    assert [found for found in find_identifiers(ROOT / "notebooks") if not found.file.is_relative_to(runs)] == []
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,7 @@ export async function sendFiles(view, chosen, tell) {
  * @param {HTMLProgressElement} bar
  */
 export function takeFiles(view, target, over, bar) {
-  const offer = async (/** @type {File[]} */ files) => {
-    if (!files.length || !bar.hidden) return; // the one before is still on its way
+  const bring = async (/** @type {File[]} */ files) => {
     bar.hidden = false;
     try {
       const tell = (/** @type {number} */ share) => {
@@ -56,6 +55,12 @@ export function takeFiles(view, target, over, bar) {
       bar.removeAttribute("value");
       view.status("");
     }
+  };
+  let before = Promise.resolve();
+  /** One scan after the other: what comes while one is on its way waits for it. @param {File[]} files */
+  const offer = (files) => {
+    if (files.length) before = before.catch(() => {}).then(() => bring(files));
+    return before;
   };
   const input = (/** @type {string} */ name, /** @type {object} */ options) => {
     const made = element("input", { type: "file", multiple: true, hidden: true, "aria-label": name, ...options });
