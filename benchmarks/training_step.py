@@ -10,7 +10,7 @@ from statistics import median
 
 import torch
 
-from l2gnet.memory import keep_freed_memory
+from l2gnet.training.memory import keep_freed_memory
 from l2gnet.training.settings import TrainSettings
 from l2gnet.training.task import SegmentationTask
 

@@ -14,12 +14,12 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from l2gnet.data.dataset import DataSet
 from l2gnet.data.slices import SliceSet
 from l2gnet.inspection.forming import FORMING_FILE
-from l2gnet.memory import keep_freed_memory
 from l2gnet.models.pretrained import load_imagenet_weights
 from l2gnet.models.transunet import TransUNet
 from l2gnet.training.accumulation import next_parts
 from l2gnet.training.batches import SliceData
 from l2gnet.training.history import Forming, History, Pulse, Samples
+from l2gnet.training.memory import keep_freed_memory
 from l2gnet.training.processes import is_first
 from l2gnet.training.resume import AtomicCheckpoints, Patience, Resumable, require_resumable
 from l2gnet.training.run_folder import BEST_FILE, RESUME_FILE

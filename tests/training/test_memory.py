@@ -10,7 +10,7 @@ import resource, sys
 
 import torch
 
-from l2gnet.memory import keep_freed_memory
+from l2gnet.training.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 for step in range(12):
