@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from contextlib import AbstractContextManager
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -33,8 +34,13 @@ def crisp_figures() -> None:
     shell = get_ipython()
     if shell is not None and shell.display_formatter is not None:
         # Within HTML, because JupyterLab shows no bare SVG of a notebook that it does not trust yet.
-        shell.display_formatter.formatters["text/html"].for_type(Figure, _figure_as_image)
+        shell.display_formatter.formatters["text/html"].for_type(Figure, figure_as_image)
     plt.style.use(_LOOK)
+
+
+def crisp_look() -> AbstractContextManager[None]:
+    """What is drawn within it can be read on light and on dark ground."""
+    return plt.style.context(_LOOK)
 
 
 def as_image(svg: str, description: str, *, width: str = "") -> str:
@@ -49,7 +55,8 @@ def as_image(svg: str, description: str, *, width: str = "") -> str:
     return f'<img alt="{escape(description)}"{size} src="data:image/svg+xml,{coded}">'
 
 
-def _figure_as_image(figure: Figure) -> str:
+def figure_as_image(figure: Figure) -> str:
+    """A figure as an HTML image, drawn as SVG."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = re.sub(r"<[^>]*>", _shorter, stream.getvalue()[stream.getvalue().index("<svg") :])

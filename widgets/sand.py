@@ -98,10 +98,5 @@ class Sand(Viewer):
     def __repr__(self) -> str:
         return f"Sand: {len(self.source)} bins to {len(self.target)}, epsilon {self.epsilon:g}"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        bundle = super(Viewer, self)._repr_mimebundle_(**kwargs)  # without a still picture: what moves says more
-        if bundle is not None:
-            bundle[0]["text/html"] = as_image(
-                self.animation(), "sand moves from the source to the target at three epsilons"
-            )
-        return bundle
+    def _still(self) -> str:
+        return as_image(self.animation(), "sand moves from the source to the target at three epsilons")

@@ -4,7 +4,6 @@ A viewer is an anywidget: traits hold its small state, JavaScript in `js/` draws
 trait only when the kernel has dealt with the move before, so that moves are coalesced and never queue up.
 """
 
-import base64
 import io
 import traceback
 from abc import abstractmethod
@@ -19,6 +18,7 @@ from typing import Any, ClassVar
 import anywidget
 import numpy as np
 import traitlets
+from l2gnet.widgets.crisp import crisp_look, figure_as_image
 from l2gnet.widgets.page import FILES, Part, joined, page, shown
 from matplotlib.figure import Figure
 
@@ -67,7 +67,9 @@ class Viewer(anywidget.AnyWidget):
 
     def snapshot(self) -> bytes:
         """The picture as PNG, without a browser."""
-        return self._picture("png")
+        stream = io.BytesIO()
+        self.draw().savefig(stream, format="png", dpi=100)
+        return stream.getvalue()
 
     def save(self, path: str | Path, *, title: str = "") -> Path:
         """Write one HTML file with the viewer and its data: it needs neither a kernel nor a network."""
@@ -153,19 +155,19 @@ class Viewer(anywidget.AnyWidget):
             place = traceback.extract_tb(error.__traceback__)[-1]
             self.error = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
 
-    def _picture(self, kind: str, **options: Any) -> bytes:
-        stream = io.BytesIO()
-        self.draw().savefig(stream, format=kind, dpi=100, pil_kwargs=options)
-        return stream.getvalue()
-
     def __repr__(self) -> str:
         return type(self).__name__
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is not None:  # for a saved notebook: scans are noise, and as PNG they would fill it
-            bundle[0]["image/jpeg"] = base64.b64encode(self._picture("jpeg", quality=60)).decode("ascii")
+        if bundle is not None:
+            bundle[0]["text/html"] = self._still()
         return bundle
+
+    def _still(self) -> str:
+        """What a saved notebook shows, as an HTML image."""
+        with crisp_look():
+            return figure_as_image(self.draw())
 
 
 def save_page(path: str | Path, *viewers: Viewer, title: str = "") -> Path:

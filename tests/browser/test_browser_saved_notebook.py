@@ -70,6 +70,7 @@ def test_the_file_holds_the_picture_of_the_state_at_saving_time(saved):
     nbformat.validate(notebook)
     assert "widgets" not in notebook.metadata
     output = notebook.cells[0].outputs[0]
+    assert "text/html" not in output.data  # the picture that Python drew before
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(output.data["image/jpeg"]))).convert("RGB"))
     assert picture.shape[:2] == (output.metadata["image/jpeg"]["height"], output.metadata["image/jpeg"]["width"])
     assert same(picture, last)
@@ -123,4 +124,28 @@ def test_reopened_without_a_kernel_it_shows_the_picture_and_no_error(saved, jupy
     page = without_a_kernel(jupyter, browser, path)
     page.locator(".jp-KernelName").get_by_text("No Kernel").wait_for()
     shows_the_picture_and_no_error(page, last, "no-kernel")
+    page.close()
+
+
+def test_what_python_drew_is_shown_without_a_kernel_and_without_a_ground(jupyter, browser, tmp_path):
+    from l2gnet.data.phantoms import HEART_CLASSES, make_heart
+    from l2gnet.widgets.slice_viewer import SliceViewer
+
+    heart = make_heart(3)
+    viewer = SliceViewer(heart.image, {"truth": heart.label}, spacing_mm=heart.spacing_mm, classes=HEART_CLASSES)
+    data, _ = viewer._repr_mimebundle_()
+    viewer.close()
+    cell = nbformat.v4.new_code_cell(HEART, outputs=[nbformat.v4.new_output("display_data", data)])
+    path = tmp_path / "drawn.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    page = without_a_kernel(jupyter, browser, path)
+    page.locator(".l2g-kept").wait_for()
+    page.wait_for_timeout(2000)
+    picture = page.locator(".jp-OutputArea img:visible")
+    assert picture.count() == 1
+    assert picture.get_attribute("src").startswith("data:image/svg+xml,")
+    assert picture.evaluate("image => image.naturalWidth") > 300
+    page.add_style_tag(content=".l2g-kept { background: rgb(1, 2, 3) !important; }")
+    shown = np.asarray(Image.open(io.BytesIO(picture.screenshot())).convert("RGB"))
+    assert shown[2, 2].tolist() == [1, 2, 3]
     page.close()

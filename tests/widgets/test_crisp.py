@@ -5,7 +5,7 @@ from urllib.parse import unquote
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from l2gnet.widgets.crisp import _LOOK, _figure_as_image, as_image
+from l2gnet.widgets.crisp import _LOOK, as_image, figure_as_image
 
 
 class Images(HTMLParser):
@@ -49,13 +49,13 @@ def figure():
 
 
 def test_a_figure_says_what_it_is_in_text_that_keeps_its_digits(figure):
-    alt, svg = read(_figure_as_image(figure))
+    alt, svg = read(figure_as_image(figure))
     assert alt == "cost 0.08154"
     assert {"cost 0.08154", "ε"} <= {text.strip() for text in ET.fromstring(svg).itertext()}
 
 
 def test_a_figure_has_no_ground_of_its_own_and_images_keep_their_size(figure):
-    _, svg = read(_figure_as_image(figure))
+    _, svg = read(figure_as_image(figure))
     assert "#ffffff" not in svg
     image = next(element for element in ET.fromstring(svg).iter() if element.tag.endswith("image"))
     box = figure.axes[0].get_window_extent()
@@ -64,9 +64,9 @@ def test_a_figure_has_no_ground_of_its_own_and_images_keep_their_size(figure):
 
 
 def test_scans_are_light_and_small_pictures_are_exact(figure):
-    few = read(_figure_as_image(figure))[1]
+    few = read(figure_as_image(figure))[1]
     assert "data:image/png" in few
     figure.axes[0].imshow(np.random.default_rng(0).random((96, 96)), cmap="gray")
-    many = read(_figure_as_image(figure))[1]
+    many = read(figure_as_image(figure))[1]
     assert len(many) - len(few) < 12_000
     assert "data:image/jpeg" in many

@@ -362,4 +362,4 @@ def test_the_card_of_a_code(front_end, bench):
 def test_the_picture_of_a_saved_notebook(bench):
     titles = [axes.get_title() for axes in bench.draw().axes]
     assert len(titles) > 2
-    assert "image/jpeg" in bench._repr_mimebundle_()[0]
+    assert "text/html" in bench._repr_mimebundle_()[0]

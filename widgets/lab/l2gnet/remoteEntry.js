@@ -6,7 +6,8 @@
 
 (() => {
   const WIDGET = "application/vnd.jupyter.widget-view+json";
-  const PICTURES = ["image/jpeg", "image/png"];
+  const KINDS = ["image/jpeg", "image/png"];
+  const STILL = /^<img [^<>]* src="(data:image\/svg\+xml,[^"]*)">$/; // an image can do nothing, whoever wrote it
   const BAR = /\d+%\|/; // of tqdm: what was going on is over
   // A widget without its kernel has no element, only words. A picture waits for a live view that is about to come.
   const STYLE = `
@@ -37,10 +38,11 @@
 
       async renderModel(model) {
         const { data, metadata } = (this.model = model);
-        const kind = PICTURES.find((each) => data[each]);
-        this.toggleClass("l2g-kept", kind !== undefined || BAR.test(data["text/plain"] ?? ""));
-        this.picture.hidden = !kind;
-        if (kind) this.picture.src = `data:${kind};base64,${data[kind]}`;
+        const kind = KINDS.find((each) => data[each]);
+        const source = kind ? `data:${kind};base64,${data[kind]}` : STILL.exec(data["text/html"] ?? "")?.[1];
+        this.toggleClass("l2g-kept", source !== undefined || BAR.test(data["text/plain"] ?? ""));
+        this.picture.hidden = !source;
+        if (source) this.picture.src = source;
         this.picture.alt = data["text/plain"] ?? "";
         const { width } = metadata[kind] ?? {};
         if (width) this.picture.width = width;
@@ -56,7 +58,8 @@
         if (!seen || this.isDisposed) return;
         const { data, metadata } = this.model;
         const size = { width: seen.width, height: seen.height };
-        this.model.setData({ data: { ...data, "image/jpeg": seen.jpeg }, metadata: { ...metadata, "image/jpeg": size } });
+        const { "text/html": _, ...others } = data; // the picture that Python drew: two would be twice as heavy
+        this.model.setData({ data: { ...others, "image/jpeg": seen.jpeg }, metadata: { ...metadata, "image/jpeg": size } });
       }
     };
 
