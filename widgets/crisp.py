@@ -66,9 +66,23 @@ def figure_as_image(figure: Figure) -> str:
 
 def _shorter(tag: re.Match[str]) -> str:
     """A tag without what nobody sees: digits beyond a tenth of a point, white space, names of groups, quoted fonts."""
-    text = re.sub(r' (d|x|y)="[^"]*"', lambda places: re.sub(r"(\.\d)\d+", r"\1", places[0]), tag[0])
+    text = re.sub(r' d="([^"]*)"', lambda path: f' d="{_steps(path[1])}"', tag[0])
+    text = re.sub(r' (x|y)="[^"]*"', lambda places: re.sub(r"(\.\d)\d+", r"\1", places[0]), text)
     text = re.sub(r"\s+", " ", text).replace(' "', '"')
     return re.sub(r"'([\w ]+)'", r"\1", re.sub(r'^<g id="[^"]*"', "<g", text))
+
+
+def _steps(path: str) -> str:
+    """A path to a tenth of a point, its lines as steps from point to point, which take half the digits."""
+    text, before, at = "", "", [0, 0]  # tenths
+    for letter, numbers in re.findall(r"([A-Za-z])([^A-Za-z]*)", path):
+        tenths = [round(10 * float(number)) for number in numbers.split()]
+        line = letter == "L"
+        shown = [tenths[0] - at[0], tenths[1] - at[1]] if line else tenths
+        kind = "l" if line else letter
+        text += (" " if kind == before else kind) + " ".join(f"{number / 10:g}" for number in shown)
+        before, at = kind, tenths[-2:] or at
+    return re.sub(r"(?<!\d)0\.", ".", text)
 
 
 def _lighter(png: re.Match[str]) -> str:

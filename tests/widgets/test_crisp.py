@@ -1,3 +1,4 @@
+import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from urllib.parse import unquote
@@ -5,7 +6,9 @@ from urllib.parse import unquote
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from l2gnet.widgets.crisp import _LOOK, as_image, figure_as_image
+from hypothesis import given
+from hypothesis import strategies as st
+from l2gnet.widgets.crisp import _LOOK, _steps, as_image, figure_as_image
 
 
 class Images(HTMLParser):
@@ -70,3 +73,28 @@ def test_scans_are_light_and_small_pictures_are_exact(figure):
     many = read(figure_as_image(figure))[1]
     assert len(many) - len(few) < 12_000
     assert "data:image/jpeg" in many
+
+
+def places(path):
+    """Where an SVG path of moves and lines goes, absolute or in steps, by the rules of the standard."""
+    at, found = np.zeros(2), []
+    for letter, numbers in re.findall(r"([MLlz])([^A-Za-z]*)", path):
+        for step in np.reshape([float(number) for number in numbers.split()], (-1, 2)):
+            at = step + at * (letter == "l")
+            found.append(at)
+    return np.array(found)
+
+
+numbers = st.floats(-2000, 2000).map(lambda number: round(number, 6))
+
+
+@given(st.lists(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=30), min_size=1, max_size=3))
+def test_lines_stay_where_they_are_however_long_they_go_on(lines):
+    path = "".join("M" + " L ".join(f" {x:.6f} {y:.6f} \n" for x, y in line) + "z\n" for line in lines)
+    assert np.abs(places(_steps(path)) - [place for line in lines for place in line]).max() < 0.0501
+
+
+def test_curves_stay_as_they_are_and_lines_go_on_from_their_ends():
+    assert _steps("M 0 0.52 \nC 1 1 2.04 2 10 10 \nQ 1 1 2 2 \nL 2.5 2 \nL 0.5 -2 \nz") == (
+        "M0 .5C1 1 2 2 10 10Q1 1 2 2l.5 0 -2 -4z"
+    )
