@@ -109,7 +109,7 @@ def sweep(
         sys.exit(1)
 
 
-def report(run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional], data_dir: str = "") -> None:
+def report(run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional], data_dir: str = "", author: str = "") -> None:
     """Make one page of a training to send, report.html: scores, curves, cases that still scroll; or compare several.
 
     Of a run that trained nothing it is the notebook, without code.
@@ -117,11 +117,12 @@ def report(run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional], data_dir
     Args:
         run_dirs: Run folders, or folders of them, as a sweep makes.
         data_dir: Folder of the scans that the run was trained on, to show cases; phantoms need none.
+        author: Who is named below the title.
     """
     from l2gnet.jobs.report import write_report
 
     require(len(run_dirs) > 0, "report", "given a run folder", "none")
-    print(write_report(*run_dirs, data_dir=data_dir))
+    print(write_report(*run_dirs, data_dir=data_dir, author=author))
 
 
 def serve(

@@ -45,7 +45,7 @@ _OF_DOUBTS = (
 _OF_A_START = ("resume", "devices", "nodes", "pretrained")  # settings that do not tell one training from another
 
 
-def write_run_report(run_dirs: Sequence[Path], out: Path, *, data_dir: str = "") -> Path:
+def write_run_report(run_dirs: Sequence[Path], out: Path, *, data_dir: str = "", author: str = "") -> Path:
     """Write the page of one run, or that compares several.
 
     Without `data_dir` the cases of real scans are left out; phantoms are made anew.
@@ -62,8 +62,9 @@ def write_run_report(run_dirs: Sequence[Path], out: Path, *, data_dir: str = "")
             title, body = _one(runs[0], cards[0], data_dir, viewers)
         else:
             title, body = _several(runs, cards)
+        byline = f"<p>By {escape(author)}.</p>\n" if author else ""
         note = f'<p class="page-note">{escape(NOT_CLINICAL)}</p>'
-        text = page(title, f"<h1>{escape(title)}</h1>\n{note}\n{body}", parts_of(viewers) if viewers else [])
+        text = page(title, f"<h1>{escape(title)}</h1>\n{byline}{note}\n{body}", parts_of(viewers) if viewers else [])
     finally:
         for viewer in viewers:
             viewer.close()
@@ -75,10 +76,8 @@ def _one(run: FinishedRun, card: ModelCard, data_dir: str, viewers: list[Viewer]
     settings = _settings(run)
     told, chart = card.training, _chart(run, card)
     data, held_out = settings["data"], told.get("held_out_volumes", "?")
-    record = _record(run)
     facts = {
-        "trained": str(record.get("started", "")).partition("T")[0],
-        "by": str(record.get("user", "")),  # run.json names nobody by itself: only who has written it there
+        "trained": str(_record(run).get("started", "")).partition("T")[0],
         "data": f"{data}, {told.get('training_volumes', '?')} volumes to train on, {held_out} held out",
         "licence of the data": told.get("licence", ""),
         "please cite": told.get("citation", ""),
