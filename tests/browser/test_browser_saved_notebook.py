@@ -128,8 +128,9 @@ def test_reopened_without_a_kernel_it_shows_the_picture_and_no_error(saved, jupy
 
 
 def test_what_python_drew_is_shown_without_a_kernel_and_without_a_ground(jupyter, browser, tmp_path):
-    from l2gnet.data.phantoms import HEART_CLASSES, make_heart
     from l2gnet.widgets.slice_viewer import SliceViewer
+
+    from l2gnet.data.phantoms import HEART_CLASSES, make_heart
 
     heart = make_heart(3)
     viewer = SliceViewer(heart.image, {"truth": heart.label}, spacing_mm=heart.spacing_mm, classes=HEART_CLASSES)

@@ -97,7 +97,7 @@ def test_an_error_in_a_linked_viewer_is_shown(front_end, dial):
 def test_a_saved_notebook_shows_a_picture(dial):
     data, _ = dial._repr_mimebundle_()
     assert data["text/html"].startswith("<img ")
-    assert "src=\"data:image/svg+xml," in data["text/html"]
+    assert 'src="data:image/svg+xml,' in data["text/html"]
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == dial.model_id
     assert data["text/plain"] == "Dial"
     assert dial.snapshot().startswith(b"\x89PNG")
