@@ -229,6 +229,51 @@ def workbench(lab: Lab, browser: Browser, presses: int) -> None:
     notebook.close()
 
 
+def memory(lab: Lab, browser: Browser) -> None:
+    """What a large scan adds to a page, and whether it grows with use."""
+    notebook = open_notebook(lab, browser, [DATA.format(depth=300), OURS])
+    notebook.run_cell(0)
+    page = notebook.page
+    session = page.context.new_cdp_session(page)
+
+    def added(before: float = 0.0) -> float:
+        """Megabytes that all pages hold, all together, beyond `before`."""
+        session.send("HeapProfiler.collectGarbage")
+        page.wait_for_timeout(1000)
+        rollups = [path.parent / "smaps_rollup" for path in Path("/proc").glob("[0-9]*/cmdline") if _renders(path)]
+        sizes = [line.split()[1] for rollup in rollups for line in rollup.read_text().splitlines() if line[:4] == "Pss:"]
+        return sum(map(int, sizes)) / 1000 - before
+
+    def press(times: int) -> None:
+        page.locator(".l2g-slider").first.focus()
+        for i in range(times):
+            page.keyboard.press("ArrowRight" if i // 299 % 2 else "ArrowLeft")
+            page.wait_for_timeout(20)
+        page.wait_for_timeout(2000)
+
+    page.wait_for_timeout(5000)
+    empty = added()
+    notebook.run_cell(1)
+    page.locator(".l2g-pane canvas").first.wait_for()
+    press(330)
+    voxels = 512 * 512 * 300 * 2 / 1e6
+    print(f"512x512x300, two label maps, {voxels:.0f} MB of voxels: the page holds {added(empty):.0f} MB more", flush=True)
+    press(2000)
+    print(f"after 2,000 slices more: {added(empty):.0f} MB", flush=True)
+    for _ in range(50):
+        notebook.run_cell(1)
+    press(330)
+    print(f"after the cell was run 50 times more: {added(empty):.0f} MB", flush=True)
+    notebook.close()
+
+
+def _renders(cmdline: Path) -> bool:
+    try:
+        return b"--type=renderer" in cmdline.read_bytes()
+    except OSError:  # it has ended
+        return False
+
+
 def main(presses: int) -> None:
     webgl = ("--enable-unsafe-swiftshader", "--use-angle=swiftshader")
     with tempfile.TemporaryDirectory() as home, start_lab(Path(home)) as lab:
@@ -246,6 +291,7 @@ def main(presses: int) -> None:
             notebook.close()
             workbench(lab, browser, presses)
             compare(lab, browser, "SliceViewer", OURS, ".l2g-slider", ".l2g-pane canvas", presses)
+            memory(lab, browser)
             compare(lab, browser, "matplotlib Output", MATPLOTLIB, ".noUi-handle", ".jp-OutputArea-output img", presses)
         with start_chromium(*webgl) as browser:
             compare(lab, browser, "ipyniivue", NIIVUE, ".noUi-handle", ".jp-OutputArea-output canvas", presses)

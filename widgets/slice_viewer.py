@@ -122,7 +122,7 @@ class SliceViewer(Viewer):
             self.jump("largest")
         self.publish("volume", stored.reshape(-1, H, W), rows=D)
         for name, array in self.maps.items():
-            self.publish(f"labels of {name}", array, rows=D)
+            self.publish(f"labels of {name}", array, rows=D, packed=True)
         if self.maps:
             self.publish("areas", self._areas)
         for name, dice in self._dice.items():

@@ -83,11 +83,12 @@ class Viewer(anywidget.AnyWidget):
         """The published arrays as a saved page holds them."""
         return self._published
 
-    def publish(self, name: str, array: np.ndarray, *, rows: int | None = None) -> None:
+    def publish(self, name: str, array: np.ndarray, *, rows: int | None = None, packed: bool = False) -> None:
         """Offer an array to the browser, which fetches it once, in parts along its first axis; anew when it changes.
 
         The parts around the selected voxel's slice come first. Where the first axis holds the frames of a cine, one
         after the other, each has `rows` of it: only the frame that the trait `frame` names is fetched, then the next.
+        Labels (D, H, W), uint8, can be `packed` there, where a large area of one label then takes hardly any memory.
 
         Raises:
             ValueError: its type is none that the browser knows.
@@ -101,6 +102,7 @@ class Viewer(anywidget.AnyWidget):
         version = self.arrays.get(name, {"version": 0})["version"] + 1
         offer = {"version": version, "dtype": array.dtype.name, "shape": list(array.shape)}
         offer |= {} if rows in (None, len(array)) else {"rows": rows}
+        offer |= {"packed": True} if packed else {}
         self.arrays = {**self.arrays, name: offer}
 
     def link(self, *others: "Viewer") -> None:

@@ -77,7 +77,7 @@ export class SlicePainter {
     const labels = last?.labels ?? new Uint8Array(cut.size);
     const table = new Uint8Array(256);
     for (const label of state.visible) table[label] = label;
-    if (array) cut.copy(array.data, index, labels, table);
+    if (array) cut.copy(array.packed ?? array.data, index, labels, table);
     /** @type {Seen} */
     const seen = { of, labels, runs: null };
     this.seen.set(name, seen);

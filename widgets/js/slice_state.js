@@ -95,7 +95,7 @@ export class SliceState {
     const [first, end] = [this.moment * D, (this.moment + 1) * D];
     const row = array.data.length / array.shape[0];
     const [known, data] = [array.known.subarray(first, end), array.data.subarray(first * row, end * row)];
-    return { ...array, shape: [D, ...array.shape.slice(1)], known, data };
+    return { ...array, shape: [D, ...array.shape.slice(1)], known, data, packed: array.packed?.slices(first, end) };
   }
 
   /** @returns {string[]} */

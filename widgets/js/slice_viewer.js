@@ -129,7 +129,8 @@ export default viewer((view) => {
     }
     for (const name of maps) {
       const labels = state.part(`labels of ${name}`);
-      if (labels?.known[voxel[0]]) parts.push(`${name}: ${state.names[labels.data[at]] ?? "background"}`);
+      if (!labels?.packed || !labels.known[voxel[0]]) continue;
+      parts.push(`${name}: ${state.names[labels.packed.at(voxel[0], voxel[1], voxel[2])] ?? "background"}`);
     }
     const code = state.codeAt(voxel);
     if (code !== null) parts.push(`code ${code}`);

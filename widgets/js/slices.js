@@ -1,5 +1,7 @@
 // Slices of volumes, and how they are painted. No element and no trait is known here.
 
+import { Packed } from "./packed.js";
+
 /** @import { Values } from "./viewer.js" */
 /**
  * As widgets/planes.py describes it.
@@ -27,27 +29,43 @@ export class Cut {
     this.rows = shape[plane.down];
     this.columns = shape[plane.across];
     this.through = strides[plane.axis];
-    this.down = strides[plane.down] * (plane.flip_down ? -1 : 1);
-    this.across = strides[plane.across] * (plane.flip_across ? -1 : 1);
-    this.first = (this.down < 0 ? -this.down * (this.rows - 1) : 0) + (this.across < 0 ? -this.across * (this.columns - 1) : 0);
+    this.inVolume = this.walk(strides[plane.down], strides[plane.across]);
+    const last = plane.axis === 2 ? 1 : 2; // the axis along which neighbours lie in a slice alone
+    this.inSlice = this.walk(plane.down === last ? 1 : shape[last], plane.across === last ? 1 : shape[last]);
     this.count = shape[plane.axis];
     this.size = this.rows * this.columns;
   }
 
   /**
+   * Where the first pixel lies, and the steps down and across from there.
+   *
+   * @param {number} strideDown
+   * @param {number} strideAcross
+   */
+  walk(strideDown, strideAcross) {
+    const down = this.plane.flip_down ? -strideDown : strideDown;
+    const across = this.plane.flip_across ? -strideAcross : strideAcross;
+    return { first: Math.max(0, -down) * (this.rows - 1) + Math.max(0, -across) * (this.columns - 1), down, across };
+  }
+
+  /**
    * Copy the slice at `index` to `target`, row by row, each value as `table` translates it, if there is one.
    *
-   * @param {Values} data
+   * @param {Values | Packed} source
    * @param {number} index
    * @param {Uint8Array | Uint32Array} target
    * @param {Uint8Array | Uint32Array | null} table
    * @param {number} shift
    */
-  copy(data, index, target, table = null, shift = 0) {
-    const { rows, columns, down, across } = this;
+  copy(source, index, target, table = null, shift = 0) {
+    const { rows, columns } = this;
+    const packed = source instanceof Packed;
+    const data = packed ? source.slice(this.plane.axis, index) : source;
+    const { first, down, across } = packed ? this.inSlice : this.inVolume;
+    const start = first + (packed ? 0 : index * this.through);
     let k = 0;
     for (let row = 0; row < rows; row += 1) {
-      let i = this.first + index * this.through + row * down;
+      let i = start + row * down;
       if (table) for (let column = 0; column < columns; column += 1, i += across) target[k++] = table[data[i] + shift];
       else for (let column = 0; column < columns; column += 1, i += across) target[k++] = data[i];
     }

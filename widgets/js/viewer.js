@@ -6,6 +6,7 @@
 //
 // and builds its elements in `view.body`. `view.model` holds the synced traits; `view.arrays` the published arrays.
 
+import { Packed } from "./packed.js";
 import { pictureOf } from "./picture.js";
 
 /**
@@ -20,8 +21,8 @@ import { pictureOf } from "./picture.js";
  * @property {(events: string, handler: (...values: any[]) => void) => void} off
  */
 /** @typedef {Uint8Array | Int16Array | Uint16Array | Int32Array | Float32Array} Values */
-/** @typedef {{version: number, dtype: keyof typeof TYPED, shape: number[], rows?: number}} Offer a published array before it is fetched; a frame of a cine has `rows` of it */
-/** @typedef {{version: number, shape: number[], rows: number, known: Uint8Array, data: Values}} Held and after */
+/** @typedef {{version: number, dtype: keyof typeof TYPED, shape: number[], rows?: number, packed?: boolean}} Offer a published array before it is fetched; a frame of a cine has `rows` of it */
+/** @typedef {{version: number, shape: number[], rows: number, known: Uint8Array, data: Values, packed?: Packed}} Held and after; `data` is empty where it is `packed` */
 /** @typedef {{array: string, version: number, start: number, stop: number}} Request for a part of one */
 
 /**
@@ -67,7 +68,11 @@ export function viewer(build) {
         const view = new View(model, el, arrays);
         view.guard(build)(view);
         arrays.show();
-        return () => view.controller.abort();
+        return () => {
+          view.controller.abort();
+          arrays.hide();
+          for (const canvas of el.querySelectorAll("canvas")) canvas.width = 0; // the page goes on holding the elements
+        };
       },
     };
   };
@@ -303,8 +308,8 @@ export class Arrays {
     this.listeners = new Set();
     /** @type {Request | null} */
     this.fetching = null;
-    this.shown = false;
-    this.onOffer = () => this.shown && this.fetch();
+    this.views = 0;
+    this.onOffer = () => this.views && this.fetch();
     /** @type {(content: Request, buffers: DataView[]) => void} */
     this.onPart = (content, buffers) => content.array && this.receive(content, buffers[0]);
     model.on("change:arrays", this.onOffer);
@@ -314,8 +319,16 @@ export class Arrays {
 
   /** Start fetching: not before a view is shown, when the selection is what the user is going to see. */
   show() {
-    this.shown = true;
+    this.views += 1;
     this.fetch();
+  }
+
+  /** Keep nothing for views that are gone: a cell that is run again shows a viewer of its own, and the old one stays. */
+  hide() {
+    this.views -= 1;
+    if (this.views) return;
+    this.held.clear();
+    this.fetching = null;
   }
 
   /**
@@ -402,16 +415,20 @@ export class Arrays {
    */
   receive({ array: name, version, start }, part) {
     this.fetching = null;
-    const { version: newest, dtype, shape } = this.offers()[name];
+    if (!this.views) return;
+    const { version: newest, dtype, shape, packed } = this.offers()[name];
     if (version === newest) {
       let held = this.held.get(name);
       if (held?.version !== version) {
-        held = { version, shape, rows: 0, known: new Uint8Array(shape[0]), data: new TYPED[dtype](size(shape)) };
+        const data = new TYPED[dtype](packed ? 0 : size(shape));
+        held = { version, shape, rows: 0, known: new Uint8Array(shape[0]), data };
+        if (packed) held.packed = new Packed(shape);
         this.held.set(name, held);
       }
-      const bytes = new Uint8Array(held.data.buffer);
-      const rowBytes = bytes.length / shape[0];
-      bytes.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), start * rowBytes);
+      const bytes = new Uint8Array(part.buffer, part.byteOffset, part.byteLength);
+      const rowBytes = size(shape.slice(1)) * TYPED[dtype].BYTES_PER_ELEMENT;
+      if (held.packed) held.packed.set(bytes, start);
+      else new Uint8Array(held.data.buffer).set(bytes, start * rowBytes);
       const stop = start + part.byteLength / rowBytes;
       held.known.fill(1, start, stop);
       held.rows += stop - start;

@@ -100,6 +100,35 @@ test("an array without rows, and a selection outside, are no trouble", () => {
   assert.deepEqual(ranges(outside), [[2, 3]]);
 });
 
+test("what no view shows any more is not kept, and fetched again for one that does", () => {
+  const model = published([9, MB]);
+  const arrays = new Arrays(model);
+  arrays.show();
+  arrays.show(); // a second view
+  model.answer();
+  arrays.hide();
+  assert.equal(arrays.get("volume").rows, 4);
+  arrays.hide();
+  assert.equal(arrays.get("volume"), undefined);
+  model.answer(); // a part that was under way
+  model.offer();
+  assert.equal(arrays.get("volume"), undefined);
+  assert.equal(model.asked.length, 2);
+  arrays.show();
+  for (let part = 0; part < 3; part += 1) model.answer();
+  assert.equal(arrays.get("volume").rows, 9);
+});
+
+test("labels are packed where that was offered", () => {
+  const model = published([3, 2, 5]);
+  Object.assign(model.traits.arrays.volume, { dtype: "uint8", packed: true });
+  const arrays = new Arrays(model);
+  arrays.show();
+  model.answer();
+  const { data, packed, rows } = arrays.get("volume");
+  assert.deepEqual([data.length, rows, packed.shape], [0, 3, [3, 2, 5]]);
+});
+
 test("what is released hears nothing more", () => {
   const model = published([2, 1]);
   const arrays = new Arrays(model);
