@@ -241,8 +241,8 @@ def memory(lab: Lab, browser: Browser) -> None:
         session.send("HeapProfiler.collectGarbage")
         page.wait_for_timeout(1000)
         rollups = [path.parent / "smaps_rollup" for path in Path("/proc").glob("[0-9]*/cmdline") if _renders(path)]
-        sizes = [line.split()[1] for rollup in rollups for line in rollup.read_text().splitlines() if line[:4] == "Pss:"]
-        return sum(map(int, sizes)) / 1000 - before
+        lines = [line for rollup in rollups for line in rollup.read_text().splitlines()]
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000 - before
 
     def press(times: int) -> None:
         page.locator(".l2g-slider").first.focus()
@@ -257,7 +257,7 @@ def memory(lab: Lab, browser: Browser) -> None:
     page.locator(".l2g-pane canvas").first.wait_for()
     press(330)
     voxels = 512 * 512 * 300 * 2 / 1e6
-    print(f"512x512x300, two label maps, {voxels:.0f} MB of voxels: the page holds {added(empty):.0f} MB more", flush=True)
+    print(f"512x512x300 with two label maps, {voxels:.0f} MB of voxels: {added(empty):.0f} MB more", flush=True)
     press(2000)
     print(f"after 2,000 slices more: {added(empty):.0f} MB", flush=True)
     for _ in range(50):
