@@ -22,7 +22,7 @@ style: .venv/installed-test
 	$(BIN)/mypy
 
 # Of the viewers: types, and what needs no browser.
-ifneq ($(shell which npm),)
+ifneq ($(shell command -v npm),)
 javascript: widgets/node_modules/.package-lock.json
 	widgets/node_modules/.bin/tsc --project widgets
 	node --test --test-reporter spec tests/widgets/js/*.mjs
