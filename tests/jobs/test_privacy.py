@@ -141,3 +141,10 @@ def test_a_list_of_names_has_one_a_line(tmp_path):
         read_names(tmp_path / "names.txt")
     with pytest.raises(ConfigError, match="must be a text file"):
         read_names(tmp_path / "missing.txt")
+
+
+def test_of_weights_the_header_is_read_and_the_noise_is_not(tmp_path):
+    header = b'{"__metadata__": {"data_dir": "/home/jane/scans"}}'
+    noise = b"\x80\x01" + rb"~C:\scans\jane" + b"\xff"
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + noise)
+    assert [found.words for found in find_identifiers(tmp_path)] == ["/home/jane"]
