@@ -1,3 +1,5 @@
+import base64
+import io
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from l2gnet.widgets.crisp import _LOOK, _steps, as_image, figure_as_image
+from PIL import Image
 
 
 class Images(HTMLParser):
@@ -73,6 +76,23 @@ def test_scans_are_light_and_small_pictures_are_exact(figure):
     many = read(figure_as_image(figure))[1]
     assert len(many) - len(few) < 12_000
     assert "data:image/jpeg" in many
+
+
+def test_a_layer_that_one_sees_through_stays_so_and_becomes_light(figure):
+    place = np.random.default_rng(0).random((400, 2))
+    figure.axes[0].scatter(*place.T, c=place[:, 0], cmap="viridis", s=20, rasterized=True)
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg")
+    before, after = heaviest(stream.getvalue()), heaviest(read(figure_as_image(figure))[1])
+    assert len(after) < len(before) / 2
+    one, two = (np.asarray(Image.open(io.BytesIO(layer)).convert("RGBA")).astype(int) for layer in (before, after))
+    assert (two[..., 3] == 0).mean() == pytest.approx((one[..., 3] == 0).mean(), abs=0.02)
+    assert np.abs(one - two)[one[..., 3] == 255].mean() < 3
+
+
+def heaviest(svg):
+    """The largest PNG in an SVG."""
+    return base64.b64decode(max(re.findall(r"data:image/png;base64,([\w+/=\s]+)", svg), key=len))
 
 
 def places(path):
