@@ -1,4 +1,3 @@
-import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from runs import PATIENTS, write_run
@@ -27,6 +25,7 @@ from l2gnet.evaluation.comparison import (
     seed_spread,
     signed_rank_p,
 )
+from l2gnet.jobs.sweep_file import read_sweep
 from l2gnet.models import build_model
 from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import save_checkpoint
@@ -205,17 +204,15 @@ def test_signed_ranks_by_hand():
     assert signed_rank_p(np.zeros(3)) == 1.0
 
 
-def test_the_grid_that_comes_along_is_the_one_of_its_job_file():
-    job = yaml.safe_load((JOBS / "phantom-models.yaml").read_text())
-    runs = read_runs("phantom-models")
-    wanted = itertools.product(*job["grid"].values())
-    assert sorted((run.settings["seed"], run.settings["model"]) for run in runs) == sorted(wanted)
-    for run in runs:
-        assert run.settings.items() >= job["parameters"].items()
-        assert run.settings["data"] == "phantom"
-    frame = score_frame(runs)
-    assert frame.groupby(["model", "seed"]).size().unique().tolist() == [12 * 3]
-    assert frame.groupby("model")["dice"].mean().min() > 0.9  # all had time to learn
+@pytest.mark.parametrize("name", ["phantom-models", "phantom-choices", "phantom-domains"])
+def test_a_grid_that_comes_along_is_the_one_of_its_job_file(name):
+    wanted = [run.job.values for run in read_sweep(JOBS / f"{name}.yaml", parameters={}).runs]
+    for run in read_runs(name):
+        (found,) = [values for values in wanted if run.settings.items() <= values.items()]
+        wanted.remove(found)
+        assert len(run.scores) == 12 * 3
+        assert run.scores["dice"].mean() > 0.7  # it had time to learn, if only of one phase
+    assert not wanted
 
 
 def test_a_run_without_weights_stands_for_a_model_as_large(tmp_path):
