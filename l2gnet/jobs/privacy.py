@@ -117,7 +117,7 @@ def _in_file(file: Path, name: Path, patterns: Mapping[str, re.Pattern[str]]) ->
     content = file.read_bytes()
     if file.name.lower().endswith((".nii", ".nii.gz")):
         yield from _in_image(file, content)
-    if file.suffix == ".safetensors":  # what is after its header are weights, whose noise now and then looks like a path
+    if file.suffix == ".safetensors":  # weights follow, whose noise now and then looks like a path
         content = content[8 : 8 + int.from_bytes(content[:8], "little")]
     if content[128:132] == b"DICM":
         yield Finding(file, "header", "a DICOM file, which names its patient", "DICM")
