@@ -37,6 +37,7 @@ def lab(port: int = 8888, browser: bool = True) -> None:
     first = folder.resolve() / "00_start_here.ipynb"
     options = [str(first)] if first.exists() else []
     options += [f"--ServerApp.root_dir={folder.resolve()}", f"--ServerApp.port={port}"]
+    options.append("--ServerApp.allow_root=True")  # in a container one is; served to this machine alone
     if _EXTENSIONS.exists():
         options.append(f"--LabApp.extra_labextensions_path={_EXTENSIONS}")
     LabApp.launch_instance(options if browser else [*options, "--no-browser"])

@@ -1,6 +1,7 @@
 import pytest
 from test_cli import command, refused
 
+from l2gnet.cli.notebooks import lab
 from l2gnet.jobs.library import brought
 
 
@@ -26,3 +27,15 @@ def test_notebooks_are_copied_and_copied_again_but_not_over_ones_own(tmp_path):
 def test_a_mistake_ends_in_one_error_and_leaves_nothing(words, message, tmp_path):
     refused(command(*words, cwd=tmp_path), message.replace("?", r"\?"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lab_opens_the_first_notebook_in_a_container_too(monkeypatch, tmp_path):
+    from jupyterlab.labapp import LabApp
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(LabApp, "launch_instance", lambda options: given.extend(options))
+    given = []
+    lab(port=9000, browser=False)
+    assert given[0] == str(tmp_path / "notebooks/00_start_here.ipynb")
+    assert {"--no-browser", "--ServerApp.port=9000", "--ServerApp.allow_root=True"} <= set(given)
+    assert not any("--ServerApp.ip" in option for option in given)  # served to this machine alone
