@@ -257,9 +257,8 @@ def test_the_citation_file_has_its_form_and_tells_this_version():
     ran(sys.executable, "-m", "check_jsonschema", *schema, ROOT / "CITATION.cff")
     said = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert (said["version"], said["license"]) == (VERSION, "Apache-2.0")
-    method, data = said["references"]
-    assert method["identifiers"][0]["value"].removeprefix("arXiv:") in (ROOT / "README.md").read_text()
-    assert data["doi"] == "10.1109/TMI.2018.2837502"
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert [title for title in (work["title"] for work in said["references"]) if title not in readme] == []
 
 
 def test_changelog_and_install_page_tell_this_version():

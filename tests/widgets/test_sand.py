@@ -87,6 +87,7 @@ def test_an_epsilon_below_zero_is_refused(sand, epsilon):
 def test_a_saved_notebook_shows_sand_that_moves(sand):
     data, _ = sand._repr_mimebundle_()
     assert data["text/html"].startswith('<img alt="sand moves ')
+    assert "image/jpeg" not in data
     assert len(data["text/html"]) < 100_000
     svg = sand.animation()
     assert svg.count('class="g"') == 3 * 70
