@@ -87,13 +87,13 @@ def _steps(path: str) -> str:
 
 def _lighter(png: re.Match[str]) -> str:
     """An embedded picture of many pixels in the lightest form: as full PNG, scans would fill a saved notebook."""
-    image, stream = Image.open(io.BytesIO(base64.b64decode(png[1]))), io.BytesIO()
+    image, stream = Image.open(io.BytesIO(base64.b64decode(png[1]))).convert("RGBA"), io.BytesIO()
     if image.width * image.height < _MANY:
         return png[0]
-    opaque = image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
+    opaque = image.getchannel("A").getextrema() == (255, 255)
     if opaque:
         image.convert("RGB").save(stream, "JPEG", quality=75)
     else:
-        image.convert("RGBA").quantize(256).save(stream, "PNG", optimize=True)
+        image.quantize(256).save(stream, "PNG", optimize=True)
     kind = "jpeg" if opaque else "png"
     return min(f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}", png[0], key=len)
