@@ -20,7 +20,7 @@ import yaml
 from l2gnet.data.folders.synapse import CLASSES
 from l2gnet.data.grid import Grid
 from l2gnet.data.phantoms import HEART_CLASSES, make_heart
-from l2gnet.inspection.audit import Verdict
+from l2gnet.inspection.verdict import Verdict
 from l2gnet.models import MODELS, build_model
 from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import save_checkpoint
@@ -166,6 +166,17 @@ def test_pages_are_served(tmp_path, line):
 def test_the_python_of_interventions_runs(capsys):
     exec(re.search(r"```python\n(.*?)```", HOW_TO["look"], re.DOTALL)[1], {})
     assert re.fullmatch(r"tensor\(\d+\) pixels have another label\n", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_the_python_that_audits_networks_of_others_runs(capsys):
+    code = re.search(r"```python\n(.*?)```", HOW_TO["audit"], re.DOTALL)[1]
+    exec(code.replace("range(20)", "range(1)"), {})
+    shown = re.search(r"```text\n(.*?)```", HOW_TO["audit"], re.DOTALL)[1]
+    told, said = (
+        [re.sub("(, Dice|:).*", "", line) for line in text.splitlines()] for text in (capsys.readouterr().out, shown)
+    )
+    assert told == said
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from l2gnet.colours import COLOURS
 from l2gnet.evaluation.comparison import METRICS, patient_means
 from l2gnet.evaluation.cost import Cost
+from l2gnet.files import atomic_path
+from l2gnet.inspection.verdict import ANSWERS, LEAST, Audit
 
 
 def plot_scores(frame: pd.DataFrame, metric: str, by: str = "model") -> Figure:
@@ -123,3 +126,58 @@ def plot_matrices(matrices: Mapping[str, pd.DataFrame], *, across: str, down: st
         line[0].set_ylabel(down)
     figure.colorbar(picture, ax=figure.axes, label=label, shrink=0.9)
     return figure
+
+
+def plot_audit(audit: Audit) -> Figure:
+    """A panel a block: the Dice lost by each change of its answer, with 95 % intervals over patients.
+
+    On a made task a second line of panels shows the pixels found, by the distance to what decides their class.
+    """
+    blocks, lines = audit.blocks, 1 + (audit.reach is not None)
+    answers = [name for name in ANSWERS if any(name in block.changes for block in blocks)]
+    figure, panels = plt.subplots(
+        lines,
+        len(blocks),
+        figsize=(max(8, 2.6 + 3.2 * len(blocks)), 1.1 + 0.3 * len(answers) + 2.6 * (lines - 1)),
+        layout="constrained",
+        sharey="row",
+        squeeze=False,
+        height_ratios=[0.8 + 0.3 * len(answers), 2.4][:lines],
+    )
+    colours = dict(zip(answers, COLOURS, strict=False))
+    for column, block in enumerate(blocks):
+        panel = panels[0][column]
+        panel.axvspan(-100 * LEAST, 100 * LEAST, color=GREY, alpha=0.25, lw=0)
+        panel.axvline(0, color=GREY, lw=0.8)
+        for name, change in block.changes.items():
+            loss = change.dice
+            panel.hlines(answers.index(name), 100 * loss.low, 100 * loss.high, color=colours[name], lw=1.8)
+            panel.scatter(100 * loss.mean, answers.index(name), s=36, color=colours[name], zorder=3)
+        panel.set_yticks(range(len(answers)), answers)
+        panel.set(ylim=(len(answers) - 0.5, -0.5), xlabel="points of Dice lost")
+        panel.set_title(f"{block.name}: {block.verdict}", fontsize=10)
+        panel.tick_params(axis="y", length=0)
+        panel.spines[["top", "right", "left"]].set_visible(False)
+        if audit.reach is None:
+            continue
+        below = panels[1][column]
+        for name, reach, colour in [
+            ("as it is", audit.reach, GREY),
+            *((name, change.reach, colours[name]) for name, change in block.changes.items() if change.reach),
+        ]:
+            middles = (reach.edges_px[1:] + reach.edges_px[:-1]) / 2
+            below.plot(middles, reach.found, "o-", color=colour, ms=5, lw=3 if name == "as it is" else 1.5, label=name)
+        below.set(ylim=(0, 1.03), xlabel="pixels to what decides the class")
+        below.set_ylabel("found" if column == 0 else "")
+        below.spines[["top", "right"]].set_visible(False)
+    if audit.reach is not None:
+        figure.legend(*panels[1][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure in the format that its ending names, and forget it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150)
+    plt.close(figure)

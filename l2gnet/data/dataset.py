@@ -97,15 +97,19 @@ def open_dataset(settings: DataSettings) -> DataSet:
 
 
 def open_whole(settings: DataSettings) -> DataSet:
-    """The cases of a data folder, all of them held out: to score a model on them that was trained on others.
+    """The cases of a data folder, or of a phantom, all of them held out: to score a model that was trained on others.
 
     Raises:
         VolumeError: the data folder is not what it should be, or holds no masks.
         ConfigError: it has no such channel.
     """
-    folder = _find(settings)
-    patients = frozenset(scan.patient for scan in folder.scans if scan.label is not None)
-    dataset = _dataset(settings, folder, patients)
+    if settings.data.startswith("phantom"):
+        made = _open_phantom(settings)
+        dataset = replace(made, training=(), validation=made.cases)
+    else:
+        folder = _find(settings)
+        patients = frozenset(scan.patient for scan in folder.scans if scan.label is not None)
+        dataset = _dataset(settings, folder, patients)
     moved = tuple(with_moved_field(case, settings.field_shift) for case in dataset.validation)
     return replace(dataset, validation=moved) if settings.field_shift else dataset
 

@@ -52,6 +52,14 @@ def labels_on_grid(labels: Volume, grid: Grid, count: int) -> UInt8[np.ndarray, 
     return _slice_by_slice(on_grid, labels.array)
 
 
+def distances_on_grid(distances: Volume, grid: Grid) -> Float32[np.ndarray, "D H W"]:
+    """Distances in pixels of a scan, each that of the nearest pixel, in pixels of a grid; NaN outside the scan."""
+    size = _resampled_size(distances, grid)
+    shares = torch.from_numpy(np.array(distances.array, dtype=np.float32, order="C"))[:, None]
+    nearest = F.interpolate(shares, size, mode="nearest-exact") * (size[0] / distances.shape[1])
+    return _crop(nearest, grid, background=float("nan"))[:, 0].numpy()
+
+
 def labels_on_scan(
     scores: Float[Tensor, "D L h w"],
     grid: Grid,

@@ -1,13 +1,11 @@
-"""Does a block matter? What a trained model loses when the answer of a block is taken away, or is another patient's.
-
-A network can lean on what it does not need: what it loses without a block says that it has grown used to it, not that
-it would be worse without. That is told by training alone, by runs with the block and runs without, from the same seeds.
-"""
+"""Does a block matter? What a trained model loses when the answer of a block is taken away, or is another patient's."""
 
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,134 +17,19 @@ from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.slices import SliceSet, prepare_slices
 from l2gnet.data.volume import IGNORED
 from l2gnet.errors import ConfigError
-from l2gnet.evaluation.comparison import bootstrap_interval
 from l2gnet.evaluation.overlap import Overlap
 from l2gnet.inspection.blocks import Block, blocks_of, changed, kept
+from l2gnet.inspection.evidence import Reach, ReachCount
 from l2gnet.inspection.partners import of_other_patients
 from l2gnet.inspection.redundancy import redundancy, relations
+from l2gnet.inspection.verdict import ANSWERS, HEARD, MEAN, OTHER, PERMUTED, REMOVED, Audit, BlockAudit, Change, Loss
 from l2gnet.method.mapper import Mapped
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard
 from l2gnet.prediction.inference import network_input
-from l2gnet.shapes import Float, Int64
+from l2gnet.shapes import Float, Float32, Int64
 
-Verdict = Literal["idle", "constant", "leans", "matters"]
-LEAST = 0.005  # of Dice: half a point, below which nothing is made of a difference
 _FEWEST_PATIENTS = 5  # for an interval
-_REMOVED, _MEAN, _OTHER, _HEARD, _PERMUTED = (
-    "removed",
-    "mean of the image",
-    "another patient's",
-    "another patient's, heard by its own plan",
-    "tokens exchanged",
-)
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A mean over patients and its 95 % interval, by a bootstrap over them; of Dice, as a share."""
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def over(cls, patients: Float[np.ndarray, " patients"], resamples: int = 2000) -> "Loss":
-        """The mean over patients that were drawn with replacement."""
-        return cls(float(patients.mean()), *bootstrap_interval(patients, np.mean, resamples))
-
-    def __str__(self) -> str:
-        """In points of Dice."""
-        return f"{100 * self.mean:+.1f} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
-
-
-@dataclass(frozen=True)
-class Change:
-    """What the model loses by a change of a block: Dice, of each structure, and what it misses more (as a share)."""
-
-    dice: Loss
-    missed: Loss
-    structures: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class BlockAudit:
-    """What was found of a block.
-
-    `similarity` is the mean cosine between whom two tokens listen to: near 1 the relation does not depend on who asks.
-    `marginal_errors` are those of the plans, sending first. `worth` is what training without the block loses.
-    """
-
-    name: str
-    kind: str
-    changes: Mapping[str, Change]
-    entropy: float | None = None
-    similarity: float | None = None
-    marginal_errors: tuple[float, ...] = ()
-    worth: Loss | None = None
-
-    @property
-    def verdict(self) -> Verdict:
-        """In one word; see `verdict_of`."""
-        other = self.changes.get(_OTHER)
-        return verdict_of(self.changes[_REMOVED].dice, other.dice if other else None, self.worth)
-
-    def __str__(self) -> str:
-        """In words."""
-        said = {
-            "idle": "without it the model does as well",
-            "constant": "it is missed, but any patient's answer serves as well as one's own",
-            "leans": "the model needs this patient's own answer",
-            "matters": "the model needs this patient's own answer, and training without it is worse",
-        }[self.verdict]
-        if self.verdict == "leans":
-            said += ", but training without it is not worse" if self.worth else "; whether it is worth that, only "
-            said += "" if self.worth else "training without it can tell"
-        told = f"; {self.similarity:.2f} alike whoever asks" if self.similarity is not None else ""
-        return f"{self.name}: {self.verdict}: {said}{told}"
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What a model does with each of its blocks; it shows itself in a notebook."""
-
-    dice: float
-    patients: int
-    structures: tuple[str, ...]
-    blocks: tuple[BlockAudit, ...] = field(default_factory=tuple)
-
-    def rows(self) -> list[dict[str, str]]:
-        """One row a block and change, for `text_table`: what is lost, in points of Dice and of what is missed."""
-        return [
-            {
-                "block": block.name,
-                "answer": name,
-                "Dice lost": str(change.dice),
-                "missed more": str(change.missed),
-                **{structure: f"{100 * lost:+.1f}" for structure, lost in change.structures.items()},
-            }
-            for block in self.blocks
-            for name, change in block.changes.items()
-        ]
-
-    def _repr_html_(self) -> str:
-        rows = self.rows()
-        head = "".join(f"<th>{name}</th>" for name in rows[0])
-        body = "".join("<tr>" + "".join(f"<td>{value}</td>" for value in row.values()) + "</tr>" for row in rows)
-        verdicts = "".join(f"<p><b>{block}</b></p>" for block in self.blocks)
-        return f"<table><tr>{head}</tr>{body}</table>{verdicts}"
-
-
-def verdict_of(removal: Loss, other: Loss | None, worth: Loss | None) -> Verdict:
-    """What losses say of a block, in points of Dice.
-
-    idle: removal costs less than half a point. constant: it costs more, and another patient's answer does not. leans:
-    another's costs at least half a point, its interval above 0. matters: so, and training without the block is worse
-    by at least half a point, its interval above 0.
-    """
-    if other is not None and other.mean >= LEAST and other.low > 0:
-        return "matters" if worth is not None and worth.mean >= LEAST and worth.low > 0 else "leans"
-    return "idle" if removal.mean < LEAST else "constant"
 
 
 @torch.no_grad()
@@ -158,6 +41,7 @@ def audit(
     patients: Sequence[str] = (),
     blocks: Sequence[str] = (),
     worth: Loss | None = None,
+    evidence_px: Float32[np.ndarray, "S H W"] | None = None,
     batch_size: int = 16,
     seed: int = 0,
     regions: Regions = NO_REGIONS,
@@ -175,6 +59,7 @@ def audit(
         patients: whose each case of the slices is; by default each is a patient's own.
         blocks: names of the modules.
         worth: what training without these blocks loses (see `patient_gains`).
+        evidence_px: how far away lies what decides the class of each pixel, as made data knows (`evidence_on_grid`).
         batch_size: slices that pass at once.
         seed: draws the other slices, and the order in which tokens are exchanged.
         regions: of which labels the classes are made, where each is not one.
@@ -191,8 +76,9 @@ def audit(
     model.eval()
     found = blocks_of(model, blocks)
     partners = of_other_patients(slices, patients, seed)
-    plain = Overlap(len(slices.names), len(classes), regions=regions)
-    overlaps: dict[tuple[str, str], Overlap] = {}
+    counts = partial(_Counts, slices, len(classes), regions, evidence_px)
+    plain = counts()
+    changes: dict[tuple[str, str], _Counts] = defaultdict(counts)
     looks: dict[str, list[tuple[float, float]]] = {}
     errors: dict[str, list[tuple[float, ...]]] = {}
     for start in range(0, len(slices), batch_size):
@@ -201,13 +87,11 @@ def audit(
         with kept(found) as theirs:
             model(others)
         with kept(found) as own:
-            _add(plain, model(images), slices, rows)
+            plain.add(model(images), rows)
         for block in found:
             for name, change in _changes(block, theirs[block.name], seed + start):
-                counts = Overlap(len(slices.names), len(classes), regions=regions)
-                overlap = overlaps.setdefault((block.name, name), counts)
                 with changed(block, change):
-                    _add(overlap, model(images), slices, rows)
+                    changes[block.name, name].add(model(images), rows)
             output = own[block.name][1]
             if isinstance(output, Mapped):
                 both = (output.transport, output.receiving)
@@ -216,17 +100,15 @@ def audit(
             looks.setdefault(name, []).append(look)
     audited = []
     for block, (entropy, similarity) in zip(found, _told(found, looks), strict=True):
-        changes = {
-            name: _change(plain, overlaps[block.name, name], slices, patients, classes)
-            for name in _CHANGES
-            if (block.name, name) in overlaps
+        told = {
+            name: _change(plain, changes[block.name, name], patients, classes)
+            for name in ANSWERS
+            if (block.name, name) in changes
         }
         worst = tuple(np.max(errors[block.name], axis=0).tolist()) if block.name in errors else ()
-        audited.append(BlockAudit(block.name, block.kind, changes, entropy, similarity, worst, worth))
-    return Audit(float(plain.dice().nanmean()), count, tuple(classes[1:]), tuple(audited))
-
-
-_CHANGES = (_REMOVED, _MEAN, _OTHER, _HEARD, _PERMUTED)
+        audited.append(BlockAudit(block.name, block.kind, told, entropy, similarity, worst, worth))
+    dice = float(plain.overlap.dice().nanmean())
+    return Audit(dice, count, tuple(classes[1:]), tuple(audited), plain.found())
 
 
 def open_slices(
@@ -267,34 +149,49 @@ def _changes(block: Block, other: tuple[Tensor, Any], seed: int) -> Iterator[tup
         indices, shape = (*inputs[1:], None, None)[:2]
         return block.module.heard(output.receiving, theirs.slots, indices, shape)  # type: ignore[operator]
 
-    yield _REMOVED, lambda inputs, output, own: block.nothing(own)
-    yield _MEAN, mean
+    yield REMOVED, lambda inputs, output, own: block.nothing(own)
+    yield MEAN, mean
     if block.kind == "global":
-        yield _OTHER, lambda inputs, output, own: answer
+        yield OTHER, lambda inputs, output, own: answer
         if isinstance(output, Mapped) and block.sends_and_receives:
             theirs = output
-            yield _HEARD, heard
-        yield _PERMUTED, permuted
+            yield HEARD, heard
+        yield PERMUTED, permuted
 
 
 def _images(model: nn.Module, slices: SliceSet, rows: Int64[np.ndarray, " B"]) -> Float[Tensor, "B C H W"]:
     return network_input(slices.images[rows]).to(next(model.parameters()).device)
 
 
-def _add(overlap: Overlap, logits: Float[Tensor, "B L H W"], slices: SliceSet, rows: Int64[np.ndarray, " B"]) -> None:
-    predicted = labels_of(probabilities_of(logits.float(), overlap.regions), overlap.regions).cpu()
-    overlap.add(predicted, torch.from_numpy(slices.labels[rows]), torch.from_numpy(slices.case[rows]))
+class _Counts:
+    """What is counted of one answer: overlaps, and where evidence is known, what was found at each distance to it."""
+
+    def __init__(
+        self, slices: SliceSet, classes: int, regions: Regions, evidence_px: Float32[np.ndarray, "S H W"] | None
+    ):
+        self.slices, self.regions = slices, regions
+        self.overlap = Overlap(len(slices.names), classes, regions=regions)
+        self.at_distance = None if evidence_px is None else ReachCount(evidence_px, slices.labels)
+
+    def add(self, logits: Float[Tensor, "B L H W"], rows: Int64[np.ndarray, " B"]) -> None:
+        predicted = labels_of(probabilities_of(logits.float(), self.regions), self.regions).cpu()
+        truth, case = self.slices.labels[rows], self.slices.case[rows]
+        self.overlap.add(predicted, torch.from_numpy(truth), torch.from_numpy(case))
+        if self.at_distance is not None:
+            self.at_distance.add(predicted.numpy(), rows)
+
+    def found(self) -> Reach | None:
+        return None if self.at_distance is None else self.at_distance.reach()
 
 
-def _change(
-    plain: Overlap, other: Overlap, slices: SliceSet, patients: Sequence[str], classes: Sequence[str]
-) -> Change:
-    lost = (plain.dice() - other.dice()).numpy()  # (cases, structures)
-    missed = (other.false_negatives() - plain.false_negatives()).numpy()
+def _change(plain: _Counts, other: _Counts, patients: Sequence[str], classes: Sequence[str]) -> Change:
+    lost = (plain.overlap.dice() - other.overlap.dice()).numpy()  # (cases, structures)
+    missed = (other.overlap.false_negatives() - plain.overlap.false_negatives()).numpy()
     return Change(
         Loss.over(_by_patient(lost, patients)),
         Loss.over(_by_patient(missed, patients)),
         dict(zip(classes[1:], _mean(lost, axis=0).tolist(), strict=True)),
+        other.found(),
     )
 
 

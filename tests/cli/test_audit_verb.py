@@ -1,3 +1,5 @@
+import re
+
 import folders
 import pytest
 from runs import write_run
@@ -7,7 +9,7 @@ from l2gnet.cli.audit import audit
 from l2gnet.data.folders.synapse import CLASSES
 from l2gnet.data.grid import Grid
 from l2gnet.errors import ConfigError
-from l2gnet.models.card import ModelCard
+from l2gnet.models.card import ModelCard, checkpoint_file
 from l2gnet.models.checkpoint import save_checkpoint
 
 SMALL = {"classes": len(CLASSES), "width": 4, "depth": 2, "code_dim": 8}
@@ -54,3 +56,18 @@ def test_a_model_that_relates_nothing_is_refused(task, tmp_path):
     )
     with pytest.raises(ValueError, match="nothing to audit"):
         audit(path, task, data="decathlon")
+
+
+def test_a_made_task_needs_no_folder_and_tells_of_distances(tmp_path, capsys):
+    figure = tmp_path / "pictures/audit.svg"
+    audit(checkpoint_file("phantom-key"), data="phantom-key", figure=figure)
+    told = capsys.readouterr().out
+    assert "on slices of 8 patients" in told  # those that its training held out
+    assert re.search(r"as it is +100 % +100 %", told)
+    assert "bottleneck.mapper: leans" in told
+    drawn = figure.read_text()
+    assert drawn.startswith("<?xml")
+    with pytest.raises(ConfigError, match=r"figure must be a file \.svg, \.png, \.pdf, got .*audit.jpg"):
+        audit(checkpoint_file("phantom-key"), data="phantom-key", figure=tmp_path / "audit.jpg")
+    with pytest.raises(ConfigError, match="data_dir must be the folder of the acdc data"):
+        audit(checkpoint_file("phantom-key"))

@@ -8,8 +8,9 @@ from torch import nn
 
 from l2gnet import build_model
 from l2gnet.data.slices import SliceSet
-from l2gnet.inspection.audit import Loss, audit, verdict_of
+from l2gnet.inspection.audit import audit
 from l2gnet.inspection.blocks import Block, blocks_of, kept
+from l2gnet.inspection.verdict import Loss, verdict_of
 from l2gnet.models import MODELS
 from l2gnet.prediction.inference import network_input
 

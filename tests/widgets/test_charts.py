@@ -4,10 +4,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from l2gnet.widgets.charts import plot_costs, plot_differences, plot_matrices, plot_scores
+from l2gnet.widgets.charts import plot_audit, plot_costs, plot_differences, plot_matrices, plot_scores
 from matplotlib.collections import PathCollection
 
 from l2gnet.evaluation.cost import Cost
+from l2gnet.inspection.evidence import Reach
+from l2gnet.inspection.verdict import Audit, BlockAudit, Change, Loss
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +67,22 @@ def test_many_matrices_stand_in_lines_of_three():
     panels = plot_matrices(dict.fromkeys("abcd", matrix), across="test", down="train", label="Dice").axes[:-1]
     places = [panel.get_subplotspec() for panel in panels]
     assert [(place.rowspan.start, place.colspan.start) for place in places] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+
+
+def test_an_audit_is_dots_with_intervals_and_lines_over_distance():
+    def change(lost, *found):
+        loss = Loss(lost, lost - 0.01, lost + 0.02)
+        return Change(loss, loss, {"x": lost}, Reach(np.array([10.0, 20.0, 40.0]), np.array(found)) if found else None)
+
+    plain = Audit(
+        0.9, 5, ("x",), (BlockAudit("one", "global", {"removed": change(0.2), "another patient's": change(0.1)}),)
+    )
+    (panel,) = plot_audit(plain).axes
+    assert panel.get_title() == "one: leans"
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["removed", "another patient's"]
+    dots = [dots.get_offsets()[0].tolist() for dots in panel.collections if isinstance(dots, PathCollection)]
+    assert dots == [[20.0, 0.0], [10.0, 1.0]]
+    blocks = [BlockAudit(name, "local", {"removed": change(0.001, 0.9, 0.5)}) for name in ("one", "two")]
+    panels = plot_audit(Audit(0.9, 5, ("x",), tuple(blocks), Reach(np.array([10.0, 20.0, 40.0]), np.ones(2)))).axes
+    assert [panel.get_title() for panel in panels[:2]] == ["one: idle", "two: idle"]
+    assert [line.get_xydata().tolist() for line in panels[2].lines] == [[[15, 1], [30, 1]], [[15, 0.9], [30, 0.5]]]
