@@ -4,6 +4,7 @@ Sinkhorn's fixed-point map (Cuturi 2013, arXiv 1306.0895) on scalings or logarit
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -109,14 +110,16 @@ def _way_to_solve(cost: Tensor) -> tuple[torch.dtype, Callable[..., Callable[[Te
     low, high = cost.aminmax()
     for dtype in (cost.dtype, torch.float64):
         if float(high - low) <= _LARGEST_EXPONENT[dtype]:
-            return dtype, _scaled_columns
+            return dtype, partial(_scaled_columns, middle=(low + high) / 2)
     return cost.dtype, _log_columns
 
 
-def _scaled_columns(cost: Tensor, source: Tensor) -> Callable[[Tensor], Tensor]:
-    """Logarithm of the column sums at a potential, by two matrix products with one kernel for all images."""
-    low, high = cost.aminmax()
-    kernel = ((low + high) / 2 - cost).exp_()
+def _scaled_columns(cost: Tensor, source: Tensor, middle: Tensor) -> Callable[[Tensor], Tensor]:
+    """Logarithm of the column sums at a potential, by two matrix products with one kernel for all images.
+
+    The kernel is centred at the middle of all costs.
+    """
+    kernel = (middle - cost).exp_()
     transposed = kernel.transpose(-1, -2).contiguous()  # the other layout makes the product several times slower
 
     def log_columns(potential: Tensor) -> Tensor:

@@ -256,9 +256,12 @@ def test_scalings_are_used_where_they_are_safe_and_logarithms_elsewhere(dtype, m
     used = []
     for name in ("_scaled_columns", "_log_columns"):
         way = getattr(sinkhorn, name)
-        monkeypatch.setattr(
-            sinkhorn, name, lambda cost, *rest, name=name, way=way: used.append((name, cost.dtype)) or way(cost, *rest)
-        )
+
+        def noted(cost, *rest, name=name, way=way, **middle):
+            used.append((name, cost.dtype))
+            return way(cost, *rest, **middle)
+
+        monkeypatch.setattr(sinkhorn, name, noted)
     cost, source, target = problem(15, dtype=dtype)
     reach = float(cost.max() - cost.min())
     for exponent in (50.0, 52.0, 399.0, 401.0):
