@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from l2gnet.widgets.crisp import GREY
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from l2gnet.colours import COLOURS
 from l2gnet.evaluation.comparison import METRICS, patient_means
 from l2gnet.evaluation.cost import Cost
-from l2gnet.files import atomic_path
-from l2gnet.inspection.verdict import ANSWERS, LEAST, Audit
+from l2gnet.inspection.evidence import Reach
+from l2gnet.inspection.verdict import ANSWERS, LEAST, Audit, BlockAudit
 
 
 def plot_scores(frame: pd.DataFrame, metric: str, by: str = "model") -> Figure:
@@ -145,39 +145,38 @@ def plot_audit(audit: Audit) -> Figure:
         height_ratios=[0.8 + 0.3 * len(answers), 2.4][:lines],
     )
     colours = dict(zip(answers, COLOURS, strict=False))
-    for column, block in enumerate(blocks):
-        panel = panels[0][column]
-        panel.axvspan(-100 * LEAST, 100 * LEAST, color=GREY, alpha=0.25, lw=0)
-        panel.axvline(0, color=GREY, lw=0.8)
-        for name, change in block.changes.items():
-            loss = change.dice
-            panel.hlines(answers.index(name), 100 * loss.low, 100 * loss.high, color=colours[name], lw=1.8)
-            panel.scatter(100 * loss.mean, answers.index(name), s=36, color=colours[name], zorder=3)
-        panel.set_yticks(range(len(answers)), answers)
-        panel.set(ylim=(len(answers) - 0.5, -0.5), xlabel="points of Dice lost")
-        panel.set_title(f"{block.name}: {block.verdict}", fontsize=10)
-        panel.tick_params(axis="y", length=0)
-        panel.spines[["top", "right", "left"]].set_visible(False)
-        if audit.reach is None:
-            continue
-        below = panels[1][column]
-        for name, reach, colour in [
-            ("as it is", audit.reach, GREY),
-            *((name, change.reach, colours[name]) for name, change in block.changes.items() if change.reach),
-        ]:
-            middles = (reach.edges_px[1:] + reach.edges_px[:-1]) / 2
-            below.plot(middles, reach.found, "o-", color=colour, ms=5, lw=3 if name == "as it is" else 1.5, label=name)
-        below.set(ylim=(0, 1.03), xlabel="pixels to what decides the class")
-        below.set_ylabel("found" if column == 0 else "")
-        below.spines[["top", "right"]].set_visible(False)
+    for panel, block in zip(panels[0], blocks, strict=True):
+        _draw_losses(panel, block, colours)
     if audit.reach is not None:
+        for panel, block in zip(panels[1], blocks, strict=True):
+            _draw_reach(panel, audit.reach, block, colours)
+        panels[1][0].set_ylabel("found")
         figure.legend(*panels[1][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
-def save_figure(path: Path, figure: Figure) -> None:
-    """Write a figure in the format that its ending names, and forget it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=150)
-    plt.close(figure)
+def _draw_losses(panel: Axes, block: BlockAudit, colours: Mapping[str, str]) -> None:
+    """A line an answer: the points of Dice that it loses; what is below half a point lies on grey."""
+    answers = list(colours)
+    panel.axvspan(-100 * LEAST, 100 * LEAST, color=GREY, alpha=0.25, lw=0)
+    panel.axvline(0, color=GREY, lw=0.8)
+    for name, change in block.changes.items():
+        loss = change.dice
+        panel.hlines(answers.index(name), 100 * loss.low, 100 * loss.high, color=colours[name], lw=1.8)
+        panel.scatter(100 * loss.mean, answers.index(name), s=36, color=colours[name], zorder=3)
+    panel.set_yticks(range(len(answers)), answers)
+    panel.set(ylim=(len(answers) - 0.5, -0.5), xlabel="points of Dice lost")
+    panel.set_title(f"{block.name}: {block.verdict}", fontsize=10)
+    panel.tick_params(axis="y", length=0)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _draw_reach(panel: Axes, plain: Reach, block: BlockAudit, colours: Mapping[str, str]) -> None:
+    """A line an answer: the share of pixels found, over the distance to what decides them."""
+    changed = {name: change.reach for name, change in block.changes.items() if change.reach is not None}
+    for name, reach in {"as it is": plain, **changed}.items():
+        middles = (reach.edges_px[1:] + reach.edges_px[:-1]) / 2
+        wide = 3 if reach is plain else 1.5
+        panel.plot(middles, reach.found, "o-", color=colours.get(name, GREY), ms=5, lw=wide, label=name)
+    panel.set(ylim=(0, 1.03), xlabel="pixels to what decides the class")
+    panel.spines[["top", "right"]].set_visible(False)

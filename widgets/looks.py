@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from l2gnet.widgets.pictures import draw_legend, draw_outlines
+from l2gnet.widgets.pictures import draw_legend, draw_outlines, save_figure
 from matplotlib.figure import Figure
 
 from l2gnet.data.volume import IGNORED
-from l2gnet.files import atomic_path
 from l2gnet.training.look import Seen
 
 
@@ -36,8 +35,4 @@ def plot_seen(rows: Mapping[str, Seen], labels: Sequence[str]) -> Figure:
 
 def save_seen(path: Path, rows: Mapping[str, Seen], labels: Sequence[str]) -> None:
     """Write the picture as PNG."""
-    figure = plot_seen(rows, labels)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=130)
-    plt.close(figure)
+    save_figure(path, plot_seen(rows, labels), dpi=130)

@@ -104,9 +104,14 @@ def save_repair(path: Path, image: Volume, before: Volume, after: Volume, *, tit
         labels = np.searchsorted(numbers, mask.array[0]).clip(max=255).astype(np.uint8)
         draw_slice(axes, seen.array[0], labels, spacing_mm=mask.spacing_mm[1:], title=what)
     figure.suptitle(title, fontsize=9)
+    save_figure(path, figure, dpi=110)
+
+
+def save_figure(path: Path, figure: Figure, *, dpi: int, format: str = "png") -> None:
+    """Write a figure, atomically, in a folder that is made where it lacks, and forget it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+        figure.savefig(temporary, format=format, dpi=dpi)
     plt.close(figure)
 
 

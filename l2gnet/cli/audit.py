@@ -43,7 +43,8 @@ def audit(
     require_path(*with_block, *without_block)
     if figure is not None:
         require(figure.suffix in _FIGURES, "figure", f"a file {', '.join(_FIGURES)}", str(figure))
-        from l2gnet.widgets.charts import plot_audit, save_figure  # first, since it may lack an extra
+        from l2gnet.widgets.charts import plot_audit  # first, since it may lack an extra
+        from l2gnet.widgets.pictures import save_figure
     if bool(with_block) != bool(without_block):
         raise ConfigError("worth is told by runs with and without the block, got one kind; name --with and --without")
     from l2gnet.evaluation.comparison import patient_gains, read_runs
@@ -81,4 +82,4 @@ def audit(
         print("\nlabelled pixels found, by the distance to what decides their class:\n\n" + text_table(rows))
     print("\n" + "\n".join(map(str, found.blocks)))
     if figure is not None:
-        save_figure(figure, plot_audit(found))
+        save_figure(figure, plot_audit(found), dpi=150, format=figure.suffix[1:])

@@ -19,7 +19,7 @@ from l2gnet.data.volume import IGNORED
 from l2gnet.errors import ConfigError
 from l2gnet.evaluation.overlap import Overlap
 from l2gnet.inspection.blocks import Block, blocks_of, changed, kept
-from l2gnet.inspection.evidence import Reach, ReachCount
+from l2gnet.inspection.evidence import Distances, Reach, ReachCount
 from l2gnet.inspection.partners import of_other_patients
 from l2gnet.inspection.redundancy import redundancy, relations
 from l2gnet.inspection.verdict import ANSWERS, HEARD, MEAN, OTHER, PERMUTED, REMOVED, Audit, BlockAudit, Change, Loss
@@ -76,7 +76,8 @@ def audit(
     model.eval()
     found = blocks_of(model, blocks)
     partners = of_other_patients(slices, patients, seed)
-    counts = partial(_Counts, slices, len(classes), regions, evidence_px)
+    distances = None if evidence_px is None else Distances(evidence_px, slices.labels)
+    counts = partial(_Counts, slices, len(classes), regions, distances)
     plain = counts()
     changes: dict[tuple[str, str], _Counts] = defaultdict(counts)
     looks: dict[str, list[tuple[float, float]]] = {}
@@ -166,12 +167,10 @@ def _images(model: nn.Module, slices: SliceSet, rows: Int64[np.ndarray, " B"]) -
 class _Counts:
     """What is counted of one answer: overlaps, and where evidence is known, what was found at each distance to it."""
 
-    def __init__(
-        self, slices: SliceSet, classes: int, regions: Regions, evidence_px: Float32[np.ndarray, "S H W"] | None
-    ):
+    def __init__(self, slices: SliceSet, classes: int, regions: Regions, distances: Distances | None):
         self.slices, self.regions = slices, regions
         self.overlap = Overlap(len(slices.names), classes, regions=regions)
-        self.at_distance = None if evidence_px is None else ReachCount(evidence_px, slices.labels)
+        self.at_distance = None if distances is None else ReachCount(distances)
 
     def add(self, logits: Float[Tensor, "B L H W"], rows: Int64[np.ndarray, " B"]) -> None:
         predicted = labels_of(probabilities_of(logits.float(), self.regions), self.regions).cpu()

@@ -30,8 +30,8 @@ class Reach:
         return {f"{low:.0f} to {high:.0f} px": f"{100 * share:.0f} %" for low, high, share in bounds}
 
 
-class ReachCount:
-    """Counts labelled pixels, and those found, at each distance to their evidence.
+class Distances:
+    """How far away the evidence of each labelled pixel lies, in bins.
 
     Args:
         away_px: the distances, NaN where a pixel has no class to find (see `evidence_on_grid`).
@@ -45,17 +45,24 @@ class ReachCount:
         self.edges_px = edges if len(edges) > 1 else edges.repeat(2)
         inner = self.edges_px[1:-1]
         self.bins = np.where(asked, np.searchsorted(inner, away_px, side="right"), -1)
-        self.all, self.right = np.zeros((2, len(inner) + 1), dtype=np.int64)
+
+
+class ReachCount:
+    """Counts labelled pixels, and those found, at each distance to their evidence."""
+
+    def __init__(self, distances: Distances):
+        self.distances = distances
+        self.all, self.right = np.zeros((2, len(distances.edges_px) - 1), dtype=np.int64)
 
     def add(self, predicted: Int64[np.ndarray, "B H W"], rows: Int64[np.ndarray, " B"]) -> None:
         """Count the labels predicted for these slices."""
-        bins, right = self.bins[rows], predicted == self.truth[rows]
+        bins, right = self.distances.bins[rows], predicted == self.distances.truth[rows]
         self.all += np.bincount(bins[bins >= 0], minlength=len(self.all))
         self.right += np.bincount(bins[(bins >= 0) & right], minlength=len(self.all))
 
     def reach(self) -> Reach:
         """What was found of all that was counted."""
-        return Reach(self.edges_px, self.right / np.maximum(self.all, 1))
+        return Reach(self.distances.edges_px, self.right / np.maximum(self.all, 1))
 
 
 def evidence_on_grid(cases: Sequence[Case], grid: Grid) -> Float32[np.ndarray, "S H W"] | None:

@@ -8,7 +8,7 @@ from l2gnet.data.grid import Grid
 from l2gnet.data.settings import DataSettings
 from l2gnet.data.slices import SliceSet, prepare_slices
 from l2gnet.inspection.audit import audit
-from l2gnet.inspection.evidence import ReachCount, evidence_on_grid
+from l2gnet.inspection.evidence import Distances, ReachCount, evidence_on_grid
 
 CLASSES = ("background", "a", "b")
 
@@ -26,7 +26,7 @@ def test_what_is_found_is_counted_at_its_distance():
     predicted = slices.labels.astype(np.int64)
     predicted[:, 1, 12:] = 2  # of the farthest quarter one of two rows is taken for the other
     predicted[:, 0] = 1  # what has no class to find is not asked
-    count = ReachCount(away, slices.labels)
+    count = ReachCount(Distances(away, slices.labels))
     for row in range(2):
         count.add(predicted[[row]], np.array([row]))
     reach = count.reach()
@@ -38,21 +38,21 @@ def test_what_is_found_is_counted_at_its_distance():
 def test_pixels_that_nobody_knows_are_left_out():
     slices, away = rising(1)
     slices.labels[:, 2] = 255
-    count = ReachCount(away, slices.labels)
+    count = ReachCount(Distances(away, slices.labels))
     count.add(np.zeros((1, 4, 16), np.int64), np.array([0]))
     assert count.all.sum() == 16
 
 
 def test_a_distance_that_is_everywhere_the_same_is_one_bin():
     slices, away = rising(1)
-    count = ReachCount(np.where(np.isnan(away), np.nan, 30).astype(np.float32), slices.labels)
+    count = ReachCount(Distances(np.where(np.isnan(away), np.nan, 30).astype(np.float32), slices.labels))
     count.add(slices.labels.astype(np.int64), np.array([0]))
     assert count.reach().found.tolist() == [1]
     assert count.reach().row() == {"30 to 30 px": "100 %"}
 
 
-class Near(nn.Module):
-    """Features, and beside them what is known of the left half of the picture alone."""
+class Doubled(nn.Module):
+    """Features to features: what it adds is the features themselves."""
 
     def forward(self, features):
         return 2 * features
@@ -63,7 +63,7 @@ class Model(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.block, self.unused = Near(), nn.Parameter(torch.zeros(()))
+        self.block, self.unused = Doubled(), nn.Parameter(torch.zeros(()))
 
     def forward(self, images):
         seen = torch.cat([images[..., :8], (self.block(images) - images)[..., 8:]], dim=-1)
