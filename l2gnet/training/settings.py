@@ -60,7 +60,7 @@ class RunSettings:
 class TrainSettings(RunSettings, OptimisationSettings, DataSettings, ModelSettings):
     """What decides a training run: the settings of each room, side by side under their own names.
 
-    The defaults are a demonstration on the phantom, done in under a minute.
+    The defaults are a demonstration on the phantom, done in a minute or two.
     """
 
     def __post_init__(self) -> None:
