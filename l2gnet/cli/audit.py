@@ -47,21 +47,19 @@ def audit(
         from l2gnet.widgets.pictures import save_figure
     if bool(with_block) != bool(without_block):
         raise ConfigError("worth is told by runs with and without the block, got one kind; name --with and --without")
-    from l2gnet.evaluation.comparison import patient_gains, read_runs
+    from l2gnet.evaluation.comparison import read_runs
     from l2gnet.evaluation.scores import open_for_model, unseen
     from l2gnet.inspection.audit import audit as audit_model
     from l2gnet.inspection.audit import open_slices
     from l2gnet.inspection.evidence import evidence_on_grid
-    from l2gnet.inspection.verdict import Loss
+    from l2gnet.inspection.verdict import worth_of
     from l2gnet.models.checkpoint import load_checkpoint
 
     dataset = open_for_model(settings, card)
     cases = unseen(card, dataset.cases)
     if not cases:
         raise ConfigError(f"{data_dir or data}: the model was trained on every patient; name other data")
-    worth = None
-    if with_block:
-        worth = Loss.over(patient_gains(read_runs(*with_block), read_runs(*without_block), "dice"))
+    worth = worth_of(read_runs(*with_block), read_runs(*without_block)) if with_block else None
     network, _ = load_checkpoint(model)
     slices = open_slices(cases, card, dataset.classes, dataset.regions)
     owners = [case.patient for case in cases]
@@ -70,6 +68,7 @@ def audit(
         slices,
         card.classes,
         patients=owners,
+        structures=dataset.classes[1:],
         worth=worth,
         evidence_px=evidence_on_grid(cases, card.grid),
         regions=card.regions,

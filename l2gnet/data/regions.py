@@ -7,6 +7,8 @@ without them, `outputs.py` says.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from l2gnet.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Regions:
@@ -26,6 +28,12 @@ class Regions:
     def outputs(self, classes: Sequence[str]) -> int:
         """How many outputs a model of these classes has."""
         return len(self.labels) or len(classes)
+
+    def require_outputs(self, outputs: int, classes: Sequence[str]) -> None:
+        """Raise ConfigError unless a model with so many outputs has one for each class or region."""
+        if outputs != self.outputs(classes):
+            rule = f"the model must have an output for each class or region, {', '.join(classes)}"
+            raise ConfigError(f"{rule}, got {outputs}; give the regions of its card")
 
     def labels_of(self, classes: int) -> tuple[tuple[int, ...], ...]:
         """The labels that make up each of so many classes but for the background."""

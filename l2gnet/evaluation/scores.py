@@ -58,7 +58,7 @@ def evaluate_cases(
             count = calibration.of_case(truth.array) if calibration else lambda scores: None
 
             def hear(scores: Float[Tensor, "B L H W"], count: Callable[[Tensor], None] = count) -> None:
-                _require_outputs(scores.shape[1], *theirs)
+                theirs[1].require_outputs(scores.shape[1], theirs[0])
                 count(scores)
 
             predicted = predict_volume(model, image, grid, regions=theirs[1], on_scores=hear)
@@ -73,12 +73,6 @@ def evaluate_cases(
                 found=found,
             )
     return scores
-
-
-def _require_outputs(outputs: int, classes: Sequence[str], regions: Regions) -> None:
-    if outputs != regions.outputs(classes):
-        rule = f"the model must have an output for each class or region, {', '.join(classes)}"
-        raise ConfigError(f"{rule}, got {outputs}; give the regions of its card")
 
 
 def _labels_found(segmented: Sequence[str], regions: Regions, classes: Sequence[str]) -> list[tuple[int, ...]]:

@@ -3,6 +3,7 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,14 +23,24 @@ from l2gnet.inspection.blocks import Block, blocks_of, changed, kept
 from l2gnet.inspection.evidence import Distances, Reach, ReachCount
 from l2gnet.inspection.partners import of_other_patients
 from l2gnet.inspection.redundancy import redundancy, relations
-from l2gnet.inspection.verdict import ANSWERS, HEARD, MEAN, OTHER, PERMUTED, REMOVED, Audit, BlockAudit, Change, Loss
+from l2gnet.inspection.verdict import (
+    ANSWERS,
+    FEWEST_PATIENTS,
+    HEARD,
+    MEAN,
+    OTHER,
+    PERMUTED,
+    REMOVED,
+    Audit,
+    BlockAudit,
+    Change,
+    Loss,
+)
 from l2gnet.method.mapper import Mapped
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard
 from l2gnet.prediction.inference import network_input
-from l2gnet.shapes import Float, Float32, Int64
-
-_FEWEST_PATIENTS = 5  # for an interval
+from l2gnet.shapes import Bool, Float, Float32, Int64
 
 
 @torch.no_grad()
@@ -39,7 +50,9 @@ def audit(
     classes: Sequence[str],
     *,
     patients: Sequence[str] = (),
+    structures: Sequence[str] = (),
     blocks: Sequence[str] = (),
+    residual: bool = True,
     worth: Loss | None = None,
     evidence_px: Float32[np.ndarray, "S H W"] | None = None,
     batch_size: int = 16,
@@ -49,67 +62,74 @@ def audit(
     """Audit the blocks of a model on slices of its grid.
 
     Any model that maps images (B, C, H, W) to logits (B, L, H, W) can be audited: name its `blocks`, modules that map
-    features to features. One of this project knows its own. The slice whose answer replaces a patient's
-    own is drawn from those of other patients, as `seed` decides.
+    features to features, each called once. One of this project knows its own. The slice whose answer replaces one's own
+    is drawn from all those of other patients, as `seed` decides.
 
     Args:
         model: the trained model.
         slices: with labels; those of a case add up before Dice is taken.
         classes: names of the labels, background first.
         patients: whose each case of the slices is; by default each is a patient's own.
+        structures: those that the masks tell of; by default all classes.
         blocks: names of the modules.
-        worth: what training without these blocks loses (see `patient_gains`).
+        residual: whether the modules named add to what they are given. Where that is done around them, as around the
+            attention of a transformer's layer, say False: then all that they give is taken away or replaced.
+        worth: what training without the block loses (see `worth_of`), where it is one block.
         evidence_px: how far away lies what decides the class of each pixel, as made data knows (`evidence_on_grid`).
         batch_size: slices that pass at once.
         seed: draws the other slices, and the order in which tokens are exchanged.
         regions: of which labels the classes are made, where each is not one.
 
     Raises:
-        ConfigError: there is nothing to audit, no structure, or too few patients for an interval.
+        ConfigError: there is nothing to audit, no structure, or too few patients for an interval; the model gives no
+            logits for these classes, or a block's answer cannot be replaced.
     """
-    patients = patients or slices.names
-    count = len(set(patients))
-    if len(classes) < 2:
+    patients, structures = patients or slices.names, structures or classes[1:]
+    if not structures:
         raise ConfigError(f"an audit needs a structure beside the background, got the classes {', '.join(classes)}")
-    if count < _FEWEST_PATIENTS:
-        raise ConfigError(f"an audit needs at least {_FEWEST_PATIENTS} patients for an interval, got {count}")
-    model.eval()
-    found = blocks_of(model, blocks)
+    count = _patients_with_structures(slices, patients)
+    found = blocks_of(model, blocks, residual=residual)
+    if worth is not None and len(found) > 1:
+        names = ", ".join(block.name for block in found)
+        raise ConfigError(f"worth is that of training without one block, got {names}; leave it out, or name one block")
     partners = of_other_patients(slices, patients, seed)
     distances = None if evidence_px is None else Distances(evidence_px, slices.labels)
-    counts = partial(_Counts, slices, len(classes), regions, distances)
+    columns = [list(classes[1:]).index(name) for name in structures]
+    counts = partial(_Counts, slices, classes, columns, regions, distances)
     plain = counts()
     changes: dict[tuple[str, str], _Counts] = defaultdict(counts)
     looks: dict[str, list[tuple[float, float]]] = {}
     errors: dict[str, list[tuple[float, ...]]] = {}
-    for start in range(0, len(slices), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(slices)))
-        images, others = (_images(model, slices, at) for at in (rows, partners[rows]))
-        with kept(found) as theirs:
-            model(others)
-        with kept(found) as own:
-            plain.add(model(images), rows)
-        for block in found:
-            for name, change in _changes(block, theirs[block.name], seed + start):
-                with changed(block, change):
-                    changes[block.name, name].add(model(images), rows)
-            output = own[block.name][1]
-            if isinstance(output, Mapped):
-                both = (output.transport, output.receiving)
-                errors.setdefault(block.name, []).append(tuple(float(plan.marginal_error.max()) for plan in both))
-        for name, look in _looks(model, images).items():
-            looks.setdefault(name, []).append(look)
-    audited = []
-    for block, (entropy, similarity) in zip(found, _told(found, looks), strict=True):
+    with _evaluating(model):
+        for start in range(0, len(slices), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(slices)))
+            images, others = (_images(model, slices, at) for at in (rows, partners[rows]))
+            with kept(found, len(rows)) as theirs:
+                model(others)
+            with kept(found, len(rows)) as own:
+                plain.add(model(images), rows)
+            for block in found:
+                for name, change in _changes(block, theirs[block.name], seed + start):
+                    with changed(block, change):
+                        changes[block.name, name].add(model(images), rows)
+                output = own[block.name][1]
+                if isinstance(output, Mapped):
+                    both = (output.transport, output.receiving)
+                    errors.setdefault(block.name, []).append(tuple(float(plan.marginal_error.max()) for plan in both))
+            for name, look in _looks(model, images).items():
+                looks.setdefault(name, []).append(look)
+    known, audited = _told(model, looks), []
+    for block in found:
         told = {
-            name: _change(plain, changes[block.name, name], patients, classes)
+            name: _change(plain, changes[block.name, name], patients, structures)
             for name in ANSWERS
             if (block.name, name) in changes
         }
         worst = tuple(np.max(errors[block.name], axis=0).tolist()) if block.name in errors else ()
+        entropy, similarity = known.get(block.name, (None, None))
         audited.append(BlockAudit(block.name, block.kind, told, entropy, similarity, worst, worth))
-    dice = float(plain.overlap.dice().nanmean())
-    return Audit(dice, count, tuple(classes[1:]), tuple(audited), plain.found())
+    dice = float(np.nanmean(plain.dice()))
+    return Audit(dice, count, tuple(structures), tuple(audited), plain.found())
 
 
 def open_slices(
@@ -130,6 +150,30 @@ def open_slices(
     label_of = np.full(IGNORED + 1, IGNORED, np.uint8)
     label_of[: len(classes)] = [card.classes.index(name) for name in classes]
     return replace(slices, labels=label_of[slices.labels])
+
+
+def _patients_with_structures(slices: SliceSet, patients: Sequence[str]) -> int:
+    """How many patients have a structure in their masks: no other tells what is lost. ConfigError for too few."""
+    if len(patients) != len(slices.names):
+        raise ConfigError(f"patients must name that of each of {len(slices.names)} cases, got {len(patients)} names")
+    marked = ((slices.labels > 0) & (slices.labels != IGNORED)).any((1, 2))
+    count = len(set(np.array(patients)[slices.case[marked]]))
+    if count < FEWEST_PATIENTS:
+        rule = f"an audit needs at least {FEWEST_PATIENTS} patients for an interval"
+        raise ConfigError(f"{rule}, got {count} with a structure in their masks; give it more")
+    return count
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluate the model for a while, and leave each of its modules in the mode in which it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _changes(block: Block, other: tuple[Tensor, Any], seed: int) -> Iterator[tuple[str, Callable]]:
@@ -161,37 +205,63 @@ def _changes(block: Block, other: tuple[Tensor, Any], seed: int) -> Iterator[tup
 
 
 def _images(model: nn.Module, slices: SliceSet, rows: Int64[np.ndarray, " B"]) -> Float[Tensor, "B C H W"]:
-    return network_input(slices.images[rows]).to(next(model.parameters()).device)
+    return network_input(slices.images[rows]).to(next(model.parameters()))
 
 
 class _Counts:
     """What is counted of one answer: overlaps, and where evidence is known, what was found at each distance to it."""
 
-    def __init__(self, slices: SliceSet, classes: int, regions: Regions, distances: Distances | None):
-        self.slices, self.regions = slices, regions
-        self.overlap = Overlap(len(slices.names), classes, regions=regions)
+    def __init__(
+        self,
+        slices: SliceSet,
+        classes: Sequence[str],
+        columns: Sequence[int],
+        regions: Regions,
+        distances: Distances | None,
+    ):
+        self.slices, self.classes, self.columns, self.regions = slices, classes, columns, regions
+        self.overlap = Overlap(len(slices.names), len(classes), regions=regions)
         self.at_distance = None if distances is None else ReachCount(distances)
 
-    def add(self, logits: Float[Tensor, "B L H W"], rows: Int64[np.ndarray, " B"]) -> None:
-        predicted = labels_of(probabilities_of(logits.float(), self.regions), self.regions).cpu()
+    def add(self, logits: Any, rows: Int64[np.ndarray, " B"]) -> None:
         truth, case = self.slices.labels[rows], self.slices.case[rows]
+        if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[2:] != truth.shape[1:]:
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ConfigError(f"the model must give logits (B, L, {truth.shape[1]}, {truth.shape[2]}), got {found}")
+        self.regions.require_outputs(logits.shape[1], self.classes)
+        predicted = labels_of(probabilities_of(logits.float(), self.regions), self.regions).cpu()
         self.overlap.add(predicted, torch.from_numpy(truth), torch.from_numpy(case))
         if self.at_distance is not None:
             self.at_distance.add(predicted.numpy(), rows)
+
+    def dice(self) -> Float[np.ndarray, "cases structures"]:
+        return self.overlap.dice().numpy()[:, self.columns]
+
+    def missed(self) -> Float[np.ndarray, "cases structures"]:
+        return self.overlap.false_negatives().numpy()[:, self.columns]
 
     def found(self) -> Reach | None:
         return None if self.at_distance is None else self.at_distance.reach()
 
 
-def _change(plain: _Counts, other: _Counts, patients: Sequence[str], classes: Sequence[str]) -> Change:
-    lost = (plain.overlap.dice() - other.overlap.dice()).numpy()  # (cases, structures)
-    missed = (other.overlap.false_negatives() - plain.overlap.false_negatives()).numpy()
+def _change(plain: _Counts, other: _Counts, patients: Sequence[str], structures: Sequence[str]) -> Change:
+    before, after = plain.dice(), other.dice()
+    lost = _with_none(before, after) - _with_none(after, before)
+    missed = other.missed() - plain.missed()
     return Change(
         Loss.over(_by_patient(lost, patients)),
         Loss.over(_by_patient(missed, patients)),
-        dict(zip(classes[1:], _mean(lost, axis=0).tolist(), strict=True)),
+        dict(zip(structures, _mean(lost, axis=0).tolist(), strict=True)),
         other.found(),
     )
+
+
+def _with_none(
+    dice: Float[np.ndarray, "cases structures"], beside: Float[np.ndarray, "cases structures"]
+) -> Float[np.ndarray, "cases structures"]:
+    """Dice is 1 where nothing was found of what is not there, if `beside` gives a false alarm; else it stays NaN."""
+    unasked: Bool[np.ndarray, "cases structures"] = np.isnan(dice) & ~np.isnan(beside)
+    return np.where(unasked, 1, dice)
 
 
 def _by_patient(values: Float[np.ndarray, "cases structures"], patients: Sequence[str]) -> Float[np.ndarray, " _"]:
@@ -216,11 +286,8 @@ def _looks(model: nn.Module, images: Float[Tensor, "B C H W"]) -> dict[str, tupl
     return {name: (look.entropy, look.similarity) for name, look in found.items()}
 
 
-def _told(
-    blocks: Sequence[Block], looks: Mapping[str, Sequence[tuple[float, float]]]
-) -> list[tuple[float | None, float | None]]:
-    """Means over the batches, for each block that relates tokens; relations come in the order of the blocks."""
-    relating = [block.name for block in blocks if block.kind == "global"]
-    means = [np.mean(look, axis=0).tolist() for look in looks.values()]
-    known = dict(zip(relating, means, strict=True)) if len(means) == len(relating) else {}
-    return [tuple(known.get(block.name, (None, None))) for block in blocks]
+def _told(model: nn.Module, looks: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, tuple[float, float]]:
+    """Means over the batches, for each block of the model that relates tokens; relations come in the order of these."""
+    means = [tuple(np.mean(look, axis=0).tolist()) for look in looks.values()]
+    relating = [block.name for block in blocks_of(model) if block.kind == "global"] if means else []
+    return dict(zip(relating, means, strict=True)) if len(means) == len(relating) else {}

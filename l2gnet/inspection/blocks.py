@@ -2,12 +2,14 @@
 
 The answer of a block is what it adds to what it was given: its output less its input for a block that maps features to
 features of one shape, what each token is given beside itself for a mapper, how much is let through for a gate. A block
-whose features have another shape than its input, as those of an encoder, adds nothing: its answer is all that it says.
+whose features have another shape than its input, as those of an encoder, adds nothing: its answer is all that it says,
+and so is that of an attention around which the residual lies. A block may write into its input: a copy of it is kept.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from l2gnet.errors import ConfigError
 from l2gnet.method.mapper import L2GMapper, Mapped
+from l2gnet.models.attn_unet import AttentionGate
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.blocks.latent import Latent
 from l2gnet.models.blocks.relations import Related
@@ -25,16 +28,38 @@ Kind = Literal["global", "local"]
 
 @dataclass(frozen=True)
 class Block:
-    """A module of a model by its name; `local` ones gate what passes, and relate nothing."""
+    """A module of a model by its name.
+
+    Without a `residual` of its own all that it gives is its answer.
+    """
 
     name: str
     module: nn.Module
-    kind: Kind = "global"
+    residual: bool = True
+
+    @property
+    def kind(self) -> Kind:
+        """`local` blocks gate what passes, and relate nothing."""
+        return "local" if isinstance(self.module, AttentionGate) else "global"
 
     @property
     def sends_and_receives(self) -> bool:
         """Whether tokens can hear by their own plan what others have sent."""
-        return isinstance(self.module, L2GMapper)
+        return isinstance(self.module, L2GMapper) and self.module.setting.readout == "barycentric"
+
+    def require_replaceable(self, inputs: tuple[Any, ...], output: Any, images: int) -> None:
+        """Raise ConfigError unless another answer can stand for all that the block gives to so many images."""
+        whole, more = _features(output), output[1:] if isinstance(output, tuple) else ()
+        tokens_first = isinstance(self.module, nn.MultiheadAttention) and not self.module.batch_first
+        if not isinstance(whole, Tensor) or whole.ndim < 3 or len(whole) != images or tokens_first:
+            found = tuple(whole.shape) if isinstance(whole, Tensor) else type(whole).__name__
+            rule = f"block {self.name} must give features, (B, C, H, W) or (B, N, d), for each of {images} images"
+            raise ConfigError(f"{rule}, got {found}; name another module")
+        if _tensors(more) and not isinstance(self.module, nn.MultiheadAttention):  # which gives its weights beside
+            rule = f"block {self.name} must give one tensor, or its answer would go on in the others"
+            raise ConfigError(f"{rule}, got {1 + _tensors(more)}; name modules within it")
+        if not inputs and not self._whole(inputs, output):
+            raise ConfigError(f"block {self.name} must be given its features by position, got keywords alone")
 
     def answer(self, inputs: tuple[Any, ...], output: Any) -> Float[Tensor, "B ..."]:
         """What the block adds to its input."""
@@ -66,13 +91,15 @@ class Block:
 
     def _whole(self, inputs: tuple[Any, ...], output: Any) -> bool:
         """Whether the answer is all of the output, and not what that adds to the input."""
-        if self.kind == "local" or isinstance(output, Mapped | Related):
+        if not self.residual or self.kind == "local" or isinstance(self.module, nn.MultiheadAttention):
             return True
-        return _features(output).shape != inputs[0].shape
+        return isinstance(output, Mapped | Related) or (bool(inputs) and _features(output).shape != inputs[0].shape)
 
 
-def blocks_of(model: nn.Module, names: Sequence[str] = ()) -> list[Block]:
+def blocks_of(model: nn.Module, names: Sequence[str] = (), *, residual: bool = True) -> list[Block]:
     """The blocks to audit: those of these names in any model, or the global blocks and gates of one of this project.
+
+    `residual` says whether those named add to their input themselves.
 
     Raises:
         ConfigError: the model has no module of a name, or none that is known to relate or to gate.
@@ -82,7 +109,7 @@ def blocks_of(model: nn.Module, names: Sequence[str] = ()) -> list[Block]:
         unknown = [name for name in names if name not in modules]
         if unknown:
             raise ConfigError(f"the model has no module {unknown[0]!r}; model.named_modules() names them")
-        return [Block(name, modules[name]) for name in names]
+        return [Block(name, modules[name], residual) for name in names]
     found = []
     if isinstance(model, SegmentationModel):
         bottleneck = model.bottleneck
@@ -93,7 +120,7 @@ def blocks_of(model: nn.Module, names: Sequence[str] = ()) -> list[Block]:
         layers = getattr(bottleneck, "layers", ())
         found += [Block(f"bottleneck.layers.{number}", layer) for number, layer in enumerate(layers)]
         gates = ((f"decoder.{n}.gate", modules.get(f"decoder.{n}.gate")) for n in range(len(modules)))
-        found += [Block(name, gate, "local") for name, gate in gates if gate is not None]
+        found += [Block(name, gate) for name, gate in gates if gate is not None]
     if not found:
         raise ConfigError("the model has no block that relates or gates, so there is nothing to audit; name its blocks")
     return found
@@ -103,36 +130,67 @@ def blocks_of(model: nn.Module, names: Sequence[str] = ()) -> list[Block]:
 def changed(block: Block, change: Callable[[tuple[Any, ...], Any, Tensor], Tensor]) -> Iterator[None]:
     """For a while, let the block answer what `change` makes of its inputs, its output and its answer."""
 
-    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+    def answered(inputs: tuple[Any, ...], output: Any) -> Any:
         return block.with_answer(inputs, output, change(inputs, output, block.answer(inputs, output)))
 
-    handle = block.module.register_forward_hook(hook)
-    try:
+    with _watched(block, answered):
         yield
-    finally:
-        handle.remove()
 
 
 @contextmanager
-def kept(blocks: Sequence[Block]) -> Iterator[dict[str, tuple[Tensor, Any]]]:
-    """For a while, keep the last answer of each block, and its output, by the block's name."""
+def kept(blocks: Sequence[Block], images: int) -> Iterator[dict[str, tuple[Tensor, Any]]]:
+    """While a model is given so many images, keep the answer of each block, and its output, by the block's name.
+
+    Raises:
+        ConfigError: the model did not call a block once, or what one gives cannot be replaced.
+    """
     answers: dict[str, tuple[Tensor, Any]] = {}
 
-    def keeper(block: Block) -> Callable:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            answers[block.name] = (block.answer(inputs, output), output)
+    def keep(block: Block, inputs: tuple[Any, ...], output: Any) -> None:
+        _require_once(block, 2 if block.name in answers else 1)
+        block.require_replaceable(inputs, output, images)
+        answers[block.name] = (block.answer(inputs, output).clone(), output)
 
-        return hook
-
-    handles = [block.module.register_forward_hook(keeper(block)) for block in blocks]
-    try:
+    with ExitStack() as stack:
+        for block in blocks:
+            stack.enter_context(_watched(block, partial(keep, block)))
         yield answers
+    for block in blocks:
+        _require_once(block, int(block.name in answers))
+
+
+def _require_once(block: Block, calls: int) -> None:
+    if calls != 1:
+        found = "none" if calls == 0 else "several"
+        raise ConfigError(f"the model must call block {block.name} once for a batch, got {found}; name another module")
+
+
+@contextmanager
+def _watched(block: Block, act: Callable[[tuple[Any, ...], Any], Any]) -> Iterator[None]:
+    """For a while, tell `act` what the block was given, as it was then, and what it gives; what it returns goes on."""
+    given: list[tuple[Any, ...]] = []
+
+    def enter(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        first = (inputs[0].clone(),) if inputs and isinstance(inputs[0], Tensor) else inputs[:1]
+        given.append((*first, *inputs[1:]))
+
+    def leave(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        return act(given.pop(), output)
+
+    handles = [block.module.register_forward_pre_hook(enter), block.module.register_forward_hook(leave)]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _features(output: Any) -> Tensor:
+def _tensors(nested: Any) -> int:
+    """How many tensors lie in tuples and lists, at any depth."""
+    return sum(map(_tensors, nested)) if isinstance(nested, tuple | list) else int(isinstance(nested, Tensor))
+
+
+def _features(output: Any) -> Any:
     match output:
         case Mapped() | Related():
             return output.tokens

@@ -9,6 +9,7 @@ from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
 from l2gnet.data.resampling import distances_on_grid
 from l2gnet.data.volume import IGNORED
+from l2gnet.errors import ConfigError
 from l2gnet.shapes import Float, Float32, Int64, Integer
 
 _BINS = 4
@@ -27,7 +28,7 @@ class Reach:
     def row(self) -> dict[str, str]:
         """A column a bin, for a table."""
         bounds = zip(self.edges_px[:-1], self.edges_px[1:], self.found, strict=True)
-        return {f"{low:.0f} to {high:.0f} px": f"{100 * share:.0f} %" for low, high, share in bounds}
+        return {f"{low:.3g} to {high:.3g} px": f"{100 * share:.0f} %" for low, high, share in bounds}
 
 
 class Distances:
@@ -36,11 +37,16 @@ class Distances:
     Args:
         away_px: the distances, NaN where a pixel has no class to find (see `evidence_on_grid`).
         truth: the labels of the same slices.
+
+    Raises:
+        ConfigError: no labelled pixel has a distance.
     """
 
     def __init__(self, away_px: Float32[np.ndarray, "S H W"], truth: Integer[np.ndarray, "S H W"]):
         self.truth = truth
         asked = np.isfinite(away_px) & (truth > 0) & (truth != IGNORED)
+        if not asked.any():
+            raise ConfigError("evidence_px must say of a labelled pixel how far away its evidence lies, got none")
         edges = np.unique(np.quantile(away_px[asked], np.linspace(0, 1, _BINS + 1)))
         self.edges_px = edges if len(edges) > 1 else edges.repeat(2)
         inner = self.edges_px[1:-1]

@@ -4,18 +4,22 @@ A network can lean on what it does not need: what it loses without a block says 
 it would be worse without. That is told by training alone, by runs with the block and runs without, from the same seeds.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import numpy as np
 
-from l2gnet.evaluation.comparison import bootstrap_interval
+from l2gnet.errors import ConfigError
+from l2gnet.evaluation.comparison import FinishedRun, bootstrap_interval, patient_means, score_frame
 from l2gnet.inspection.evidence import Reach
+from l2gnet.models.settings import ModelSettings
 from l2gnet.shapes import Float
 
 Verdict = Literal["idle", "constant", "leans", "matters"]
 LEAST = 0.005  # of Dice: half a point, below which nothing is made of a difference
+FEWEST_PATIENTS = 5  # for an interval
 REMOVED, MEAN, OTHER, HEARD, PERMUTED = ANSWERS = (
     "removed",
     "mean of the image",
@@ -75,22 +79,41 @@ class BlockAudit:
     @property
     def verdict(self) -> Verdict:
         """In one word; see `verdict_of`."""
-        other = self.changes.get(OTHER)
-        return verdict_of(self.changes[REMOVED].dice, other.dice if other else None, self.worth)
+        return verdict_of(self.changes[REMOVED].dice, self._strange.dice, self.worth)
+
+    @property
+    def _strange(self) -> Change:
+        """The answer that says nothing of this picture: another patient's, or for a gate, the mean of the image."""
+        return self.changes[OTHER if OTHER in self.changes else MEAN]
 
     def __str__(self) -> str:
         """In words."""
+        whose, own = ("another patient's answer", "its answer to this very picture")
+        if self.kind == "local":
+            whose, own = "its mean over the image", "that it opens where it does"
         said = {
             "idle": "without it the model does as well",
-            "constant": "it is missed, but any patient's answer serves as well as one's own",
-            "leans": "the model needs this patient's own answer",
-            "matters": "the model needs this patient's own answer, and training without it is worse",
+            "constant": f"it is missed, but {whose} serves as well",
+            "leans": f"the model needs {own}",
+            "matters": f"the model needs {own}, and training without it is worse",
         }[self.verdict]
+        misled = self._strange.dice.mean >= LEAST
+        if self.verdict == "idle" and misled:
+            said += f", though {whose} misleads it"
+        if self.verdict == "constant" and misled:
+            said = f"it is missed; whether {whose} serves as well, these patients cannot tell"
         if self.verdict == "leans":
-            said += ", but training without it is not worse" if self.worth else "; whether it is worth that, only "
-            said += "" if self.worth else "training without it can tell"
+            said += self._doubt()
         told = f"; {self.similarity:.2f} alike whoever asks" if self.similarity is not None else ""
         return f"{self.name}: {self.verdict}: {said}{told}"
+
+    def _doubt(self) -> str:
+        """Why a block on which a model leans is not said to matter."""
+        if self.worth is None:
+            return "; whether it is worth that, only training without it can tell"
+        if self.worth.mean < LEAST:
+            return ", but training without it is not worse"
+        return ", but that training without it is worse may be luck"
 
 
 @dataclass(frozen=True)
@@ -108,13 +131,13 @@ class Audit:
         return [
             {
                 "block": block.name,
-                "answer": name,
+                "answer": answer,
                 "Dice lost": str(change.dice),
                 "missed more": str(change.missed),
-                **{structure: f"{100 * lost:+.1f}" for structure, lost in change.structures.items()},
+                **{name: "-" if math.isnan(lost) else f"{100 * lost:+.1f}" for name, lost in change.structures.items()},
             }
             for block in self.blocks
-            for name, change in block.changes.items()
+            for answer, change in block.changes.items()
         ]
 
     def reach_rows(self) -> list[dict[str, str]]:
@@ -142,13 +165,35 @@ def _html_table(rows: Sequence[Mapping[str, str]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def verdict_of(removal: Loss, other: Loss | None, worth: Loss | None) -> Verdict:
+def verdict_of(removal: Loss, strange: Loss, worth: Loss | None) -> Verdict:
     """What losses say of a block, in points of Dice.
 
-    idle: removal costs less than half a point. constant: it costs more, and another patient's answer does not. leans:
-    another's costs at least half a point, its interval above 0. matters: so, and training without the block is worse
-    by at least half a point, its interval above 0.
+    idle: removal costs less than half a point. constant: it costs more, and an answer that says nothing of this picture
+    (`strange`: another patient's; for a gate its mean) does not. leans: that costs at least half a point, too, its
+    interval above 0. matters: so, and training without the block is worse by at least half a point, its interval
+    above 0.
     """
-    if other is not None and other.mean >= LEAST and other.low > 0:
-        return "matters" if worth is not None and worth.mean >= LEAST and worth.low > 0 else "leans"
-    return "idle" if removal.mean < LEAST else "constant"
+    if removal.mean < LEAST:
+        return "idle"
+    if strange.mean < LEAST or strange.low <= 0:
+        return "constant"
+    return "matters" if worth is not None and worth.mean >= LEAST and worth.low > 0 else "leans"
+
+
+def worth_of(with_block: Sequence[FinishedRun], without_block: Sequence[FinishedRun]) -> Loss:
+    """What training without a block loses: Dice of runs with it, less that of runs without it, over their patients.
+
+    Raises:
+        ConfigError: the runs differ in more than their model and its settings, have other seeds or patients, or have
+            too few patients for an interval.
+    """
+    kinds = {"with": with_block, "without": without_block}
+    runs = [replace(run, settings=run.settings | {"block": kind}) for kind, some in kinds.items() for run in some]
+    frame = score_frame(runs, "block", along=[each.name for each in fields(ModelSettings)])
+    seeds = {kind: sorted(part["seed"].unique().tolist()) for kind, part in frame.groupby("block")}
+    if seeds["with"] != seeds["without"]:
+        raise ConfigError(f"runs with and without a block must have the same seeds, got {seeds}; train those that lack")
+    means = patient_means(frame, "dice", "block")
+    if len(means) < FEWEST_PATIENTS:
+        raise ConfigError(f"worth needs at least {FEWEST_PATIENTS} patients for an interval, got {len(means)}")
+    return Loss.over((means["with"] - means["without"]).to_numpy(dtype=np.float64))

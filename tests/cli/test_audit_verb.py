@@ -65,6 +65,7 @@ def test_a_made_task_needs_no_folder_and_tells_of_distances(tmp_path, capsys):
     assert "on slices of 8 patients" in told  # those that its training held out
     assert re.search(r"as it is +100 % +100 %", told)
     assert "bottleneck.mapper: leans" in told
+    assert re.search(r"heard by its own plan +\+[1-9]\d\.", told)  # many points: others have other keys
     drawn = figure.read_text()
     assert drawn.startswith("<?xml")
     with pytest.raises(ConfigError, match=r"figure must be a file \.svg, \.png, \.pdf, got .*audit.jpg"):

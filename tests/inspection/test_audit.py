@@ -4,14 +4,17 @@ import monai.networks.nets
 import numpy as np
 import pytest
 import torch
+from runs import write_run
 from torch import nn
 
 from l2gnet import build_model
 from l2gnet.data.slices import SliceSet
+from l2gnet.evaluation.comparison import read_runs
 from l2gnet.inspection.audit import audit
 from l2gnet.inspection.blocks import Block, blocks_of, kept
-from l2gnet.inspection.verdict import Loss, verdict_of
+from l2gnet.inspection.verdict import Loss, verdict_of, worth_of
 from l2gnet.models import MODELS
+from l2gnet.models.attn_unet import AttentionGate
 from l2gnet.prediction.inference import network_input
 
 CLASSES = ("background", "a", "b")
@@ -40,7 +43,7 @@ class Model(nn.Module):
         self.block, self.read, self.unused = block, read, nn.Parameter(torch.zeros(()))
 
     def forward(self, images):
-        seen = 255 * self.read(images, self.block(images))
+        seen = 255 * self.read(images, self.block(images.clone()))
         return -(seen - torch.arange(3).view(1, 3, 1, 1)).abs()
 
 
@@ -129,14 +132,14 @@ def test_an_interval_is_over_patients_not_over_volumes():
         (0.006, 0.02, (0.01, 0.002), "matters"),
         (0.006, 0.02, (0.01, -0.002), "leans"),
         (0.006, 0.02, (0.004, 0.001), "leans"),
-        (0.0, None, None, "idle"),
+        (0.0, 0.02, None, "idle"),  # what misleads a model that does not need it
     ],
 )
 def test_verdicts_are_drawn_at_half_a_point(removal, other, worth, verdict):
     def loss(mean, low=None):
         return Loss(mean, mean / 2 if low is None else low, 2 * mean)
 
-    assert verdict_of(loss(removal), None if other is None else loss(other), worth and loss(*worth)) == verdict
+    assert verdict_of(loss(removal), loss(other), worth and loss(*worth)) == verdict
 
 
 def test_one_half_of_the_interval_below_zero_is_no_loss():
@@ -187,7 +190,7 @@ def test_to_hear_ones_own_slots_is_to_hear_what_one_heard(positions, codes):
     images = torch.rand(3, 1, 64, 64)
     model(images)  # from which the codebook starts; untrained, in evaluation, all tokens would have one code
     block = blocks_of(model)[0]
-    with kept([block]) as seen, torch.no_grad():
+    with kept([block], len(images)) as seen, torch.no_grad():
         indices = model.trace(images).latent.codes
     answer, mapped = seen[block.name]
     told = (None if indices is None else indices.flatten(1), (8, 8))
@@ -237,8 +240,213 @@ def test_what_cannot_be_audited_is_refused():
         audit(model, slices, CLASSES, patients=owners, blocks=["blck"])
     with pytest.raises(ValueError, match="needs a structure beside the background"):
         audit(model, slices, CLASSES[:1], patients=owners, blocks=["block"])
+    with pytest.raises(ValueError, match="that of each of 16 cases, got 3 names"):
+        audit(model, slices, CLASSES, patients=owners[:3], blocks=["block"])
+    with pytest.raises(ValueError, match="an output for each class or region, background, a, got 3"):
+        audit(model, slices, CLASSES[:2], patients=owners, blocks=["block"])
+    with pytest.raises(ValueError, match=r"logits \(B, L, 10, 10\), got \(16, 1, 10, 10\)|for each class"):
+        audit(nn.Sequential(nn.Conv2d(1, 1, 1)), slices, CLASSES, patients=owners, blocks=["0"])
     with pytest.raises(ValueError, match="at least 5 patients for an interval, got 4"):
         audit(model, *(lambda few: (few[0], CLASSES))(patients(4)), patients=patients(4)[1], blocks=["block"])
+
+
+class Gives(nn.Module):
+    """Gives what a function makes of the features."""
+
+    def __init__(self, made):
+        super().__init__()
+        self.made = made
+
+    def forward(self, features):
+        return self.made(features)
+
+
+def write_into(features):
+    features += features
+    return features
+
+
+@pytest.mark.parametrize("block", [Gives(write_into), Gives(lambda features: (2 * features, None))])
+def test_it_is_all_one_how_a_block_gives_its_answer(block):
+    plain, other = (audited(kind, lambda features, made: _first(made) - features) for kind in (Doubled(), block))
+    assert other.rows() == plain.rows()
+
+
+def _first(made):
+    return made[0] if isinstance(made, tuple) else made
+
+
+def test_how_many_slices_pass_at_once_changes_nothing():
+    """Of the other patients' answers each goes to its own slice; only the order of exchanged tokens is drawn anew."""
+    slices, owners = patients()
+    alike = np.arange(16) % 4  # the pictures of two patients, again and again: some others' answers serve as well
+    slices = replace(slices, images=slices.images[alike], labels=slices.labels[alike])
+    model = Model(Doubled(), lambda features, made: made - features)
+    all_at_once, few = (
+        audit(model, slices, CLASSES, patients=owners, blocks=["block"], batch_size=size) for size in (16, 3)
+    )
+    names = ("removed", "mean of the image", "another patient's")
+    assert [few.blocks[0].changes[name] for name in names] == [all_at_once.blocks[0].changes[name] for name in names]
+    assert 0 < few.blocks[0].changes["another patient's"].dice.mean < 1
+
+
+def test_where_the_residual_lies_around_a_block_its_answer_is_all_that_it_gives():
+    silent = Gives(torch.zeros_like)
+    read = lambda features, made: features + made  # noqa: E731
+    assert audited(silent, read, residual=False).blocks[0].verdict == "idle"
+    attention = nn.MultiheadAttention(4, 1, batch_first=True)
+    block = Block("attention", attention)
+    tokens = torch.rand(2, 3, 4)
+    given = attention(tokens, tokens, tokens)
+    assert torch.equal(block.answer((tokens, tokens, tokens), given), given[0])
+
+
+class Gate(AttentionGate):
+    """Opens as a function says."""
+
+    def __init__(self, opened):
+        nn.Module.__init__(self)
+        self.opened = opened
+
+    def forward(self, features):
+        return self.opened(features)
+
+
+@pytest.mark.parametrize(
+    ("opened", "verdict", "words"),
+    [
+        (lambda features: torch.ones_like(features), "idle", "does as well"),
+        (lambda features: torch.full_like(features, 0.5), "constant", "its mean over the image serves as well"),
+        (lambda features: (features > 0) / 5 + 0.2, "leans", "needs that it opens where it does"),
+    ],
+)
+def test_a_gate_is_told_by_its_mean(opened, verdict, words):
+    """Whether it is found by the model or named by hand."""
+    model = Model(Gate(opened), lambda features, made: (features > 0) * made * features / opened(features))
+    slices, owners = patients()
+    found = audit(model, slices, CLASSES, patients=owners, blocks=["block"]).blocks[0]
+    assert (found.kind, found.verdict) == ("local", verdict)
+    assert list(found.changes) == ["removed", "mean of the image"]
+    assert words in str(found)
+
+
+def test_structures_that_no_mask_tells_of_do_not_dilute_what_is_lost():
+    slices, owners = patients()
+    labels = np.where(slices.labels == 1, 1, 0).astype(np.uint8)
+    asked = replace(slices, labels=labels)
+    model = Model(Doubled(), lambda features, made: made - features)
+    found = audit(model, asked, CLASSES, patients=owners, blocks=["block"], structures=["a"])
+    assert (found.dice, found.structures) == (1.0, ("a",))
+    assert found.blocks[0].changes["removed"].dice.mean == 1.0
+    assert list(found.blocks[0].changes["removed"].structures) == ["a"]
+
+
+def test_a_false_alarm_costs_a_healthy_patient_all():
+    slices, owners = patients(count=10)
+    healthy = np.repeat(np.arange(10) >= 6, 2)
+    slices.images[healthy], slices.labels[healthy] = 0, 0
+
+    def read(features, made):  # without the block, structures are found everywhere in empty pictures
+        alarm = (features == 0).all(3, keepdim=True).all(2, keepdim=True) & (made == features)
+        return features + alarm / 255
+
+    found = audit(Model(Raised(), read), slices, CLASSES, patients=owners, blocks=["block"])
+    assert found.patients == 6
+    assert found.dice == 1.0
+    removed = found.blocks[0].changes["removed"]
+    assert removed.dice.mean == pytest.approx(0.4)  # of six who lose nothing, and four who lose all
+    assert removed.missed.mean == 0.0
+    few = np.flatnonzero(~healthy)[2:]
+    slices.labels[few[:4]] = 0
+    with pytest.raises(ValueError, match="at least 5 patients for an interval, got 4 with a structure"):
+        audit(Model(Raised(), read), slices, CLASSES, patients=owners, blocks=["block"])
+
+
+@pytest.mark.parametrize(
+    ("block", "rule"),
+    [
+        (Gives(lambda features: (features, features)), "must give one tensor.*got 2"),
+        (Gives(lambda features: [features]), "must give features.*got list"),
+        (Gives(lambda features: features.sum((2, 3))), r"must give features.*got \(16, 1\)"),
+        (nn.MultiheadAttention(1, 1), "must give features"),
+    ],
+)
+def test_answers_that_cannot_be_replaced_are_refused(block, rule):
+    def read(features, made):
+        return features
+
+    model = Model(block, read)
+    if isinstance(block, nn.MultiheadAttention):
+        model.forward = lambda images: (
+            block(*[images.flatten(2).mT] * 3),
+            Model.forward(Model(Doubled(), read), images),
+        )[1]
+    slices, owners = patients()
+    with pytest.raises(ValueError, match=rule):
+        audit(model, slices, CLASSES, patients=owners, blocks=["block"])
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(("times", "found"), [(0, "none"), (2, "several")])
+def test_a_block_must_be_called_once(times, found):
+    slices, owners = patients()
+    model = Model(Doubled(), lambda features, made: features)
+    model.forward = lambda images: (
+        [model.block(images) for _ in range(times)],
+        -(255 * images - torch.arange(3).view(1, 3, 1, 1)).abs(),
+    )[1]
+    with pytest.raises(ValueError, match=f"call block block once for a batch, got {found}"):
+        audit(model, slices, CLASSES, patients=owners, blocks=["block"])
+
+
+def test_what_a_relation_looks_at_is_told_of_its_own_block():
+    torch.manual_seed(0)
+    model = build_model("transunet", **SIZES)
+    slices = random_slices(model)
+    names = [block.name for block in blocks_of(model)]
+    own = {block.name: block.entropy for block in audit(model, slices, CLASSES).blocks}
+    turned = audit(model, slices, CLASSES, blocks=[*names[::-1], "encoder.1"]).blocks
+    assert {block.name: block.entropy for block in turned} == own | {"encoder.1": None}
+    assert len(set(own.values())) == len(names)
+
+
+def test_a_model_is_left_in_the_mode_in_which_it_was():
+    slices, owners = patients()
+    model = Model(Doubled(), lambda features, made: features).train()
+    model.block.eval()
+    audit(model, slices, CLASSES, patients=owners, blocks=["block"])
+    assert (model.training, model.block.training) == (True, False)
+
+
+def test_words_say_no_more_than_was_found():
+    found = audited(Doubled(), lambda features, made: made - features).blocks[0]
+    other = replace(found.changes["another patient's"], dice=Loss(0.1, -0.1, 0.3))
+    assert "cannot tell" in str(replace(found, changes=found.changes | {"another patient's": other}))
+    idle = replace(found.changes["removed"], dice=Loss(0.0, 0.0, 0.0))
+    assert "though another patient's answer misleads it" in str(
+        replace(found, changes=found.changes | {"removed": idle})
+    )
+    assert "may be luck" in str(replace(found, worth=Loss(0.02, -0.01, 0.05)))
+
+
+def test_worth_is_that_of_runs_alike_but_for_the_block(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / f"with/{seed}", "l2gnet", seed, gain=0.1, relation="send-receive")
+        write_run(tmp_path / f"without/{seed}", "l2gnet", seed, relation="none")
+    write_run(tmp_path / "longer", "l2gnet", relation="none", epochs=9)
+    having, lacking = (read_runs(tmp_path / name) for name in ("with", "without"))
+    assert worth_of(having, lacking).mean == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="must have the same seeds"):
+        worth_of(having, lacking[:1])
+    with pytest.raises(ValueError, match="epochs 3 and 9"):
+        worth_of(having[:1], read_runs(tmp_path / "longer"))
+
+
+def test_worth_is_of_one_block():
+    torch.manual_seed(0)
+    model = build_model("synergynet", **SIZES)
+    with pytest.raises(ValueError, match="training without one block, got bottleneck"):
+        audit(model, random_slices(model), CLASSES, worth=Loss(0.1, 0.05, 0.2))
 
 
 def test_worth_is_told_by_training_alone():

@@ -8,7 +8,7 @@ from l2gnet.data.grid import Grid
 from l2gnet.data.settings import DataSettings
 from l2gnet.data.slices import SliceSet, prepare_slices
 from l2gnet.inspection.audit import audit
-from l2gnet.inspection.evidence import Distances, ReachCount, evidence_on_grid
+from l2gnet.inspection.evidence import Distances, Reach, ReachCount, evidence_on_grid
 
 CLASSES = ("background", "a", "b")
 
@@ -49,6 +49,16 @@ def test_a_distance_that_is_everywhere_the_same_is_one_bin():
     count.add(slices.labels.astype(np.int64), np.array([0]))
     assert count.reach().found.tolist() == [1]
     assert count.reach().row() == {"30 to 30 px": "100 %"}
+
+
+def test_distances_of_nothing_are_refused():
+    slices, away = rising(1)
+    with pytest.raises(ValueError, match="evidence_px must say of a labelled pixel"):
+        Distances(np.full_like(away, np.nan), slices.labels)
+
+
+def test_bins_that_lie_close_have_names_of_their_own():
+    assert len(Reach(np.array([1.0, 1.2, 1.4]), np.array([0.5, 1.0])).row()) == 2
 
 
 class Doubled(nn.Module):
