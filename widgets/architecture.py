@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn, no_grad
 
 from l2gnet.colours import COLOURS
+from l2gnet.inspection.forming import plane_of
 from l2gnet.inspection.image_transport import codebook_and_mapper
 from l2gnet.inspection.plan_order import plan_order
 from l2gnet.method.mapper import Mapped
@@ -106,8 +107,8 @@ class Architecture:
 
     A click on a box, or Enter where it has the focus, opens it below: the whole tensor, with its shape in letters, what
     it is, and which file makes it. That is HTML alone, without a script, and so works in saved notebooks and pages.
-    Feature maps show the length of each pixel's vector, codes a colour each; plans and slots are those of the first
-    head, with rows and columns that are alike beside each other.
+    Feature maps show the length of each pixel's vector, codes have their colours by `code_colours`; plans and slots are
+    those of the first head, with rows and columns that are alike beside each other.
 
     Args:
         model: an L2GNet.
@@ -155,10 +156,17 @@ class Architecture:
         return f'<div style="position:relative;max-width:{_WIDTH}px">{diagram}{boxes}</div>'
 
 
+def code_colours(vectors: Float[np.ndarray, "K d"]) -> Float[np.ndarray, "K 3"]:
+    """A colour for each of these codes, by its rank along their first principal axis: those that are alike look so."""
+    centre, axes, _ = plane_of(vectors)
+    ranks = ((vectors - centre) @ axes[:, 0]).argsort().argsort()
+    return matplotlib.colormaps["rainbow"](ranks / max(len(ranks) - 1, 1))[:, :3]  # no end of it is nearly black
+
+
 def _run(model: SegmentationUNet, image: Float[Tensor, "1 C H W"]) -> tuple[list[Tensor], list[Tensor], list[_Held]]:
     """What each level sees on the way down, on the way up (finest first), and what the bottleneck makes of it."""
     seen: dict[nn.Module, Any] = {}
-    (_, mapper), bottleneck = codebook_and_mapper(model), model.bottleneck
+    (codebook, mapper), bottleneck = codebook_and_mapper(model), model.bottleneck
     depth = len(model.encoder)
     if model.level != depth:
         raise ValueError(f"tokens must lie at the deepest level, {depth}, got {model.level}; show another model")
@@ -172,14 +180,13 @@ def _run(model: SegmentationUNet, image: Float[Tensor, "1 C H W"]) -> tuple[list
     up = [seen[block][0].cpu() for block in reversed(model.decoder)]
     mapped, latent = seen[mapper], seen[bottleneck]
     h, w = features.shape[2:]
-    codes = np.unique(latent.codes[0].cpu().numpy(), return_inverse=True)[1].reshape(h, w)
-    colours = _bytes(matplotlib.colormaps["nipy_spectral"](codes / max(codes.max(), 1))[..., :3])
-    words = "Each pixel's nearest vector of the codebook, a colour each: all that is left of the image down here."
-    in_use = codes.max() + 1
+    used, code_of_pixel = np.unique(latent.codes[0].cpu().numpy(), return_inverse=True)
+    colours = code_colours(codebook.vectors[used].cpu().numpy())[code_of_pixel.reshape(h, w)]
+    words = "Each pixel's nearest vector of the codebook, like codes in like colours: all that is left of the image."
     maker, picture = "l2gnet/method/codebook.py", _bytes(colours)
     bottom = [
         _features("features", features, len(down) - 1, "deepest"),
-        _Held(f"codes: {in_use} in use", f"{h} × {w}", "h × w", words, maker, picture, picture),
+        _Held(f"codes: {len(used)} in use", f"{h} × {w}", "h × w", words, maker, picture, picture),
         *_plans(mapped),
         _features("back to features", latent.features.cpu(), len(down) - 1, "related"),
     ]

@@ -1,15 +1,16 @@
 """Charts of a comparison between runs: scores, differences, costs, and matrices of domains."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from l2gnet.widgets.crisp import GREY
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from l2gnet.colours import COLOURS
@@ -20,7 +21,10 @@ from l2gnet.inspection.verdict import ANSWERS, LEAST, Audit, BlockAudit
 
 
 def plot_scores(frame: pd.DataFrame, metric: str, by: str = "model") -> Figure:
-    """A panel a structure: each patient a grey dot, each seed's mean a coloured one, their mean a line."""
+    """A panel a structure: each patient a grey dot, each seed's mean a coloured one, their mean a line.
+
+    Patients stand in one order in all columns of a panel, the hardest for all models together first.
+    """
     values, structures = list(dict.fromkeys(frame[by])), list(dict.fromkeys(frame["structure"]))
     figure, panels = plt.subplots(
         1,
@@ -33,13 +37,15 @@ def plot_scores(frame: pd.DataFrame, metric: str, by: str = "model") -> Figure:
     for panel, structure in zip(panels[0], structures, strict=True):
         part = frame[(frame["structure"] == structure) & np.isfinite(frame[metric])]
         patients = patient_means(part, metric, by)
+        patients = patients.iloc[patients.mean(axis=1).argsort()]
         for column, value in enumerate(values):
             colour = COLOURS[column % len(COLOURS)]
-            dots = np.sort(patients[value])
+            dots = patients[value]
             panel.scatter(column + np.linspace(-0.28, 0.28, len(dots)), dots, s=9, color=GREY, alpha=0.6, lw=0)
             means = part[part[by] == value].groupby("seed")[metric].mean()
             panel.hlines(means.mean(), column - 0.34, column + 0.34, color=colour, lw=2)
-            panel.scatter([column] * len(means), means, s=34, color=colour, edgecolor="white", zorder=3)
+            beside = column + 0.4 * ((np.arange(len(means)) + 0.5) / len(means) - 0.5)
+            panel.scatter(beside, means, s=34, color=colour, edgecolor="white", zorder=3)
         panel.set_xticks(range(len(values)), values, rotation=30 if len(values) > 3 else 0)
         panel.set_title(structure, fontsize=10)
         panel.spines[["top", "right"]].set_visible(False)
@@ -50,7 +56,9 @@ def plot_scores(frame: pd.DataFrame, metric: str, by: str = "model") -> Figure:
 def plot_differences(table: pd.DataFrame, reference: str) -> Figure:
     """A panel a metric: the difference of `reference` to each other model with its 95 % interval.
 
-    Filled where it is significant after correction; an interval that ends in infinity is drawn to the edge.
+    A dot where it is significant after correction and beyond the spread over seeds, else a tick; blue where `reference`
+    is better, and on a grey band of two standard errors by the seeds alone. An interval that ends in infinity is drawn
+    to the edge.
     """
     metrics = {metric.label: metric for metric in METRICS.values()}
     shown = list(dict.fromkeys(table["metric"]))
@@ -59,16 +67,20 @@ def plot_differences(table: pd.DataFrame, reference: str) -> Figure:
     )
     for panel, name in zip(panels[0], shown, strict=True):
         part = table[table["metric"] == name]
-        finite = part[["difference", "low", "high"]].to_numpy()
-        reach = 1.3 * np.abs(finite[np.isfinite(finite)]).max(initial=0) or 1.0
-        for row, line in enumerate(part.itertuples()):
+        by_luck = 2 * part["seed_error"]
+        finite = np.abs([*part["difference"], *part["low"], *part["high"], *by_luck])
+        reach = 1.3 * finite[np.isfinite(finite)].max(initial=0) or 1.0
+        for row, (line, luck) in enumerate(zip(part.itertuples(), by_luck, strict=True)):
+            if np.isfinite(luck):  # of one seed nothing is known
+                panel.barh(row, 2 * luck, left=-luck, height=0.7, color=GREY, alpha=0.25, lw=0)
             significant = line.verdict.startswith(f"{reference} ")
             colour = COLOURS[5] if line.effect > 0 else COLOURS[6]
             low, middle, high = np.clip([line.low, line.difference, line.high], -0.9 * reach, 0.9 * reach)
             if np.isinf(line.difference):
                 panel.annotate("∞", (middle, row), xytext=(0, 5), textcoords="offset points", ha="center")
             panel.hlines(row, low, high, color=colour, lw=1.8)
-            panel.scatter(middle, row, s=42, color=colour if significant else "white", edgecolor=colour, zorder=3)
+            size, marker = (42, "o") if significant else (90, "|")
+            panel.scatter(middle, row, s=size, marker=marker, color=colour, zorder=3)
         panel.axvline(0, color=GREY, lw=0.8)
         panel.set(xlim=(-reach, reach), ylim=(len(part) - 0.5, -0.5), title=name)
         panel.set_yticks(range(len(part)), part["against"] if panel is panels[0][0] else [""] * len(part))
@@ -80,17 +92,20 @@ def plot_differences(table: pd.DataFrame, reference: str) -> Figure:
     return figure
 
 
-def plot_costs(costs: Mapping[str, Cost], dice: Mapping[str, float]) -> Figure:
-    """Mean Dice over latency, a disc a model, whose area is its number of parameters."""
+def plot_costs(costs: Mapping[str, Cost], dice: Mapping[str, Sequence[float]]) -> Figure:
+    """Mean Dice over latency, a disc a model, whose area is its number of parameters, with the range of its seeds."""
     figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
     largest, handles = max(cost.parameters for cost in costs.values()), []
     for colour, (name, cost) in zip(COLOURS, costs.items(), strict=False):
-        axes.scatter(cost.latency_ms, dice[name], s=900 * cost.parameters / largest, color=colour, alpha=0.6, lw=0)
-        handles.append(Patch(facecolor=colour, alpha=0.6, label=f"{name}, {cost.parameters / 1e6:.2f} M parameters"))
+        axes.vlines(cost.latency_ms, min(dice[name]), max(dice[name]), color=colour, lw=2)
+        area = 900 * cost.parameters / largest
+        axes.scatter(cost.latency_ms, np.mean(dice[name]), s=area, color=colour, lw=0, zorder=4 - area / 900)
+        label = f"{name}, {cost.parameters / 1e6:.2f} M parameters"
+        handles.append(Line2D([], [], ls="", marker="o", ms=9, color=colour, mew=0, label=label))
     figure.legend(handles=handles, loc="outside right center", frameon=False)
     axes.margins(0.3)
     axes.set_xlim(0, 1.2 * max(cost.latency_ms for cost in costs.values()))
-    axes.set(xlabel="one slice (ms)", ylabel="mean Dice")
+    axes.set(xlabel="one slice (ms); area: parameters", ylabel="mean Dice")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -151,7 +166,11 @@ def plot_audit(audit: Audit) -> Figure:
         for panel, block in zip(panels[1], blocks, strict=True):
             _draw_reach(panel, audit.reach, block, colours)
         panels[1][0].set_ylabel("found")
-        figure.legend(*panels[1][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+        named: dict[str, Artist] = {}
+        for panel in panels[1]:
+            handles, labels = panel.get_legend_handles_labels()
+            named |= dict(zip(labels, handles, strict=True))
+        figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 

@@ -72,8 +72,8 @@ def draw_balance(
     top.stairs(target, color="#D55E00")
     left.stairs(plan.sum(1), fill=True, color="#56B4E9", orientation="horizontal")
     left.stairs(source, color="#D55E00", orientation="horizontal")
-    top.set(xlim=(0, len(target)), ylim=(0, 1.1 * target.max()))
-    left.set(xlim=(1.1 * source.max(), 0), ylim=(len(source), 0))
+    top.set(xlim=(0, len(target)), ylim=(0, 1.1 * max(plan.sum(0).max(), target.max())))
+    left.set(xlim=(1.1 * max(plan.sum(1).max(), source.max()), 0), ylim=(len(source), 0))
     for panel in (axes, top, left):
         panel.spines[:].set_visible(False)
     for panel in (top, left):

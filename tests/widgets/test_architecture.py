@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import torch
-from l2gnet.widgets.architecture import Architecture
+from l2gnet.widgets.architecture import Architecture, code_colours
 from PIL import Image
 
 from l2gnet import build_model
@@ -50,6 +50,15 @@ def test_each_box_holds_what_the_image_has_there(depth, relation):
     assert send.shape == (in_use, 8, 3)
     assert (found[0][2].astype(float) - 255 * image[0, 0].numpy()[..., None]).std() < 2  # one grey is one brightness
     assert len(np.unique(found[2 * depth + 1][2].reshape(-1, 3), axis=0)) == 4
+
+
+def test_codes_that_are_alike_have_like_colours_and_none_is_black():
+    line = np.array([3.0, 0.0, 1.0, 2.0])[:, None] * np.array([[1.0, 2.0]])  # four codes along one axis
+    colours = code_colours(line)
+    far = np.linalg.norm(colours[:, None] - colours, axis=2)
+    assert (far[1].argsort() == [1, 2, 3, 0]).all()
+    assert code_colours(np.random.default_rng(0).normal(size=(200, 8))).max(1).min() > 0.5
+    assert code_colours(line[:1]).shape == (1, 3)
 
 
 def opened(html):

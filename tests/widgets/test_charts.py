@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from l2gnet.widgets.charts import plot_audit, plot_costs, plot_differences, plot_matrices, plot_scores
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 
 from l2gnet.evaluation.cost import Cost
 from l2gnet.inspection.evidence import Reach
@@ -36,23 +36,49 @@ def test_each_patient_and_each_seed_is_a_dot():
     assert [label.get_text() for label in panels[0].get_xticklabels()] == ["a", "b"]
 
 
-def test_only_differences_that_count_are_filled():
-    shared = {"metric": "HD95 (mm)", "low": -1.0, "high": 1.0, "effect": -0.5}
+def test_a_patient_has_one_place_in_all_columns_and_seeds_stand_beside_each_other():
+    dice = {"a": [0.9, 0.7, 0.8], "b": [0.6, 0.7, 0.9]}  # of three patients; in the mean the second is the hardest
+    rows = [
+        {"model": model, "seed": seed, "patient": f"p{patient}", "structure": "x", "dice": value}
+        for model, values in dice.items()
+        for seed in (0, 1)
+        for patient, value in enumerate(values)
+    ]
+    (panel,) = plot_scores(pd.DataFrame(rows), "dice").axes
+    a, seeds, b, _ = [dots.get_offsets() for dots in panel.collections if isinstance(dots, PathCollection)]
+    assert np.allclose(a[:, 1], [0.7, 0.9, 0.8])
+    assert np.allclose(b[:, 1], [0.7, 0.6, 0.9])
+    assert np.allclose(seeds[:, 0], [-0.1, 0.1])
+
+
+def test_only_differences_that_count_are_dots():
+    shared = {"metric": "HD95 (mm)", "low": -1.0, "high": 1.0, "effect": -0.5, "seed_error": 0.1}
     lines = [("b", 0.5, "a worse"), ("c", 0.5, "no significant difference"), ("d", math.inf, "a worse")]
     table = pd.DataFrame([shared | {"against": b, "difference": d, "verdict": v} for b, d, v in lines])
     (panel,) = plot_differences(table, "a").axes
     dots = [dots for dots in panel.collections if isinstance(dots, PathCollection)]
-    filled = [not np.allclose(dot.get_facecolor()[0, :3], 1) for dot in dots]
-    assert filled == [True, False, True]
+    assert [len(dot.get_paths()[0]) == 2 for dot in dots] == [False, True, False]  # a tick is a line
     assert texts(panel) == ["∞"]
     assert panel.get_xlabel() == "a better ←"
 
 
+def test_what_seeds_alone_would_make_lies_behind_a_difference():
+    shared = {"metric": "Dice", "difference": 0.5, "low": 0.4, "high": 0.6, "effect": 1.0, "verdict": "a better"}
+    table = pd.DataFrame([shared | {"against": b, "seed_error": e} for b, e in (("b", 1.0), ("c", math.nan))])
+    (panel,) = plot_differences(table, "a").axes
+    (band,) = panel.patches
+    assert (band.get_x(), band.get_width()) == (-2, 4)
+    assert panel.get_xlim()[1] > 2
+
+
 def test_a_larger_model_has_a_larger_disc():
     costs = {"small": Cost(10, 1, 5.0, 1, 1), "large": Cost(40, 1, 9.0, 1, 1)}
-    (axes,) = plot_costs(costs, {"small": 0.8, "large": 0.9}).axes
-    assert [disc.get_sizes()[0] for disc in axes.collections] == [225, 900]
-    assert [tuple(disc.get_offsets()[0]) for disc in axes.collections] == [(5.0, 0.8), (9.0, 0.9)]
+    (axes,) = plot_costs(costs, {"small": [0.8], "large": [1.0, 0.8]}).axes
+    discs = [disc for disc in axes.collections if isinstance(disc, PathCollection)]
+    assert [disc.get_sizes()[0] for disc in discs] == [225, 900]
+    assert [tuple(disc.get_offsets()[0]) for disc in discs] == [(5.0, 0.8), (9.0, 0.9)]
+    seeds = [line.get_segments()[0][:, 1].tolist() for line in axes.collections if isinstance(line, LineCollection)]
+    assert seeds == [[0.8, 0.8], [0.8, 1.0]]
 
 
 def test_every_number_of_a_matrix_is_written_in_its_cell():
@@ -82,7 +108,13 @@ def test_an_audit_is_dots_with_intervals_and_lines_over_distance():
     assert [label.get_text() for label in panel.get_yticklabels()] == ["removed", "another patient's"]
     dots = [dots.get_offsets()[0].tolist() for dots in panel.collections if isinstance(dots, PathCollection)]
     assert dots == [[20.0, 0.0], [10.0, 1.0]]
-    blocks = [BlockAudit(name, "local", {"removed": change(0.001, 0.9, 0.5)}) for name in ("one", "two")]
+    changes = {"removed": change(0.001, 0.9, 0.5), "mean of the image": change(0.001, 0.8, 0.4)}
+    blocks = [BlockAudit(name, "local", changes) for name in ("one", "two")]
     panels = plot_audit(Audit(0.9, 5, ("x",), tuple(blocks), Reach(np.array([10.0, 20.0, 40.0]), np.ones(2)))).axes
     assert [panel.get_title() for panel in panels[:2]] == ["one: idle", "two: idle"]
-    assert [line.get_xydata().tolist() for line in panels[2].lines] == [[[15, 1], [30, 1]], [[15, 0.9], [30, 0.5]]]
+    assert [line.get_xydata().tolist() for line in panels[2].lines] == [
+        [[15, 1], [30, 1]],
+        [[15, 0.9], [30, 0.5]],
+        [[15, 0.8], [30, 0.4]],
+    ]
+    assert [text.get_text() for text in panels[0].figure.legends[0].get_texts()] == ["as it is", *changes]

@@ -130,6 +130,14 @@ def test_sums_stand_beside_what_they_should_be():
     assert [patch.get_data().values.tolist() for patch in left.patches] == [[0.5, 0.5]] * 2
 
 
+def test_sums_that_are_too_high_are_not_cut_off():
+    axes = Figure().subplots()
+    draw_balance(axes, np.array([[0.9, 0.1], [0, 0]]), np.array([0.5, 0.5]), np.array([0.5, 0.5]))
+    top, left = axes.child_axes
+    assert top.get_ylim()[1] > 0.9
+    assert left.get_xlim()[0] > 1
+
+
 def test_quantiles_are_joined():
     axes = Figure().subplots()
     draw_quantiles(axes, pile(91, (20, 1, 1)), pile(91, (70, 1, 1)))
