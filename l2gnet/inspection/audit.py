@@ -3,7 +3,6 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from l2gnet.data.volume import IGNORED
 from l2gnet.errors import ConfigError
 from l2gnet.evaluation.overlap import Overlap
 from l2gnet.inspection.blocks import Block, blocks_of, changed, kept
+from l2gnet.inspection.changed_parts import evaluating
 from l2gnet.inspection.evidence import Distances, Reach, ReachCount
 from l2gnet.inspection.partners import of_other_patients
 from l2gnet.inspection.redundancy import redundancy, relations
@@ -100,7 +100,7 @@ def audit(
     changes: dict[tuple[str, str], _Counts] = defaultdict(counts)
     looks: dict[str, list[tuple[float, float]]] = {}
     errors: dict[str, list[tuple[float, ...]]] = {}
-    with _evaluating(model):
+    with evaluating(model):
         for start in range(0, len(slices), batch_size):
             rows = np.arange(start, min(start + batch_size, len(slices)))
             images, others = (_images(model, slices, at) for at in (rows, partners[rows]))
@@ -162,18 +162,6 @@ def _patients_with_structures(slices: SliceSet, patients: Sequence[str]) -> int:
         rule = f"an audit needs at least {FEWEST_PATIENTS} patients for an interval"
         raise ConfigError(f"{rule}, got {count} with a structure in their masks; give it more")
     return count
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluate the model for a while, and leave each of its modules in the mode in which it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _changes(block: Block, other: tuple[Tensor, Any], seed: int) -> Iterator[tuple[str, Callable]]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from l2gnet.inspection.changed_parts import evaluating
 from l2gnet.method.codebook import Codebook
 from l2gnet.method.cost import unit_cost
 from l2gnet.method.mapper import L2GMapper
@@ -91,8 +92,8 @@ class ImageTransport:
         if not 0 <= head < mapper.heads:
             raise ValueError(f"head must lie in 0..{mapper.heads - 1}, the heads of the mapper, got {head}")
         R, size = mapper.references.shape[-2:]
-        with torch.inference_mode():
-            codes = model.eval().trace(image).latent.codes
+        with torch.inference_mode(), evaluating(model):
+            codes = model.trace(image).latent.codes
             assert codes is not None  # a codebook gives them
             rows = rows_of_codes(codes.flatten(1))
             vectors = codebook.vectors[rows.codes[0]].double()

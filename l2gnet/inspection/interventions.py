@@ -56,6 +56,7 @@ class _Seen:
     """Images that were looked at, and what of their way through the model no change within it concerns."""
 
     images: Tensor
+    weights: list[tuple[int, int]]
     levels: list[Tensor]
     trace: Trace
     labels: Tensor
@@ -110,7 +111,8 @@ class Intervener:
 
     def _seen(self, images: Float[Tensor, "B C H W"]) -> _Seen:
         last = self._last
-        if last is None or not _same(last.images, images):
+        weights = [(each.data_ptr(), each._version) for each in (*self.model.parameters(), *self.model.buffers())]
+        if last is None or last.weights != weights or not _same(last.images, images):
             there = images.to(next(self.model.parameters()).device)
             levels: list[Tensor] = []
             if isinstance(self.model, SegmentationUNet):
@@ -119,7 +121,7 @@ class Intervener:
             else:
                 trace = self.model.trace(there)
             labels = labels_of(probabilities_of(trace.logits.float(), self.regions), self.regions)
-            self._last = last = _Seen(images.clone(), levels, trace, labels)
+            self._last = last = _Seen(images.clone(), weights, levels, trace, labels)
         return last
 
     def _changed(self, seen: _Seen, asked: Interventions) -> tuple[Trace, ChangedRelation | None]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from l2gnet.inspection.changed_parts import evaluating
 from l2gnet.method.rows import rows_of_codes
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.shapes import Float, Int64
@@ -57,7 +58,8 @@ def relations(model: SegmentationModel, images: Float[Tensor, "B C H W"]) -> dic
 
     Heads are matrices of their own. A model that relates no tokens has none.
     """
-    latent = model.eval().trace(images).latent
+    with evaluating(model):
+        latent = model.trace(images).latent
     found = {f"layer {number}": layer.matrix().flatten(0, 1) for number, layer in enumerate(latent.attention, start=1)}
     if latent.transport is not None and latent.receiving is not None:
         sent, received = (_of_tokens(plan.plan, latent.codes) for plan in (latent.transport, latent.receiving))

@@ -4,6 +4,7 @@ The codes follow the mean of their tokens by moving averages (van den Oord et al
 start by k-means on the first batch, and are revived when they die. The tests hold all that to vector-quantize-pytorch.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -47,6 +48,9 @@ class Codebook(nn.Module):
         decay: of the moving averages that the codes follow.
         revive_below: a code whose moving average of uses a batch falls below this is dead, and is
             replaced by a token of the batch.
+
+    Raises:
+        ValueError: there is no code, or a number is out of range.
     """
 
     vectors: Float[Tensor, "K d"]
@@ -56,6 +60,10 @@ class Codebook(nn.Module):
 
     def __init__(self, codes: int, dim: int, *, commitment: float = 0.0, decay: float = 0.9, revive_below: float = 0.1):
         super().__init__()
+        if codes < 1 or dim < 1:
+            raise ValueError(f"a codebook needs codes and a dimension of at least 1, got {codes} and {dim}")
+        if not 0 <= commitment < math.inf:
+            raise ValueError(f"commitment must be at least 0 and finite, got {commitment}")
         self.commitment, self.decay, self.revive_below = commitment, decay, revive_below
         self.whole_batches = False
         self.register_buffer("vectors", torch.randn(codes, dim))
@@ -82,8 +90,9 @@ class Codebook(nn.Module):
             seen = tokens.detach().flatten(0, 1)
             if self.training and not self.started:
                 self._start(seen)
-            nearest = nearest_codes(seen, self.vectors)
-            codes = self.vectors.index_select(0, nearest).view_as(tokens)
+            vectors = self.vectors.float()  # of a model that was cast, too
+            nearest = nearest_codes(seen, vectors)
+            codes = vectors.index_select(0, nearest).view_as(tokens)
             loss, revived = tokens.new_zeros(()), nearest.new_zeros(())
             if self.training:
                 revived = self._learn(seen, nearest)
@@ -91,6 +100,7 @@ class Codebook(nn.Module):
                     loss = self.commitment * F.mse_loss(tokens, codes)
             straight_through = codes + (tokens - tokens.detach())  # the codes, with the gradient of the tokens
             distances = (tokens.detach() - codes).norm(dim=2) / tokens.detach().norm(dim=2).clamp_min(1e-12)
+            straight_through = straight_through.to(self.vectors.dtype)
             return Quantised(straight_through, nearest.view(tokens.shape[:2]), loss, revived, distances)
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from torch import Tensor
 from l2gnet.shapes import Float
 
 Cost = Literal["cosine", "euclidean", "dot"]
+_NO_LENGTH = 1e-12  # of a vector that has no direction
 
 
 def unit_cost(
@@ -32,22 +33,30 @@ def cost_and_factor(tokens: Tensor, references: Tensor, kind: Cost) -> tuple[Ten
     norm = tokens.norm(dim=-1, keepdim=True)
     length = norm.detach()
     if kind == "cosine":
-        halved = 0.5 * tokens / norm.clamp_min(1e-12)
-        return 0.5 - halved @ z.transpose(-1, -2), 0.5 / length.clamp_min(1e-12)
+        there = length > _NO_LENGTH
+        halved = 0.5 * tokens.where(there, 0) / norm.clamp_min(_NO_LENGTH)
+        return 0.5 - halved @ z.transpose(-1, -2), _inverse(length, _NO_LENGTH, 0.5)
     longest = references.detach().norm(dim=-1).amax(dim=1).view(-1, *[1] * (tokens.ndim - 1))
     tiny = torch.finfo(tokens.dtype).tiny
     product = tokens @ z.transpose(-1, -2)
     if kind == "dot":
-        factor = 0.5 / (length.amax(dim=-2, keepdim=True) * longest).clamp_min(tiny)
+        factor = _inverse(length.amax(dim=-2, keepdim=True) * longest, tiny, 0.5)
         return 0.5 - factor * product, factor.expand(length.shape)
-    factor = 2 / (length.amax(dim=-2, keepdim=True) + longest).square().clamp_min(tiny)
+    factor = _inverse((length.amax(dim=-2, keepdim=True) + longest).square(), tiny, 2)
     squares = tokens.square().sum(-1, keepdim=True) + z.square().sum(-1).unsqueeze(-2)
     return factor * (squares / 2 - product).clamp_min(0), factor.expand(length.shape)
 
 
+def _inverse(length: Tensor, least: float, over: float) -> Tensor:
+    """`over` by a length; 0 where there is none, or its gradient would be beyond all measure."""
+    return torch.where(length > least, over / length.clamp_min(least), 0)
+
+
 def directions(vectors: Tensor, kind: Cost) -> Tensor:
     """Vectors as the cost looks at them: of unit length for the cosine."""
-    return F.normalize(vectors, dim=-1) if kind == "cosine" else vectors
+    if kind != "cosine":
+        return vectors
+    return F.normalize(vectors.where(vectors.detach().norm(dim=-1, keepdim=True) > _NO_LENGTH, 0), dim=-1)
 
 
 def off_lengthwise(pull: Float[Tensor, "h B N d"], tokens: Float[Tensor, "h B N d"]) -> Float[Tensor, "h B N d"]:
@@ -59,4 +68,4 @@ def off_lengthwise(pull: Float[Tensor, "h B N d"], tokens: Float[Tensor, "h B N 
 def through_normalisation(gradient: Tensor, direction: Tensor, vector: Tensor) -> Tensor:
     """From the gradient of a vector of unit length to that of the vector."""
     along = (gradient * direction).sum(-1, keepdim=True) * direction
-    return (gradient - along) / vector.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return (gradient - along) * _inverse(vector.norm(dim=-1, keepdim=True), _NO_LENGTH, 1)

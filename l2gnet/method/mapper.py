@@ -21,7 +21,7 @@ from l2gnet.method.relation import Readout, Relate, Setting, relate_plainly
 from l2gnet.method.rows import rows_of_codes, rows_of_tokens, spread
 from l2gnet.method.transforms import exporting, refuse_vmap, require_numbers, transformed
 from l2gnet.method.transport import TransportPlan, check_solver, make_plan
-from l2gnet.shapes import Float, Int64
+from l2gnet.shapes import Float, Int64, Integer
 
 Relation = Literal["send-receive", "symmetric"]
 
@@ -149,7 +149,7 @@ class L2GMapper(nn.Module):
     def forward(
         self,
         tokens: Float[Tensor, "B N d"],
-        indices: Int64[Tensor, "B N"] | None = None,
+        indices: Integer[Tensor, "B N"] | None = None,
         shape: tuple[int, int] | None = None,
     ) -> Mapped:
         """Relate tokens; in float32 or better, also under autocast.
@@ -159,12 +159,13 @@ class L2GMapper(nn.Module):
         With positions, `shape` says how many rows and columns the tokens fill, row by row.
         """
         self._check(tokens, indices)
+        indices = None if indices is None else indices.long()
         N = tokens.shape[1]
         R = self.references.shape[-2]
         if self.setting.readout == "grid" and R != N:
             raise ValueError(f"readout 'grid' needs as many references as tokens, got R = {R} and N = {N}")
-        if self.positions and (shape is None or shape[0] * shape[1] != N):
-            raise ValueError(f"with positions, shape must be the rows and columns of the {N} tokens, got {shape}")
+        if self.positions:
+            self._grid(shape, N)
         if exporting():  # a graph knows no autocast
             return self._relate(tokens, indices, shape)
         with torch.autocast(tokens.device.type, enabled=False):
@@ -200,15 +201,26 @@ class L2GMapper(nn.Module):
         indices: Int64[Tensor, "B N"] | None = None,
         shape: tuple[int, int] | None = None,
     ) -> Float[Tensor, "B N _"]:
-        """What tokens are given that receive by this plan from these slots: those of another image, for example."""
+        """What tokens are given that receive by this plan from these slots: those of another image, for example.
+
+        Raises:
+            ValueError: with positions, no shape is given, or not that of the tokens.
+        """
         plan = rearrange(receiving.plan, "(B h) U R -> h B U R", h=self.heads)
         share = plan / plan.sum(-1, keepdim=True).clamp_min(torch.finfo(plan.dtype).tiny)
         if indices is not None:
             share = spread(share, rows_of_codes(indices).row)
-        given = share @ slots
-        if self.positions and shape is not None:
-            given = in_own_frame(given, waves(*shape, like=given))
+        given = slots if self.setting.readout == "grid" else share @ slots
+        if self.positions:
+            given = in_own_frame(given, waves(*self._grid(shape, given.shape[2]), like=given))
         return rearrange(given, "h B N d -> B N (h d)")
+
+    @staticmethod
+    def _grid(shape: tuple[int, int] | None, N: int) -> tuple[int, int]:
+        """The rows and columns that tokens fill, which only positions need."""
+        if shape is None or shape[0] * shape[1] != N:
+            raise ValueError(f"with positions, shape must be the rows and columns of the {N} tokens, got {shape}")
+        return shape
 
     def _check(self, tokens: Tensor, indices: Tensor | None) -> None:
         """Raise ValueError unless tokens and indices are what `forward` takes."""
@@ -227,7 +239,7 @@ class L2GMapper(nn.Module):
         if indices is not None and indices.shape != tokens.shape[:2]:
             wanted = tuple(tokens.shape[:2])
             raise ValueError(f"indices must have shape (B, N) = {wanted}, got {tuple(indices.shape)}")
-        if indices is not None and (indices.is_floating_point() or indices.is_complex()):
+        if indices is not None and (indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool):
             raise ValueError(f"indices must be whole numbers from 0 on, one code a token, got {indices.dtype}")
 
     def __prepare_scriptable__(self) -> NoReturn:
@@ -257,7 +269,8 @@ class L2GMapper(nn.Module):
         return replace(make_plan(plan.detach(), cost, f, g, target, iterations, epsilon, tolerance), plan=plan)
 
 
-def plan_on_codes(plan: Float[Tensor, "B U R"], codes: Int64[Tensor, "B U"], size: int) -> Float[Tensor, "B K R"]:
+def plan_on_codes(plan: Float[Tensor, "Bh U R"], codes: Int64[Tensor, "B U"], size: int) -> Float[Tensor, "Bh K R"]:
     """A mapper's plan with a row for each of the `size` codes of the codebook, empty for codes that are not used."""
+    codes = codes.repeat_interleave(len(plan) // max(len(codes), 1), dim=0)  # heads of an image lie together
     on_codes = plan.new_zeros(len(plan), size, plan.shape[2])
     return on_codes.scatter_add(1, codes.clamp_min(0).unsqueeze(2).expand_as(plan), plan)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from l2gnet.shapes import Float
 
-WAVELENGTHS = (64.0, 32.0, 16.0)  # in tokens: the longest is never half a turn over the grids that models use
+WAVELENGTHS = (64.0, 32.0, 16.0)  # in tokens, on grids of up to 32 on a side: none is half a turn of the longest
 
 
 def waves_size() -> int:
@@ -21,10 +21,14 @@ def waves_size() -> int:
 
 
 def waves(height: int, width: int, *, like: Tensor) -> Float[Tensor, "N x"]:
-    """Cosines, then sines, of the waves at each token of a grid, row by row."""
+    """Cosines, then sines, of the waves at each token of a grid, row by row.
+
+    On larger grids waves are longer, by powers of two, so that left and right are never confused.
+    """
     rows, columns = (torch.arange(size, dtype=torch.float64) for size in (height, width))
     both = torch.cartesian_prod(rows, columns).reshape(-1, 2)
-    frequencies = 2 * math.pi / torch.tensor(WAVELENGTHS, dtype=torch.float64)
+    stretch = max(1.0, (1 << (2 * max(height, width) - 1).bit_length()) / WAVELENGTHS[0])
+    frequencies = 2 * math.pi / (stretch * torch.tensor(WAVELENGTHS, dtype=torch.float64))
     turns = (both.unsqueeze(2) * frequencies).flatten(1)
     return torch.cat([turns.cos(), turns.sin()], dim=1).to(like)
 

@@ -216,8 +216,9 @@ def _solve(
     epsilon = _by_plan(setting.epsilons, h, e)
     solve = partial(find_potential, tolerance=setting.tolerance, max_iterations=setting.max_iterations)
     full = e.new_full((ph, B, R), 1 / R)
-    if setting.cost == "cosine" and B > 1 and A <= _SHARED_ROWS * U:
-        examples = e.view(h, B * U, d)[:, rows.example].repeat(ph // h, 1, 1)
+    alike = setting.cost == "cosine" and B > 1 and A <= _SHARED_ROWS * U
+    if alike and bool(e.isfinite().all()):  # one image's NaN would be every image's
+        examples = e.reshape(h, B * U, d)[:, rows.example].repeat(ph // h, 1, 1)
         shared, factor = cost_and_factor(examples, references, setting.cost)
         source = a.new_zeros(B, A).scatter_add_(1, rows.place, a.squeeze(-1))
         potential, iterations = solve(shared / epsilon[..., 0], source.expand(ph, B, A), full)

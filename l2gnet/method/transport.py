@@ -10,6 +10,8 @@ import math
 import warnings
 from dataclasses import dataclass
 from html import escape
+from numbers import Integral, Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,8 +99,8 @@ def solve_transport(
         cost, source, target = cost.to(dtype), source.to(dtype), target.to(dtype)
         _check_problem(cost, source, target, epsilon, tolerance, max_iterations, rounding)
         target = target.expand(len(source), -1)
-        if start is not None and start.shape != target.shape:
-            raise ValueError(f"start must have shape (B, R) = {tuple(target.shape)}, got {tuple(start.shape)}")
+        if start is not None:
+            _check_start(start, target)
         if rounding:
             target = target * (source.sum(1, keepdim=True) / target.sum(1, keepdim=True))
         potential, iterations = solve_potential(
@@ -161,10 +163,12 @@ def solve_adjoint(
     columns, c = weighted.sum(-2).double(), target.double()
     matrix = torch.diag_embed(columns) - (weighted.transpose(-1, -2) @ rows).double()
     matrix += c.unsqueeze(-1) * c.unsqueeze(-2) / c.sum(-1).clamp_min(1e-300)[..., None, None]
-    # Empty columns get a row of their own; the slight ridge is far below what single precision can see.
-    ridge = 1e-14 if rows.dtype == torch.float64 else 1e-9
+    # Empty columns get a row of their own. Where rows and columns fall into blocks, each block has a null direction of
+    # its own, in which single precision leaves but noise: the ridge lies above it, and far below all else.
+    ridge = 1e-14 if rows.dtype == torch.float64 else 1e-6
     matrix += torch.diag_embed((c == 0).double() + ridge * c.amax(-1, keepdim=True))
-    factor = torch.linalg.cholesky_ex(matrix).L
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    factor = factor.masked_fill((failed != 0)[..., None, None], torch.nan)  # never silently wrong
     return torch.cholesky_solve(gradient.double().unsqueeze(-1), factor).squeeze(-1).to(rows.dtype)
 
 
@@ -247,12 +251,25 @@ def _rounding(histogram: Tensor) -> float:
 
 def check_solver(epsilon: float, tolerance: float, max_iterations: int, name: str = "epsilon") -> None:
     """Raise ValueError unless these numbers can be solved with."""
+    for each, number in ((name, epsilon), ("tolerance", tolerance)):
+        if not isinstance(number, Real):
+            raise ValueError(f"{each} must be a number, got {number!r}")
+    if not isinstance(max_iterations, Integral):
+        raise ValueError(f"max_iterations must be a whole number, got {max_iterations!r}")
     if not 0 < epsilon < math.inf:
         raise ValueError(f"{name} must be above 0 and finite, got {epsilon}; for exact transport use POT's ot.emd")
     if not 0 < tolerance < math.inf:
         raise ValueError(f"tolerance must be above 0 and finite, got {tolerance}")
     if max_iterations < 0:
         raise ValueError(f"max_iterations must be at least 0, got {max_iterations}")
+
+
+def _check_start(start: Any, target: Tensor) -> None:
+    require_numbers(start=start)
+    if start.shape != target.shape:
+        raise ValueError(f"start must have shape (B, R) = {tuple(target.shape)}, got {tuple(start.shape)}")
+    if not bool(start.where(target > 0, 0).isfinite().all()):
+        raise ValueError("start must be finite where the target has mass, got NaN or infinite; leave it out")
 
 
 def _check_problem(

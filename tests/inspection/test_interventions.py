@@ -483,6 +483,17 @@ def test_the_model_is_left_as_it_was_also_when_something_fails():
 
 
 @torch.no_grad()
+def test_what_is_kept_of_a_model_is_gone_when_its_weights_move():
+    model = build_model("l2gnet", classes=3, width=4, depth=2).eval()
+    images, intervener = torch.rand(1, 1, 16, 16), Intervener(model)
+    before = intervener.run(images, Interventions()).probabilities
+    with torch.no_grad():
+        model.head.bias += torch.tensor([5.0, 0, 0])
+    after = intervener.run(images, Interventions()).probabilities
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, model(images).softmax(1))
+
+
 def test_what_is_kept_of_the_last_images_is_used_for_them_alone():
     model, images = trained(), some_images()
     one = Intervener(model)

@@ -64,3 +64,9 @@ def test_attention_has_a_relation_for_each_layer_and_rows_that_add_up_to_one():
 
 def test_a_model_that_relates_nothing_has_no_relation():
     assert relations(build_model("unet", **SIZES), torch.rand(1, 1, 32, 32)) == {}
+
+
+def test_a_model_is_left_in_training_where_it_was():
+    model = build_model("l2gnet", width=4, depth=2).train()
+    relations(model, torch.rand(2, 1, 16, 16))
+    assert all(part.training for part in model.modules())

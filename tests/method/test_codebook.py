@@ -4,6 +4,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from vector_quantize_pytorch import VectorQuantize
 
+from l2gnet import build_model
 from l2gnet.method.codebook import Codebook, codebook_usage, nearest_codes
 
 
@@ -19,6 +20,23 @@ def test_tokens_become_their_nearest_codes():
     nearest = torch.cdist(tokens, codebook.vectors).argmin(2)
     assert torch.equal(quantised.indices, nearest)
     torch.testing.assert_close(quantised.tokens, codebook.vectors[nearest])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", ["vq_unet", "synergynet", "l2gnet"])
+def test_a_model_with_codes_can_be_cast(name, dtype):
+    model = build_model(name, width=4, depth=2).eval()
+    images = torch.rand(2, 1, 16, 16)
+    assert model.to(dtype)(images.to(dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"codes": -3}, "got -3 and 4"), ({"commitment": -1.0}, "got -1"), ({"commitment": float("nan")}, "got nan")],
+)
+def test_codebooks_that_cannot_be_are_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        Codebook(**{"codes": 8, "dim": 4} | wrong)
 
 
 def test_evaluation_changes_nothing():

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -71,6 +73,82 @@ def test_plan_on_codes_is_the_plan_of_the_histogram():
     torch.testing.assert_close(
         plan_on_codes(mapped.transport.plan, mapped.codes, 4), on_codes.plan, atol=1e-5, rtol=1e-3
     )
+
+
+def test_plan_on_codes_keeps_the_heads_of_an_image_together():
+    x, indices = tokens(), torch.tensor([[0, 1, 2] * 4, [5, 3, 3] * 4])
+    x = x[:, :1].expand(-1, 12, -1) + indices.unsqueeze(2)
+    mapped = L2GMapper(8, 6, heads=2)(x, indices)
+    on_codes = plan_on_codes(mapped.transport.plan, mapped.codes, 7)
+    assert on_codes.shape == (4, 7, 6)
+    mass = on_codes.sum(2).reshape(2, 2, 7)
+    torch.testing.assert_close(mass[0, 0], torch.tensor([4.0, 4, 4, 0, 0, 0, 0]) / 12)
+    torch.testing.assert_close(mass[1, 1], torch.tensor([0, 0, 0, 8.0, 0, 4, 0]) / 12)
+
+
+@pytest.mark.parametrize("relation", ["symmetric", "send-receive"])
+@pytest.mark.parametrize("noise", [0.05, 0.15])
+def test_gradients_hold_where_a_plan_falls_into_blocks(relation, noise):
+    """Tokens that are references but for noise: each block of the plan may go up and down by itself."""
+    for seed in range(4):
+        torch.manual_seed(seed)
+        mapper = L2GMapper(16, 8, relation=relation)
+        x = mapper.references.detach().reshape(-1, 8, 16)[0].repeat(2, 1)[None]
+        x, weights = x + noise * torch.randn_like(x), torch.randn(1, 16, 16)
+        found = []
+        for dtype in (torch.float32, torch.float64):
+            own, point = copy.deepcopy(mapper).to(dtype), x.detach().to(dtype).requires_grad_()
+            gradients = torch.autograd.grad((own(point).tokens * weights.to(dtype)).sum(), [point, own.references])
+            found.append(torch.cat([each.double().flatten() for each in gradients]))
+        assert (found[0] - found[1]).norm() < 1e-4 * found[1].norm()
+
+
+@pytest.mark.parametrize("B", [1, 2, 4, 5])
+def test_tokens_may_lie_as_features_become_them(B):
+    features = tokens(B).mT.reshape(B, 8, 3, 4)
+    mapper = L2GMapper(8, 6)
+    given = features.flatten(2).transpose(1, 2)
+    torch.testing.assert_close(mapper(given).tokens, mapper(given.contiguous()).tokens)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_a_vector_without_length_has_no_gradient_beyond_measure(cost):
+    x = tokens(3)
+    x[0], x[1, 0] = 0, 0
+    mapper = L2GMapper(8, 6, cost=cost)
+    with torch.no_grad():
+        mapper.references[0, 0, 0] = 0
+    x.requires_grad_()
+    (mapper(x).tokens * tokens(3, seed=2)).sum().backward()
+    assert x.grad.abs().max() < 1e3
+    assert mapper.references.grad.abs().max() < 1e3
+
+
+@pytest.mark.filterwarnings("ignore::l2gnet.method.transport.ConvergenceWarning")
+def test_an_image_of_nan_is_lost_alone():
+    x = tokens(3)
+    x[0, 0, 0] = torch.nan
+    mapper = L2GMapper(8, 6)
+    torch.testing.assert_close(mapper(x).tokens[1:], mapper(x[1:]).tokens)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_indices_may_be_any_whole_numbers(dtype):
+    indices = torch.tensor([[0, 1, 2] * 4] * 2)
+    x = tokens()[:, :1].expand(-1, 12, -1) + indices.unsqueeze(2)
+    mapper = L2GMapper(8, 6)
+    assert torch.equal(mapper(x, indices.to(dtype)).tokens, mapper(x, indices).tokens)
+
+
+def test_to_hear_slots_asks_for_the_grid_where_positions_are_heard():
+    mapper, x = L2GMapper(8, 6, positions=True), tokens()
+    mapped = mapper(x, shape=(3, 4))
+    torch.testing.assert_close(mapper.heard(mapped.receiving, mapped.slots, shape=(3, 4)), mapped.tokens)
+    with pytest.raises(ValueError, match="shape must be the rows and columns of the 12 tokens, got None"):
+        mapper.heard(mapped.receiving, mapped.slots)
+    grid = L2GMapper(8, 12, relation="symmetric", readout="grid")
+    mapped = grid(x)
+    torch.testing.assert_close(grid.heard(mapped.receiving, mapped.slots), mapped.tokens)
 
 
 @pytest.mark.parametrize("cost", COSTS)

@@ -233,3 +233,12 @@ def test_memory_does_not_grow_with_iterations():
             mapper_of(epsilon=epsilon, epsilon_receive=epsilon, heads=2)(*quantised())
         kept.append(sum(sizes))
     assert kept[0] == kept[1]
+
+
+def test_no_two_places_of_a_grid_look_alike_however_large():
+    like = torch.zeros((), dtype=torch.float64)
+    for side in (1, 32, 33, 80, 128):
+        seen = in_own_frame(waves(1, side, like=like)[None], waves(1, side, like=like)[:1].expand(side, -1))[0]
+        back = in_own_frame(waves(1, side, like=like)[:1].expand(side, -1)[None], waves(1, side, like=like))[0]
+        apart = torch.cdist(seen, torch.cat([seen, back[1:]]))  # what lies to the right, and all on either side
+        assert (apart + torch.eye(*apart.shape)).min() > 1e-3

@@ -383,3 +383,18 @@ def test_gaussians_are_coupled_as_gaussians():
     sigma = epsilon / 2
     expected = ((sigma**2 + 4 * s**2 * t**2) ** 0.5 - sigma) / 2
     assert abs(covariance - expected) < 1e-6
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"max_iterations": 1e3}, "max_iterations must be a whole number, got 1000.0"),
+        ({"epsilon": "0.1"}, "epsilon must be a number, got '0.1'"),
+        ({"start": [0.0] * 5}, "start must be a torch.Tensor, got list"),
+        ({"start": torch.full((2, 5), torch.nan)}, "start must be finite"),
+    ],
+)
+def test_what_no_solver_can_use_is_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        solve_transport(*problem(0, dtype=torch.float32), **{"epsilon": 0.1} | wrong)

@@ -53,10 +53,15 @@ class SelfAttention(nn.Module):
         dim: d, dimension of the tokens.
         heads: attention heads; must divide `dim`.
         positions: whether tokens hear where the tokens that they attend to lie.
+
+    Raises:
+        ValueError: heads do not divide the dimension.
     """
 
     def __init__(self, dim: int, heads: int, *, positions: bool):
         super().__init__()
+        if heads < 1 or dim % heads:
+            raise ValueError(f"heads must divide the {dim} numbers of a token, got {heads}")
         self.heads, self.positions = heads, positions
         self.project = nn.Linear(dim, 3 * dim)
         self.given = dim + positions * heads * waves_size()
