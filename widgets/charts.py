@@ -19,6 +19,9 @@ from l2gnet.evaluation.cost import Cost
 from l2gnet.inspection.evidence import Reach
 from l2gnet.inspection.verdict import ANSWERS, LEAST, Audit, BlockAudit
 
+_ON_ANY_GROUND = (*COLOURS[:4], COLOURS[6])  # an answer each; yellow is lost on white
+_STYLES = ("o-", "s-", "^-", "v-", "D--")  # hollow, and broken at last: lines that coincide stay visible
+
 
 def plot_scores(frame: pd.DataFrame, metric: str, by: str = "model") -> Figure:
     """A panel a structure: each patient a grey dot, each seed's mean a coloured one, their mean a line.
@@ -159,13 +162,13 @@ def plot_audit(audit: Audit) -> Figure:
         squeeze=False,
         height_ratios=[0.8 + 0.3 * len(answers), 2.4][:lines],
     )
-    colours = dict(zip(answers, COLOURS, strict=False))
+    colours = {name: _ON_ANY_GROUND[ANSWERS.index(name)] for name in answers}
     for panel, block in zip(panels[0], blocks, strict=True):
         _draw_losses(panel, block, colours)
     if audit.reach is not None:
         for panel, block in zip(panels[1], blocks, strict=True):
             _draw_reach(panel, audit.reach, block, colours)
-        panels[1][0].set_ylabel("found")
+        panels[1][0].set_ylabel("share of labelled\npixels found")
         named: dict[str, Artist] = {}
         for panel in panels[1]:
             handles, labels = panel.get_legend_handles_labels()
@@ -195,7 +198,7 @@ def _draw_reach(panel: Axes, plain: Reach, block: BlockAudit, colours: Mapping[s
     changed = {name: change.reach for name, change in block.changes.items() if change.reach is not None}
     for name, reach in {"as it is": plain, **changed}.items():
         middles = (reach.edges_px[1:] + reach.edges_px[:-1]) / 2
-        wide = 3 if reach is plain else 1.5
-        panel.plot(middles, reach.found, "o-", color=colours.get(name, GREY), ms=5, lw=wide, label=name)
+        colour, style, wide = (GREY, "o-", 3) if reach is plain else (colours[name], _STYLES[ANSWERS.index(name)], 1.5)
+        panel.plot(middles, reach.found, style, color=colour, ms=6, mfc="none", lw=wide, label=name)
     panel.set(ylim=(0, 1.03), xlabel="pixels to what decides the class")
     panel.spines[["top", "right"]].set_visible(False)

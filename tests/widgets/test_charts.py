@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 from l2gnet.widgets.charts import plot_audit, plot_costs, plot_differences, plot_matrices, plot_scores
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_rgb
 
 from l2gnet.evaluation.cost import Cost
 from l2gnet.inspection.evidence import Reach
-from l2gnet.inspection.verdict import Audit, BlockAudit, Change, Loss
+from l2gnet.inspection.verdict import ANSWERS, Audit, BlockAudit, Change, Loss
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +119,18 @@ def test_an_audit_is_dots_with_intervals_and_lines_over_distance():
         [[15, 0.8], [30, 0.4]],
     ]
     assert [text.get_text() for text in panels[0].figure.legends[0].get_texts()] == ["as it is", *changes]
+    assert panels[2].get_ylabel() == "share of labelled\npixels found"
+
+
+def test_answers_that_coincide_are_told_apart_on_white_and_on_black():
+    answer = Change(Loss(0.2, 0.1, 0.3), Loss(0.2, 0.1, 0.3), {}, Reach(np.array([10.0, 20.0, 40.0]), np.ones(2)))
+    block = BlockAudit("one", "global", dict.fromkeys(ANSWERS, answer))
+    panels = plot_audit(Audit(0.9, 5, ("x",), (block,), Reach(np.array([10.0, 20.0, 40.0]), np.ones(2)))).axes
+    _, *lines = panels[1].lines
+    assert len({line.get_marker() for line in lines}) == len(ANSWERS)
+    assert {line.get_markerfacecolor() for line in lines} == {"none"}
+    for line in lines:
+        light = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(line.get_color())]
+        luminance = np.dot(light, (0.2126, 0.7152, 0.0722))
+        assert 1.05 / (luminance + 0.05) > 2, line.get_label()
+        assert (luminance + 0.05) / 0.05 > 4.5, line.get_label()
