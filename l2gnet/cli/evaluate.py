@@ -38,6 +38,9 @@ def evaluate(
 
     card = read_card(model)
     settings = DataSettings(data=data, data_dir=str(data_dir), channel=channel)
+    if out is not None and (out / "model.safetensors").exists():
+        rule = "out must be a folder of its own, got that of a training, whose scores it would replace"
+        raise ConfigError(f"{out}: {rule}; name another")
     from l2gnet.evaluation.calibration import Calibration
     from l2gnet.evaluation.scores import evaluate_cases, open_for_model, structure_table, unseen, write_scores
     from l2gnet.models.checkpoint import load_checkpoint

@@ -53,13 +53,16 @@ def predict(
 
     found = named_scans(scans, card.channels)
     if nnunet_names:
-        found = _as_nnunet(found, out)
+        found = _as_nnunet(found)
     if all_planes and not dicom_seg:
         raise ConfigError("--all-planes is about DICOM SEG, got it alone; add --dicom-seg")
     other = next((scan.path for scan in found if dicom_seg and scan.series is None and scan.path.is_file()), None)
     if other:
         raise ConfigError(f"{other}: --dicom-seg must be given DICOM series only, got NIfTI; leave one of them out")
     from l2gnet.data.inputs import LABELS_END
+
+    end = "" if nnunet_names else LABELS_END
+    _require_own(found, out, end)
     from l2gnet.prediction.cardiac import function_by_patient
     from l2gnet.prediction.segmenter import (
         Segmenter,
@@ -76,7 +79,7 @@ def predict(
 
     def segment(scan: "Input", frames: "list[Volume]") -> None:
         prediction = segmenter.predict(frames, scan.name)
-        write_prediction(out, prediction, end="" if nnunet_names else LABELS_END)
+        write_prediction(out, prediction, end=end)
         if probabilities:  # nnU-Net's evaluation would take them for labels
             write_probabilities(out / "probabilities" if nnunet_names else out, prediction)
         if dicom_seg and scan.series is not None:
@@ -92,8 +95,8 @@ def predict(
     end_with(failed, found, "segmented")
 
 
-def _as_nnunet(scans: "list[Input]", out: Path) -> "list[Input]":
-    """The scans by the names that nnU-Net gives their labels; refused where labels would take another file's place."""
+def _as_nnunet(scans: "list[Input]") -> "list[Input]":
+    """The scans by the names that nnU-Net gives their labels."""
     from collections import Counter
     from dataclasses import replace
 
@@ -101,10 +104,18 @@ def _as_nnunet(scans: "list[Input]", out: Path) -> "list[Input]":
     name, count = Counter(scan.name for scan in scans).most_common(1)[0]
     if count > 1:
         raise ConfigError(f"each scan needs a name of its own, got {count} scans {name}; rename or part them")
-    there = {scan.path.resolve() for scan in scans}
-    for path in [out / f"{scan.name}.nii.gz" for scan in scans]:
-        ours = path.with_name(f"{path.name.removesuffix('.nii.gz')}.json").exists()  # what is said of our own labels
-        if path.resolve() in there or (path.exists() and not ours):
-            rule = "--nnunet-names may write labels over none but our own, got a file of this name"
-            raise ConfigError(f"{path}: {rule}; name another folder")
     return scans
+
+
+def _require_own(scans: "list[Input]", out: Path, end: str) -> None:
+    """Refuse to write labels where another file lies: a scan, or what a person drew."""
+    from l2gnet.files import read_json
+
+    there = {scan.path.resolve() for scan in scans}
+    for path in [out / f"{scan.name}{end}.nii.gz" for scan in scans]:
+        about = path.with_name(f"{path.name.removesuffix('.nii.gz')}.json")  # what is said of our own labels
+        said = read_json(about) if about.is_file() else {}
+        ours = isinstance(said, dict) and {"labels", "frames"} <= said.keys()
+        if path.resolve() in there or (path.exists() and not ours) or (about.exists() and not ours):
+            rule = "predict may write labels over none but our own, got a file of this name"
+            raise ConfigError(f"{path}: {rule}; name another folder")

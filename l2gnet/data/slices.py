@@ -10,7 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from l2gnet.data.dataset import Case, DataSet
-from l2gnet.data.grid import Grid
+from l2gnet.data.grid import Grid, Plane
 from l2gnet.data.resampling import image_on_grid, labels_on_grid
 from l2gnet.data.settings import DataSettings
 from l2gnet.files import atomic_path, content_hash
@@ -49,11 +49,11 @@ def load_slices(settings: DataSettings, dataset: DataSet, grid: Grid) -> SliceSe
     return cached_slices(dataset.cases, grid, len(dataset.labels), settings.cache_dir)[0]
 
 
-def prepare_slices(cases: Sequence[Case], grid: Grid, count: int) -> SliceSet:
-    """Load every case, with masks of `count` labels, and put its slices on the grid."""
+def prepare_slices(cases: Sequence[Case], grid: Grid, count: int, plane: Plane = "acquired") -> SliceSet:
+    """Load every case, with masks of `count` labels, and put its slices in this plane on the grid."""
     images, labels, owner = [], [], []
     for position, case in enumerate(tqdm(cases, desc="prepare", unit="volume", leave=False)):
-        image, label = case.load()
+        image, label = (each.in_plane(plane) for each in case.load())
         images.append(image_on_grid(image, grid))
         labels.append(labels_on_grid(label, grid, count))
         owner += [position] * len(images[-1])

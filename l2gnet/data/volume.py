@@ -17,6 +17,7 @@ from nibabel.orientations import (
 
 from l2gnet.data.formats.nifti_header import world_affine
 from l2gnet.data.formats.nifti_voxels import load_voxels, nifti_path
+from l2gnet.data.grid import PLANES, Plane
 from l2gnet.errors import VolumeError, unwritable, volume_error
 from l2gnet.files import atomic_path
 from l2gnet.shapes import Float, Num, UInt8, UInt16
@@ -71,6 +72,10 @@ class Volume:
         array, *more = (_oriented(channel, transform) for channel in self.channels)
         affine = self.affine @ inv_ornt_aff(transform, self.array.shape)
         return replace(self, array=array, more=tuple(more), affine=affine, stored=None)
+
+    def in_plane(self, plane: Plane) -> "Volume":
+        """The same scan with its slices in this plane; as they were acquired, it stays as it is."""
+        return self if plane == "acquired" else self.turned(PLANES[plane])
 
     def like(self, array: Num[np.ndarray, "..."]) -> "Volume":
         """Return another array, of one channel, on this grid; raises VolumeError where the shapes differ."""

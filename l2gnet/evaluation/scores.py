@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from l2gnet.checks import nearest
 from l2gnet.data.dataset import Case, DataSet, open_whole
-from l2gnet.data.grid import Grid
+from l2gnet.data.grid import Grid, Plane
 from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.settings import DataSettings
 from l2gnet.errors import ConfigError
@@ -41,7 +41,8 @@ def evaluate_cases(
     """Segment every case from its original file and score it on that file's grid.
 
     `classes` are those of the masks, background first, and `regions` say which of them are regions; where those of the
-    model are others, its `card` says which. What the model finds and the masks do not know counts as background.
+    model are others, its `card` says which. What the model finds and the masks do not know counts as background. With a
+    card the slices of a case lie in the plane that the model was trained on, as they do for `Segmenter`.
 
     Distances are in mm, or in voxels where the voxel size is unknown or the convention is `transunet`. `calibration`
     counts the probabilities of every case.
@@ -50,21 +51,23 @@ def evaluate_cases(
         ConfigError: the model has not as many outputs as its classes or regions ask for.
     """
     theirs = (card.classes, card.regions) if card else (tuple(classes), regions)
+    plane: Plane = card.plane if card else "acquired"
     found = _labels_found(*theirs, classes)
     scores = {}
     with on_best_device(model):
         for case in tqdm(cases, desc="evaluate", unit="volume", leave=False):
             image, truth = case.load()
-            count = calibration.of_case(truth.array) if calibration else lambda scores: None
+            seen = image.in_plane(plane)
+            count = calibration.of_case(truth.in_plane(plane).array) if calibration else lambda scores: None
 
             def hear(scores: Float[Tensor, "B L H W"], count: Callable[[Tensor], None] = count) -> None:
                 theirs[1].require_outputs(scores.shape[1], theirs[0])
                 count(scores)
 
-            predicted = predict_volume(model, image, grid, regions=theirs[1], on_scores=hear)
+            predicted = predict_volume(model, seen, grid, regions=theirs[1], on_scores=hear)
             spacing_mm = truth.spacing_mm if truth.has_mm else None
             scores[case.name] = score_case(
-                predicted.array,
+                predicted.turned(image.axes).array,
                 truth.array,
                 classes,
                 spacing_mm,
@@ -138,9 +141,9 @@ def structure_table(scores: Scores) -> list[dict[str, str]]:
                 "structure": name,
                 "Dice": _mean_std(numbers["dice"], 4),
                 f"HD95 ({unit})": _mean_std(numbers[hd95], 2),
-                f"HD95 median ({unit})": _number(numbers[hd95]["median"], 2),
+                f"HD95 median ({unit})": _number(numbers[hd95], "median", 2),
                 **({} if in_voxels else surface),
-                "false negatives (%)": _number(numbers["false_negative_rate"]["mean"], 2, scale=100),
+                "false negatives (%)": _number(numbers["false_negative_rate"], "mean", 2, scale=100),
                 "missed": str(numbers["missed"]),
                 "false": str(numbers["false_positive"]),
                 "cases": str(numbers["dice"]["count"]),
@@ -188,7 +191,10 @@ def record_metrics(path: str | Path, metrics: dict[str, Any]) -> None:
     save_checkpoint(path, model, replace(card, training=card.training | {"metrics": metrics}))
 
 
-def _number(value: float | None, digits: int, scale: float = 1.0) -> str:
+def _number(numbers: Mapping[str, Any], which: str, digits: int, scale: float = 1.0) -> str:
+    if not numbers["count"]:
+        return "-"
+    value = numbers[which]
     return "infinite" if value is None else f"{scale * value:.{digits}f}"
 
 

@@ -145,8 +145,8 @@ def open_slices(
             rule = f"an audit of regions needs masks with the labels of the model, {', '.join(card.labels[1:])}"
             found = ", ".join(regions.label_names(classes)[1:])
             raise ConfigError(f"{rule}, got {found}; write labels in dataset.json as those of its training")
-        return prepare_slices(cases, card.grid, len(card.labels))
-    slices = prepare_slices(cases, card.grid, len(classes))
+        return prepare_slices(cases, card.grid, len(card.labels), card.plane)
+    slices = prepare_slices(cases, card.grid, len(classes), card.plane)
     label_of = np.full(IGNORED + 1, IGNORED, np.uint8)
     label_of[: len(classes)] = [card.classes.index(name) for name in classes]
     return replace(slices, labels=label_of[slices.labels])

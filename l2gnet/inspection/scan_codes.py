@@ -17,7 +17,7 @@ from l2gnet.method.rows import rows_of_codes
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard
 from l2gnet.prediction.inference import network_input
-from l2gnet.prediction.segmenter import frame_ends, in_plane
+from l2gnet.prediction.segmenter import frame_ends
 from l2gnet.shapes import Float, Float32, Int64
 from l2gnet.tables import csv_text
 
@@ -78,7 +78,7 @@ class ScanCodes:
 
     @cached_property
     def _turned(self) -> Volume:
-        return in_plane(self.scan, self.card)
+        return self.scan.in_plane(self.card.plane)
 
 
 @torch.inference_mode()
@@ -94,7 +94,7 @@ def codes_of_scan(model: SegmentationModel, card: ModelCard, scan: Volume, *, ba
     model.eval()
     device = next(model.parameters()).device
     codes, sending, receiving = [], [], []
-    for slices in batches_on_grid(in_plane(scan, card), card.grid, batch_size):
+    for slices in batches_on_grid(scan.in_plane(card.plane), card.grid, batch_size):
         latent = model.trace(network_input(slices).to(device)).latent
         assert latent.codes is not None  # a codebook gives them
         codes.append(latent.codes.cpu())

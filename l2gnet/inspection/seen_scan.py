@@ -12,7 +12,7 @@ from l2gnet.data.volume import Volume
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard
 from l2gnet.prediction.inference import network_input
-from l2gnet.prediction.segmenter import in_plane, require_frames
+from l2gnet.prediction.segmenter import require_frames
 from l2gnet.shapes import Float32, Int64, UInt8
 
 
@@ -45,7 +45,7 @@ def see_scan(
         VolumeError: the scan cannot be brought there, or has other channels than the model takes.
     """
     require_frames([scan], "scan", card)
-    turned = in_plane(scan, card)
+    turned = scan.in_plane(card.plane)
     images = image_on_grid(turned, card.grid)
     model.eval()
     device = next(model.parameters()).device
@@ -61,7 +61,7 @@ def see_scan(
     low, high = card.grid.window_of(0) or np.percentile(turned.array, (0.5, 99.5))
     return SeenScan(
         images=images,
-        truth=None if truth is None else labels_on_grid(in_plane(truth, card), card.grid, len(card.labels)),
+        truth=None if truth is None else labels_on_grid(truth.in_plane(card.plane), card.grid, len(card.labels)),
         labels=torch.cat(labels).numpy().astype(np.uint8),
         confidence=torch.cat(confidence).numpy(),
         codes=torch.cat(codes).numpy() if codes else None,

@@ -40,7 +40,7 @@ class SynergyBottleneck(DiscreteBottleneck):
 
         `attention` of the result: where continuous tokens look among the discrete ones, then the other way round.
         """
-        continuous = self.tokens(features).to(self.refine[0].weight.dtype)  # in float32 under autocast, too
+        continuous = self.tokens(features).to(next(self.parameters()).dtype)  # in float32 under autocast, too
         quantised = self.codebook(continuous)
         from_continuous, to_discrete = self.continuous_to_discrete(continuous, quantised.tokens)
         from_discrete, to_continuous = self.discrete_to_continuous(quantised.tokens, continuous)

@@ -6,6 +6,7 @@ confidence, are the most extreme values among the volumes that training held out
 is blurred: smooth pictures use usual codes, and the model is sure of them. Its grain tells.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,12 +15,13 @@ import numpy as np
 from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
 from l2gnet.data.regions import NO_REGIONS, Regions
+from l2gnet.data.resampling import cells_on_scan
 from l2gnet.data.sides import wrong_sides
 from l2gnet.data.volume import Volume
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.prediction.familiar import Familiar, Look, Range, code_surprise
 from l2gnet.prediction.inference import Segmented, on_best_device, segment
-from l2gnet.shapes import Int64
+from l2gnet.shapes import Bool, Int64
 
 _SPACING_FACTOR = 1.5  # voxels may be so many times smaller or larger than any seen
 _GRAIN_MARGIN = 0.25  # of the range of grain that was seen, which a scan may lie outside of it
@@ -75,11 +77,12 @@ def find_strange(
     known: Sequence[Familiar | None],
     classes: Sequence[str] = (),
     regions: Regions = NO_REGIONS,
+    grid: Grid | None = None,
 ) -> Strangeness:
     """Set a scan, as each of the models has seen it, beside what that model takes for normal.
 
     Where the `classes` of the labels are named, and `regions`, they tell whether left and right are as the scan's
-    header says.
+    header says; and with the `grid` of the models, what reaches the edge of what they see.
     """
     measures = [
         (
@@ -93,6 +96,7 @@ def find_strange(
         if familiar is not None and codes is not None and distances is not None
     ]
     reasons = [*scan.remarks, *_odd(scan), *wrong_sides(seen.labels, classes, regions)]
+    reasons += [] if grid is None else _cut_off(seen.labels, classes, regions, grid)
     if known[0] is None:
         reasons.append("the model's card does not say what is normal")
     else:
@@ -109,7 +113,11 @@ def find_strange(
 
 def grey_range(scan: Volume) -> Range:
     """The 0.5th and 99.5th percentile of the grey values, from about a hundred thousand voxels."""
-    some = scan.array.ravel()[:: max(1, scan.array.size // 100_000)]
+    size, slice_size = scan.array.size, scan.array[0].size
+    step = max(1, size // 100_000)
+    while math.gcd(step, slice_size) > 1:  # else all might be of one column
+        step += 1
+    some = scan.array.ravel()[::step]
     low, high = np.percentile(some, (0.5, 99.5))
     return float(low), float(high)
 
@@ -124,6 +132,27 @@ def _odd(scan: Volume) -> list[str]:
             what = f"its channel {number}" if scan.more else "it"
             reasons.append(f"{what} is blank: all of its voxels have one grey value")
     return reasons
+
+
+def _cut_off(labels: Volume, classes: Sequence[str], regions: Regions, grid: Grid) -> list[str]:
+    """Which structures reach the edge of the square that a model sees, where the scan goes on beyond it."""
+    looked = cells_on_scan(np.zeros((1, 1, 1), np.int64), grid, labels)[0] == 0
+    within = [_within(looked.any(axis)) for axis in (1, 0)]
+    edge = looked.copy()
+    edge[within[0], within[1]] = False
+    there = np.unique(labels.array[:, edge]).tolist()
+    structures = zip(classes[1:], regions.labels_of(len(classes)), strict=True)
+    names = [name for name, numbers in structures if set(numbers) & set(there)]
+    if not names:
+        return []
+    side_mm = grid.size_px * grid.spacing_mm
+    return [f"{', '.join(names)}: cut off at the edge of the {side_mm:g} mm around the middle that the model sees"]
+
+
+def _within(looked: Bool[np.ndarray, " size"]) -> slice:
+    """Those of the rows that were looked at which are not the last two beside rows that were not."""
+    first, last = np.flatnonzero(looked)[[0, -1]].tolist()
+    return slice(first + 2 * (first > 0), last + 1 - 2 * (last < len(looked) - 1))
 
 
 def _unlike(scan: Volume, seen: Segmented, familiar: Familiar) -> list[str]:

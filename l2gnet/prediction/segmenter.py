@@ -11,7 +11,6 @@ from tqdm.auto import tqdm
 
 from l2gnet.data.formats.dicom_seg import write_segs
 from l2gnet.data.formats.dicom_series import Series
-from l2gnet.data.grid import PLANES
 from l2gnet.data.inputs import LABELS_END
 from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.volume import Volume, write_arrays, write_labels
@@ -121,7 +120,7 @@ class Segmenter:
                 unknown and the model needs it; or what it says of them is not finite.
         """
         require_frames(frames, name, self.card)
-        slices = sum(len(in_plane(frame, self.card).array) for frame in frames)
+        slices = sum(len(frame.in_plane(self.card.plane).array) for frame in frames)
         with tqdm(total=slices, desc=name, unit="slice", leave=False) as bar:
             try:
                 done = [self._segment(frame, bar) for frame in frames]
@@ -141,7 +140,7 @@ class Segmenter:
         )
 
     def _segment(self, scan: Volume, bar: tqdm) -> tuple[Segmented, Strangeness, Volume | None]:
-        turned = in_plane(scan, self.card)
+        turned = scan.in_plane(self.card.plane)
         shares: list[Float[torch.Tensor, "B L H W"]] = []
         device, dtype = best_device().type, _MIXED.get(self.precision)
         with torch.autocast(device, dtype, enabled=dtype is not None):
@@ -155,7 +154,7 @@ class Segmenter:
                 on_slices=bar.update,
                 on_scores=(lambda part: shares.append(part.cpu())) if self.probabilities else lambda part: None,
             )
-        strange = find_strange(turned, seen, self.familiar, self.card.classes, self.card.regions)
+        strange = find_strange(turned, seen, self.familiar, self.card.classes, self.card.regions, self.card.grid)
         if not shares:
             return seen, strange, None
         first, *more = torch.cat(shares).movedim(1, 0).numpy()
@@ -172,11 +171,6 @@ def require_frames(frames: Sequence[Volume], name: str, card: ModelCard) -> None
     if found != [len(card.channels)]:
         rule = f"a scan must have the image channels that the model takes, {', '.join(card.channels)}"
         raise VolumeError(f"{name}: {rule}; found {found[0]}; name the files of all of them and no others.")
-
-
-def in_plane(scan: Volume, card: ModelCard) -> Volume:
-    """A scan with its slices in the plane that a model was trained on."""
-    return scan if card.plane == "acquired" else scan.turned(PLANES[card.plane])
 
 
 def structure_volumes_ml(labels: Volume, classes: Sequence[str], regions: Regions = NO_REGIONS) -> dict[str, float]:

@@ -239,6 +239,19 @@ def test_predict_names_its_labels_as_nnunet_does(checkpoint, tmp_path):
     assert command(*words, tmp_path / "out").returncode == 0  # over our own
 
 
+def test_predict_writes_over_no_labels_of_a_person(checkpoint, tmp_path):
+    scan = save(tmp_path / "case.nii.gz", noise(40, 40, 3))
+    drawn = save(tmp_path / "case_labels.nii.gz", np.zeros((40, 40, 3), np.uint8))
+    before = drawn.read_bytes()
+    refused(
+        command("predict", checkpoint, scan, "-o", tmp_path),
+        r"case_labels\.nii\.gz: predict may write labels over none",
+    )
+    assert drawn.read_bytes() == before
+    for _ in range(2):  # over our own
+        assert command("predict", checkpoint, scan, "-o", tmp_path / "out").returncode == 0
+
+
 def test_predict_writes_nnunets_names_over_no_file_of_others(checkpoint, tmp_path):
     (tmp_path / "labelsTr").mkdir()
     truth = save(tmp_path / "labelsTr" / "case.nii.gz", np.zeros((40, 40, 3), np.uint8)).read_bytes()
@@ -246,7 +259,7 @@ def test_predict_writes_nnunets_names_over_no_file_of_others(checkpoint, tmp_pat
     (tmp_path / "case.json").write_text("{}")  # as dcm2niix leaves it beside a scan
     for out in ("labelsTr", "."):
         words = ["predict", checkpoint, scan, "--nnunet-names", "-o", tmp_path / out]
-        refused(command(*words), r"case\.nii\.gz: --nnunet-names may write labels over none but our own")
+        refused(command(*words), r"case\.nii\.gz: predict may write labels over none but our own")
     assert (tmp_path / "labelsTr" / "case.nii.gz").read_bytes() == truth
     save(tmp_path / "case_0000.nii.gz", noise(40, 40, 3))
     words = ["predict", checkpoint, scan, tmp_path / "case_0000.nii.gz", "--nnunet-names", "-o", tmp_path / "out"]

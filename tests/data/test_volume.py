@@ -159,6 +159,14 @@ GEOMETRY += ("qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units")
 QFORM = {"sform_code": 0, "qform_code": 1, "quatern_b": 0.1, "quatern_c": -0.2, "quatern_d": 0.3, "qoffset_x": 7.1}
 
 
+def test_a_qfac_of_0_is_read_as_1(tmp_path):
+    sizes = [0.8, 0.9, 5.0, 1, 1, 1, 1]
+    zero, one = (
+        read_volume(save(tmp_path / f"{qfac}.nii", SCAN, pixdim=[qfac, *sizes], **QFORM)).affine for qfac in (0, 1)
+    )
+    assert np.array_equal(zero, one)
+
+
 @pytest.mark.parametrize("fields", [{}, QFORM, {"qform_code": 3, "sform_code": 2}, {"sform_code": 0}])
 @pytest.mark.parametrize("kind", [nib.Nifti1Header, nib.Nifti2Header])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])

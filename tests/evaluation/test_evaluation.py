@@ -11,11 +11,15 @@ from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
 from l2gnet.data.volume import Volume
 from l2gnet.errors import ConfigError
+from l2gnet.evaluation.calibration import Calibration
+from l2gnet.evaluation.metrics import score_case
 from l2gnet.evaluation.scores import evaluate_cases, open_for_model, structure_table, summarise_phases, write_scores
 from l2gnet.models import build_model
 from l2gnet.models.backbone import Trace
 from l2gnet.models.blocks.latent import Latent
 from l2gnet.models.card import ModelCard
+from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
+from l2gnet.prediction.segmenter import Segmenter
 from l2gnet.training.settings import TrainSettings
 
 CLASSES = ("background", "square", "stripe")
@@ -142,6 +146,42 @@ def write_folder(root, labels):
 @pytest.fixture
 def card():
     return ModelCard("unet", {}, CLASSES, Grid(2.0, 32), {})
+
+
+def test_scores_are_those_of_what_predict_writes_in_the_plane_of_the_model(tmp_path):
+    """A scan of coronal slices, for a model of axial ones."""
+    torch.manual_seed(0)
+    grid = Grid(2.0, 32)
+    own = ModelCard(
+        "unet", {"classes": 3, "width": 4, "depth": 2}, CLASSES, grid, {}, channels=("image",), plane="axial"
+    )
+    network = build_model("unet", **own.settings).eval()
+    with torch.no_grad():  # so that all classes are found
+        logits = network(torch.rand(4, 1, 32, 32))
+        network.head.weight /= logits.std((0, 2, 3)).view(3, 1, 1, 1)
+        network.head.bias -= network(torch.rand(4, 1, 32, 32)).mean((0, 2, 3))
+    save_checkpoint(tmp_path / "model.safetensors", network, own)
+    random = np.random.default_rng(0)
+    array = random.normal(size=(9, 30, 40)).astype(np.float32)
+    scan = Volume(array, np.array([[0, 0, -2.0, 40], [-6, 0, 0, 30], [0, -2, 0, 60], [0, 0, 0, 1]]))
+    assert scan.axes == "PIL"
+    predicted = Segmenter(tmp_path / "model.safetensors").predict([scan], "a").labels[0]
+    assert len(np.unique(predicted.array)) == 3
+    one = Case("a", "a", "NOR", "ED", lambda: (scan, predicted))
+    network, _ = load_checkpoint(tmp_path / "model.safetensors")
+    calibration = Calibration(CLASSES)
+    scores = evaluate_cases(network, [one], grid, CLASSES, card=own, calibration=calibration)
+    assert [score.dice for score in scores["a"]] == [1.0, 1.0]
+    other = evaluate_cases(network, [one], grid, CLASSES)
+    assert max(score.dice for score in other["a"]) < 1
+    assert {row["right"] for row in calibration.table()} == {1.0}
+
+
+def test_what_is_undefined_is_not_called_infinite(cases):
+    """A structure that is nowhere and was found nowhere."""
+    empty = {case.name: score_case(*[np.zeros((2, 8, 8), np.uint8)] * 2, CLASSES, (1.0, 1.0, 1.0)) for case in cases}
+    row = structure_table(empty)[0]
+    assert (row["Dice"], row["HD95 median (mm)"], row["false negatives (%)"], row["cases"]) == ("-", "-", "-", "0")
 
 
 @pytest.mark.parametrize("labels", [{"square": 1, "stripe": 2}, {"stripe": 1, "square": 2}, {"square": 1}])

@@ -18,7 +18,6 @@ from l2gnet.inspection.scan_codes import codes_of_scan, write_codes
 from l2gnet.models import build_model
 from l2gnet.models.card import ModelCard
 from l2gnet.prediction.inference import network_input, trace_codes
-from l2gnet.prediction.segmenter import in_plane
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
 SMALL = {"classes": 4, "width": 4, "depth": 2, "codes": 12, "code_dim": 8}
@@ -144,7 +143,7 @@ def test_plans_are_there_where_a_model_has_them(scan, tmp_path, kind):
 def test_the_plans_of_a_slice_are_those_that_the_solver_finds_alone(scan, tmp_path, kind):
     numbers = written(scan, kind, tmp_path / "out")
     (frame,) = read_frames(scan)
-    image = network_input(image_on_grid(in_plane(frame, card(kind)), Grid(3.0, 48))[2:3])
+    image = network_input(image_on_grid(frame.in_plane(card(kind).plane), Grid(3.0, 48))[2:3])
     trace = model(kind).trace(image).latent
     assert np.array_equal(trace.codes[0].numpy(), numbers["codes"][2])
     for name, plan in {"sending": trace.transport, "receiving": trace.receiving}.items():

@@ -12,7 +12,7 @@ from l2gnet.data.volume import Volume
 from l2gnet.errors import CheckpointError
 from l2gnet.models import build_model
 from l2gnet.models.card import ModelCard
-from l2gnet.prediction.doubt import find_strange, learn_familiar
+from l2gnet.prediction.doubt import find_strange, grey_range, learn_familiar
 from l2gnet.prediction.familiar import Familiar, code_surprise
 from l2gnet.prediction.inference import Segmented, segment
 
@@ -84,6 +84,32 @@ def strange(familiar, volume, *, distances=None, confidence=1.0, grain=None):
         ),
         [familiar],
     )
+
+
+def test_what_reaches_the_edge_of_what_a_model_sees_is_said():
+    """The scan goes on beyond the 32 mm that are seen, to the left alone."""
+    array = np.zeros((2, 16, 30), np.uint8)
+    labels = Volume(array, np.diag([8.0, 2.0, 2.0, 1.0]))
+    seen = Segmented(labels, np.ones(2), 1.0, (None,), (None,))
+
+    def told():
+        return find_strange(labels, seen, [None], ("background", "liver", "spleen"), grid=Grid(2.0, 16)).reasons
+
+    array[:, 4:8, 12:16], array[:, 0:4, 12:16] = 1, 2  # in the middle, and at the end of the scan itself
+    assert not any("cut off" in reason for reason in told())
+    array[:, 4:8, 7:9] = 1
+    assert "liver: cut off at the edge of the 32 mm around the middle that the model sees" in told()
+
+
+@pytest.mark.parametrize("slices", [390, 391, 392])
+def test_grey_values_are_those_of_the_whole_scan(slices):
+    """However many slices: voxels that lie a whole row apart would all be of one column."""
+    array = np.zeros((slices, 64, 64), np.float32)
+    array[:, 16:48, 16:48] = 100
+    assert grey_range(Volume(array, np.eye(4))) == (0, 100)
+    array = np.zeros((100, 32, 64 * slices // 100), np.float32)
+    array[:, :, 8:] = 100
+    assert grey_range(Volume(array, np.eye(4))) == (0, 100)
 
 
 def test_each_thing_that_is_not_normal_is_said(familiar):

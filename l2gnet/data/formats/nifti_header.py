@@ -93,6 +93,8 @@ def world_affine(
         shaped = geometry.copy()
         if shape is not None:  # not by nibabel, which would take the time between frames out of pixdim
             shaped["dim"][:4] = len(shape), *shape
+        if shaped["pixdim"][0] == 0:  # the standard says that it is to be read as 1
+            shaped["pixdim"][0] = 1
         affine = np.asarray(shaped.get_best_affine(), np.float64)
     except (HeaderDataError, ValueError) as error:
         raise volume_error(path, "qform or sform must give an affine", error, "repair the header") from error
