@@ -182,7 +182,7 @@ def test_raw_arrays_do_without_image_and_tokens(front_end):
 
 def test_a_model_and_a_volume(front_end):
     torch.manual_seed(0)
-    model = build_model("l2gnet", channels=2, width=4, depth=2, codes=12, code_dim=8, references=5, epsilon=0.2)
+    model = build_model("l2gnet", channels=2, width=4, depth=2, codes=12, code_dim=8, references=5, epsilon=0.2).eval()
     images = np.random.default_rng(0).integers(0, 256, (3, 2, 16, 16)).astype(np.uint8)
     explorer, other = TransportExplorer.of_model(model, images), TransportExplorer.of_model(model, images)
     assert (explorer.index, explorer.epsilon) == (1, 0.2)
