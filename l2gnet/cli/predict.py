@@ -116,6 +116,6 @@ def _require_own(scans: "list[Input]", out: Path, end: str) -> None:
         about = path.with_name(f"{path.name.removesuffix('.nii.gz')}.json")  # what is said of our own labels
         said = read_json(about) if about.is_file() else {}
         ours = isinstance(said, dict) and {"labels", "frames"} <= said.keys()
-        if path.resolve() in there or (path.exists() and not ours) or (about.exists() and not ours):
+        if path.resolve() in there or (not ours and (path.exists() or about.exists())):
             rule = "predict may write labels over none but our own, got a file of this name"
             raise ConfigError(f"{path}: {rule}; name another folder")

@@ -50,9 +50,9 @@ def evaluate_cases(
     Raises:
         ConfigError: the model has not as many outputs as its classes or regions ask for.
     """
-    theirs = (card.classes, card.regions) if card else (tuple(classes), regions)
+    theirs, their_regions = (card.classes, card.regions) if card else (tuple(classes), regions)
     plane: Plane = card.plane if card else "acquired"
-    found = _labels_found(*theirs, classes)
+    found = _labels_found(theirs, their_regions, classes)
     scores = {}
     with on_best_device(model):
         for case in tqdm(cases, desc="evaluate", unit="volume", leave=False):
@@ -61,10 +61,10 @@ def evaluate_cases(
             count = calibration.of_case(truth.in_plane(plane).array) if calibration else lambda scores: None
 
             def hear(scores: Float[Tensor, "B L H W"], count: Callable[[Tensor], None] = count) -> None:
-                theirs[1].require_outputs(scores.shape[1], theirs[0])
+                their_regions.require_outputs(scores.shape[1], theirs)
                 count(scores)
 
-            predicted = predict_volume(model, seen, grid, regions=theirs[1], on_scores=hear)
+            predicted = predict_volume(model, seen, grid, regions=their_regions, on_scores=hear)
             spacing_mm = truth.spacing_mm if truth.has_mm else None
             scores[case.name] = score_case(
                 predicted.turned(image.axes).array,

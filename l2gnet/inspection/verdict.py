@@ -42,6 +42,11 @@ class Loss:
         """The mean over patients that were drawn with replacement."""
         return cls(float(patients.mean()), *bootstrap_interval(patients, np.mean, resamples))
 
+    @property
+    def stands_out(self) -> bool:
+        """Whether it is at least half a point, and its interval lies above 0."""
+        return self.mean >= LEAST and self.low > 0
+
     def __str__(self) -> str:
         """In points of Dice."""
         return f"{100 * self.mean:+.1f} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
@@ -88,22 +93,21 @@ class BlockAudit:
 
     def __str__(self) -> str:
         """In words."""
-        whose, own = ("another patient's answer", "its answer to this very picture")
+        strange, own = "another patient's answer", "its answer to this very picture"
         if self.kind == "local":
-            whose, own = "its mean over the image", "that it opens where it does"
-        said = {
-            "idle": "without it the model does as well",
-            "constant": f"it is missed, but {whose} serves as well",
-            "leans": f"the model needs {own}",
-            "matters": f"the model needs {own}, and training without it is worse",
-        }[self.verdict]
+            strange, own = "its mean over the image", "that it opens where it does"
         misled = self._strange.dice.mean >= LEAST
-        if self.verdict == "idle" and misled:
-            said += f", though {whose} misleads it"
-        if self.verdict == "constant" and misled:
-            said = f"it is missed; whether {whose} serves as well, these patients cannot tell"
-        if self.verdict == "leans":
-            said += self._doubt()
+        match self.verdict:
+            case "idle":
+                said = "without it the model does as well" + f", though {strange} misleads it" * misled
+            case "constant" if misled:
+                said = f"it is missed; whether {strange} serves as well, these patients cannot tell"
+            case "constant":
+                said = f"it is missed, but {strange} serves as well"
+            case "leans":
+                said = f"the model needs {own}{self._doubt()}"
+            case "matters":
+                said = f"the model needs {own}, and training without it is worse"
         told = f"; {self.similarity:.2f} alike whoever asks" if self.similarity is not None else ""
         return f"{self.name}: {self.verdict}: {said}{told}"
 
@@ -175,9 +179,9 @@ def verdict_of(removal: Loss, strange: Loss, worth: Loss | None) -> Verdict:
     """
     if removal.mean < LEAST:
         return "idle"
-    if strange.mean < LEAST or strange.low <= 0:
+    if not strange.stands_out:
         return "constant"
-    return "matters" if worth is not None and worth.mean >= LEAST and worth.low > 0 else "leans"
+    return "matters" if worth is not None and worth.stands_out else "leans"
 
 
 def worth_of(with_block: Sequence[FinishedRun], without_block: Sequence[FinishedRun]) -> Loss:
