@@ -81,12 +81,14 @@ def audit(
         regions: of which labels the classes are made, where each is not one.
 
     Raises:
-        ConfigError: there is nothing to audit, no structure, or too few patients for an interval; the model gives no
+        ConfigError: there is nothing to audit, no or an unknown structure, or too few patients for an interval; the model gives no
             logits for these classes, or a block's answer cannot be replaced.
     """
     patients, structures = patients or slices.names, structures or classes[1:]
     if not structures:
         raise ConfigError(f"an audit needs a structure beside the background, got the classes {', '.join(classes)}")
+    if unknown := [name for name in structures if name not in classes[1:]]:
+        raise ConfigError(f"structures must be among the classes {', '.join(classes[1:])}, got {', '.join(unknown)}")
     count = _patients_with_structures(slices, patients)
     found = blocks_of(model, blocks, residual=residual)
     if worth is not None and len(found) > 1:
