@@ -81,8 +81,8 @@ def audit(
         regions: of which labels the classes are made, where each is not one.
 
     Raises:
-        ConfigError: there is nothing to audit, no or an unknown structure, or too few patients for an interval; the model gives no
-            logits for these classes, or a block's answer cannot be replaced.
+        ConfigError: there is nothing to audit, a structure is unknown, or patients are too few for an interval; the
+            model gives no logits for these classes, or a block's answer cannot be replaced.
     """
     patients, structures = patients or slices.names, structures or classes[1:]
     if not structures:

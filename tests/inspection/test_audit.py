@@ -240,7 +240,7 @@ def test_what_cannot_be_audited_is_refused():
         audit(model, slices, CLASSES, patients=owners, blocks=["blck"])
     with pytest.raises(ValueError, match="needs a structure beside the background"):
         audit(model, slices, CLASSES[:1], patients=owners, blocks=["block"])
-    with pytest.raises(ValueError, match="must be among the classes .*, got liver$"):
+    with pytest.raises(ValueError, match=r"must be among the classes .*, got liver$"):
         audit(model, slices, CLASSES, patients=owners, blocks=["block"], structures=["a", "liver"])
     with pytest.raises(ValueError, match="that of each of 16 cases, got 3 names"):
         audit(model, slices, CLASSES, patients=owners[:3], blocks=["block"])
