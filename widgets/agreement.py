@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from l2gnet.data.volume import IGNORED
 from l2gnet.shapes import Float32, Int, UInt8
 
 
@@ -33,7 +34,10 @@ def slice_dice(
 
 
 def agreement(truth: UInt8[np.ndarray, "H W"], predicted: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
-    """0 where both are background, 1 correct, 2 false positive, 3 false negative, 4 a structure taken for another."""
+    """0 where both are background, 1 correct, 2 false positive, 3 false negative, 4 a structure taken for another.
+
+    Also 0 where the truth is IGNORED.
+    """
     inside, claimed = truth > 0, predicted > 0
-    cases = [truth == predicted, ~inside, ~claimed]
-    return np.select([~inside & ~claimed, *cases], [0, 1, 2, 3], 4).astype(np.uint8)
+    nothing = (truth == IGNORED) | (~inside & ~claimed)
+    return np.select([nothing, truth == predicted, ~inside, ~claimed], [0, 1, 2, 3], 4).astype(np.uint8)

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn, no_grad
 
 from l2gnet.colours import COLOURS
+from l2gnet.inspection.changed_parts import evaluating
 from l2gnet.inspection.forming import plane_of
 from l2gnet.inspection.image_transport import codebook_and_mapper
 from l2gnet.inspection.plan_order import plan_order
@@ -172,10 +173,12 @@ def _run(model: SegmentationUNet, image: Float[Tensor, "1 C H W"]) -> tuple[list
         raise ValueError(f"tokens must lie at the deepest level, {depth}, got {model.level}; show another model")
     blocks = [model.stem, *model.encoder, *model.decoder, mapper, bottleneck]
     handles = [block.register_forward_hook(lambda block, _, given: seen.update({block: given})) for block in blocks]
-    with no_grad():
-        model(image.to(next(model.parameters()).device))
-    for handle in handles:
-        handle.remove()
+    try:
+        with no_grad(), evaluating(model):
+            model(image.to(next(model.parameters()).device))
+    finally:
+        for handle in handles:
+            handle.remove()
     *down, features = (seen[block].cpu() for block in (model.stem, *model.encoder))
     up = [seen[block][0].cpu() for block in reversed(model.decoder)]
     mapped, latent = seen[mapper], seen[bottleneck]

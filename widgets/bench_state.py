@@ -61,8 +61,8 @@ class BenchState(Viewer):
         unknown = sorted(set(state) - set(STATE))
         if unknown:
             raise ValueError(f"a state has {', '.join(STATE)}, got {unknown[0]!r}; copy one from a workbench")
-        if "interventions" in state:
-            Interventions.from_json(state["interventions"])
+        if "interventions" in state:  # a few of them do; the browser needs them all
+            state = {**state, "interventions": Interventions.from_json(state["interventions"]).to_json()}
         try:
             with self.hold_sync():
                 for name, value in state.items():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle, product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -96,15 +97,19 @@ def plot_differences(table: pd.DataFrame, reference: str) -> Figure:
 
 
 def plot_costs(costs: Mapping[str, Cost], dice: Mapping[str, Sequence[float]]) -> Figure:
-    """Mean Dice over latency, a disc a model, whose area is its number of parameters, with the range of its seeds."""
+    """Mean Dice over latency, a disc a model, whose area is its number of parameters, with the range of its seeds.
+
+    The second ten are squares.
+    """
     figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
     largest, handles = max(cost.parameters for cost in costs.values()), []
-    for colour, (name, cost) in zip(COLOURS, costs.items(), strict=False):
+    for (marker, colour), (name, cost) in zip(cycle(product("os", COLOURS)), costs.items(), strict=False):
         axes.vlines(cost.latency_ms, min(dice[name]), max(dice[name]), color=colour, lw=2)
         area = 900 * cost.parameters / largest
-        axes.scatter(cost.latency_ms, np.mean(dice[name]), s=area, color=colour, lw=0, zorder=4 - area / 900)
+        middle, order = np.mean(dice[name]), 4 - area / 900
+        axes.scatter(cost.latency_ms, middle, s=area, color=colour, marker=marker, lw=0, zorder=order)
         label = f"{name}, {cost.parameters / 1e6:.2f} M parameters"
-        handles.append(Line2D([], [], ls="", marker="o", ms=9, color=colour, mew=0, label=label))
+        handles.append(Line2D([], [], ls="", marker=marker, ms=9, color=colour, mew=0, label=label))
     figure.legend(handles=handles, loc="outside right center", frameon=False)
     axes.margins(0.3)
     axes.set_xlim(0, 1.2 * max(cost.latency_ms for cost in costs.values()))

@@ -1,7 +1,9 @@
 """Static pictures for saved notebooks: slices with outlines, training curves, scores of patients."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle, product
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -130,7 +132,10 @@ def draw_legend(figure: Figure, classes: Sequence[str]) -> None:
 
 
 def plot_history(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> Figure:
-    """Loss, validation Dice a structure and, for a model with codes, the codes in use: each over epochs."""
+    """Loss, validation Dice a structure and, for a model with codes, the codes in use: each over epochs.
+
+    The lines of the second ten structures are dashed, those of the third dotted.
+    """
     epochs = [int(row["epoch"]) for row in rows]
     with_codes = bool(rows[-1].get("codes_used"))
     figure, panels = plt.subplots(
@@ -138,11 +143,12 @@ def plot_history(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> F
     )
     panels[0].plot(epochs, [float(row["loss"]) for row in rows], color=GREY)
     panels[0].set(title="training loss", xlabel="epoch", ylim=(0, None))
-    for colour, name in zip(COLOURS, classes[1:], strict=False):
+    for (style, colour), name in zip(cycle(product(("-", "--", ":"), COLOURS)), classes[1:], strict=False):
         dice = [float(row[f"val_dice_{name.replace(' ', '_')}"]) for row in rows]
-        panels[1].plot(epochs, dice, color=colour, label=name)
+        panels[1].plot(epochs, dice, style, color=colour, label=name)
     panels[1].set(title="validation Dice (model's grid)", xlabel="epoch", ylim=(0, 1))
-    panels[1].legend(frameon=False, fontsize=9, loc="lower right")
+    columns = math.ceil(len(classes[1:]) / len(COLOURS))
+    panels[1].legend(frameon=False, fontsize=9, loc="lower right", ncols=columns)
     if with_codes:
         panels[2].plot(epochs, [float(row["codes_used"]) for row in rows], color=COLOURS[5], label="used in the epoch")
         panels[2].plot(epochs, [float(row["codes_perplexity"]) for row in rows], color=COLOURS[6], label="perplexity")

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from l2gnet.colours import COLOURS
+from l2gnet.data.volume import IGNORED
 from l2gnet.files import read_json
 from l2gnet.inspection.forming import FORMING_FILE, Forming, read_forming
 from l2gnet.tables import read_rows
@@ -60,6 +61,8 @@ class TrainingMonitor(Viewer):
         if self._is_new("samples.npz"):
             with np.load(self.run_dir / "samples.npz") as samples:
                 self._samples = {name: samples[name] for name in ("image", "truth", "predicted")}
+            truth = self._samples["truth"]
+            truth[truth == IGNORED] = 0  # no structure, so it has no outline
             for name, array in self._samples.items():
                 self.publish(name, array)
         if self._is_new("history.csv"):

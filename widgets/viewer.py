@@ -79,6 +79,10 @@ class Viewer(anywidget.AnyWidget):
         """What the script `answers` needs in a saved page: values of JSON, and bytes."""
         return {}
 
+    def page_traits(self) -> dict[str, Any]:
+        """The traits as a saved page holds them."""
+        return {key: value for key, value in self.get_state().items() if key[0] != "_" and key not in _OF_WIDGETS}
+
     def page_arrays(self) -> dict[str, np.ndarray]:
         """The published arrays as a saved page holds them."""
         return self._published
@@ -202,13 +206,12 @@ def parts_of(viewers: Sequence[Viewer]) -> list[Part]:
 
 def _part_of(viewer: Viewer, viewers: Sequence[Viewer]) -> Part:
     arrays = viewer.page_arrays()
-    traits = {key: value for key, value in viewer.get_state().items() if key[0] != "_" and key not in _OF_WIDGETS}
-    traits["arrays"] = {name: viewer.arrays[name] | {"shape": list(array.shape)} for name, array in arrays.items()}
+    offers = {name: viewer.arrays[name] | {"shape": list(array.shape)} for name, array in arrays.items()}
     return Part(
         name=type(viewer).__name__,
         script=str(viewer._esm),
         style=str(viewer._css),
-        traits=traits | {"error": ""},  # it may name a file
+        traits=viewer.page_traits() | {"arrays": offers, "error": ""},  # an error may name a file
         arrays={name: array.tobytes() for name, array in arrays.items()},
         answers=joined(viewer.answers) if viewer.answers else "",
         data=viewer.page_data(),

@@ -28,6 +28,7 @@ from matplotlib.figure import Figure
 
 from l2gnet.data.dataset import Case
 from l2gnet.data.inputs import find_inputs
+from l2gnet.data.outputs import confidence_of
 from l2gnet.inspection.code_atlas import CodeAtlas, typical_labels
 from l2gnet.inspection.code_card import code_card
 from l2gnet.inspection.code_names import CodeNames
@@ -97,7 +98,7 @@ class Workbench(Dropping, BenchState):
         self.state = {} if state is None else dict(state)
         self._open()
         self.observe(lambda change: self._open(), "scan")
-        self.observe(lambda change: self._look(), ["selection", "interventions", "head", "order"])
+        self.observe(lambda change: self._move(), ["selection", "interventions", "head", "order"])
 
     @property
     def seen(self) -> SeenScan:
@@ -188,6 +189,7 @@ class Workbench(Dropping, BenchState):
             labels = seen.labels if seen.truth is None else seen.truth
             self._atlas = CodeAtlas(seen.images[:, 0], seen.codes, vectors, labels)
             self._typical = typical_labels(self._atlas.label_counts)
+        before = self.about.get("range")
         with self.hold_sync():
             self.about = {
                 "scan": self.scan,
@@ -198,9 +200,15 @@ class Workbench(Dropping, BenchState):
                 **model_facts(self.model, self.model_card),
                 **scan_facts(seen, self._typical),
             }
-            if self.window == [0.0, 1.0]:
+            if self.window in ([0.0, 1.0], before):  # not one that was set by hand
                 self.window = list(seen.range)
-            self.selection = {**self.selection, "voxel": voxel}
+            # Also what one goes back to: the selection of the scan before may lie outside this one.
+            self._worked["selection"] = self.selection = {**self.selection, "voxel": voxel}
+            self._look()
+
+    def _move(self) -> None:
+        """Show what changed; what comes together with another scan waits until that is opened."""
+        if self.scan == self.about["scan"]:
             self._look()
 
     def _look(self) -> None:
@@ -232,13 +240,14 @@ class Workbench(Dropping, BenchState):
 
     def _told(self, index: int, result: Intervened, plain: Intervened) -> dict[str, Any]:
         labels = result.labels[0].cpu().numpy().astype(np.uint8)
+        confidence = confidence_of(result.probabilities, self.model_card.regions)[0]
         other = None if self.other is None else self.other.labels_of(self.seen)[index]
         told: dict[str, Any] = {
             "index": index,
             "scan": self.scan,
             "of": self.interventions,
             "labels": labels.tobytes(),
-            "confidence": (result.probabilities[0].amax(0) * 255).round().byte().cpu().numpy().tobytes(),
+            "confidence": (confidence * 255).round().byte().cpu().numpy().tobytes(),
             "changed": int(result.changed.sum()),
             "scores": slice_scores(self.seen, index, labels, self.model_card.labels, other),
         }
@@ -260,6 +269,17 @@ class Workbench(Dropping, BenchState):
             counts = self._familiar.code_counts
             found["held_out"] = [counts[code], sum(counts), self._familiar.volumes]
         return {"kind": "code", "name": self._names.all.get(str(code), ""), **found}
+
+    def page_traits(self) -> dict[str, Any]:
+        """The traits as a saved page holds them: it goes to others, and the names of cases are not for them."""
+        traits = super().page_traits()
+        names = [f"scan {number + 1}" for number in range(len(self.scans))]
+        return traits | {"about": traits["about"] | {"scans": names}}
+
+    def page_arrays(self) -> dict[str, np.ndarray]:
+        """The published arrays of this scan: where it has no label map, that of a scan before stays published."""
+        arrays = super().page_arrays()
+        return {name: array for name, array in arrays.items() if name != "truth" or self.about["truth"]}
 
     def page_data(self) -> dict[str, Any]:
         """Every slice and code of this scan, as the screen would show it: what clicks in a saved page need."""

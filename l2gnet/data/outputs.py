@@ -24,6 +24,11 @@ def labels_of(probabilities: Float[Tensor, "B L H W"], regions: Regions) -> Int6
     return labels
 
 
+def confidence_of(probabilities: Float[Tensor, "B L H W"], regions: Regions) -> Float[Tensor, "B H W"]:
+    """The probability of each pixel's label: that of its class; or of the least certain answer, region by region."""
+    return torch.maximum(probabilities, 1 - probabilities).amin(1) if regions else probabilities.amax(1)
+
+
 def structures_of(probabilities: Float[Tensor, "B L H W"], regions: Regions) -> Float[Tensor, "B S H W"]:
     """The probability of each structure: all but the background's, which regions have none of."""
     return probabilities if regions else probabilities[:, 1:]

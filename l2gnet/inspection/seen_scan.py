@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from l2gnet.data.outputs import labels_of, probabilities_of
+from l2gnet.data.outputs import confidence_of, labels_of, probabilities_of
 from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.resampling import affine_of_cells, image_on_grid, labels_on_grid
 from l2gnet.data.volume import Volume
@@ -20,9 +20,9 @@ from l2gnet.shapes import Float32, Int64, UInt8
 class SeenScan:
     """Slices of a model's grid, with what the model left alone makes of them.
 
-    `confidence` is the probability of the label that was taken. `codes` and `distances` of the tokens from their codes
-    (as a share of a token's length) are None without a codebook, `truth` without a label map. `placed` is
-    the first channel where it lies in the world; `range` are the intensities that 0 and 255 of it stand for.
+    `confidence` is the probability of the label that was taken (see `confidence_of`). `codes` and `distances` of the
+    tokens from their codes (as a share of a token's length) are None without a codebook, `truth` without a label map.
+    `placed` is the first channel where it lies in the world; `range` are the intensities that its 0 and 255 stand for.
     """
 
     images: UInt8[np.ndarray, "D C H W"]
@@ -54,7 +54,7 @@ def see_scan(
         trace = model.trace(network_input(batch).to(device))
         shares = probabilities_of(trace.logits.float(), card.regions)
         labels.append(labels_of(shares, card.regions).cpu())
-        confidence.append(shares.amax(1).cpu())
+        confidence.append(confidence_of(shares, card.regions).cpu())
         if trace.latent.codes is not None and trace.latent.distances is not None:
             codes.append(trace.latent.codes.cpu())
             distances.append(trace.latent.distances.float().cpu())

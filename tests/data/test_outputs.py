@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l2gnet.data.outputs import labels_of, masks_of, probabilities_of, structures_of
+from l2gnet.data.outputs import confidence_of, labels_of, masks_of, probabilities_of, structures_of
 from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.volume import IGNORED
 
@@ -47,6 +47,13 @@ def test_without_regions_the_most_probable_class_is_the_label():
     assert torch.equal(shares, logits.softmax(1))
     assert torch.equal(labels_of(shares, NO_REGIONS), logits.argmax(1))
     assert torch.equal(structures_of(shares, NO_REGIONS), shares[:, 1:])
+
+
+def test_confidence_is_the_probability_of_the_label():
+    shares = torch.tensor([[0.01, 0.02, 0.04], [0.9, 0.3, 0.01], [0.99, 0.95, 0.9]])[..., None, None]
+    torch.testing.assert_close(confidence_of(shares, TUMOUR).flatten(), torch.tensor([0.96, 0.7, 0.9]))
+    shares = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.1, 0.4]])[..., None, None]
+    assert confidence_of(shares, NO_REGIONS).flatten().tolist() == pytest.approx([0.7, 0.5])
 
 
 def test_the_masks_of_regions_are_unions_of_labels_and_hold_nothing_unknown():

@@ -6,6 +6,7 @@ import torch
 
 from l2gnet.data.grid import Grid
 from l2gnet.data.phantoms import make_heart
+from l2gnet.data.regions import Regions
 from l2gnet.data.resampling import image_on_grid, labels_on_grid
 from l2gnet.data.volume import Volume
 from l2gnet.errors import VolumeError
@@ -64,3 +65,16 @@ def test_without_codes_and_with_other_channels():
     assert (seen.codes, seen.distances) == (None, None)
     with pytest.raises(VolumeError, match="channel"):
         see_scan(model(), CARD, Volume(image.array, AFFINE, more=(image.array,)))
+
+
+def test_a_pixel_that_is_surely_of_no_region_is_no_doubt():
+    regions = Regions(((1, 2, 3), (2, 3), (3,)), (1, 2, 3))
+    settings = SMALL | {"classes": 3}
+    sure = build_model("unet", **settings)
+    with torch.no_grad():
+        for parameter in sure.parameters():
+            parameter.zero_()
+        [each for each in sure.parameters() if each.shape == (3,)][-1].fill_(-5)
+    seen = see_scan(sure, ModelCard("unet", settings, CARD.classes, CARD.grid, regions=regions), scan()[0])
+    assert not seen.labels.any()
+    np.testing.assert_allclose(seen.confidence, 1 / (1 + np.exp(-5)), rtol=1e-5)

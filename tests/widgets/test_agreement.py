@@ -24,3 +24,8 @@ def test_256_labels_do_not_overflow():
 def test_agreement_of_pixels():
     truth, predicted = np.array([[0, 1, 0, 1, 1]], np.uint8), np.array([[0, 1, 2, 0, 2]], np.uint8)
     assert agreement(truth, predicted).tolist() == [[0, 1, 2, 3, 4]]
+
+
+def test_where_nothing_is_known_maps_neither_agree_nor_differ():
+    truth, predicted = np.array([[255, 255, 255]], np.uint8), np.array([[0, 1, 255]], np.uint8)
+    assert agreement(truth, predicted).tolist() == [[0, 0, 0]]

@@ -116,3 +116,15 @@ def test_the_picture_of_the_documentation_is_the_one_that_is_drawn():
     assert [name for name, _, _ in kept][:5] == ["image", "level 0", "level 1", "level 2", "level 2"]
     assert kept[0][1] == "1 × 96 × 96"
     assert len(np.unique(kept[7][2].reshape(-1, 3), axis=0)) >= 4  # labels of three structures
+
+
+def test_a_model_is_left_as_it_was():
+    torch.manual_seed(0)
+    model = build_model("l2gnet", classes=4, width=4, depth=2, codes=16, references=4).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    Architecture(model, torch.rand(1, 1, 32, 32), LABELS[:32, :32])
+    assert all(part.training for part in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with pytest.raises(ValueError, match="image channel"):
+        Architecture(model, torch.rand(1, 2, 32, 32), LABELS[:32, :32])
+    assert not any(part._forward_hooks for part in model.modules())

@@ -82,6 +82,15 @@ def test_a_larger_model_has_a_larger_disc():
     assert seeds == [[0.8, 0.8], [0.8, 1.0]]
 
 
+def test_the_eleventh_model_has_a_disc_of_its_own():
+    costs = {f"model {number}": Cost(10, 1, 5.0 + number, 1, 1) for number in range(12)}
+    figure = plot_costs(costs, {name: [0.8] for name in costs})
+    discs = [disc for disc in figure.axes[0].collections if isinstance(disc, PathCollection)]
+    assert len(discs) == len(figure.legends[0].get_texts()) == 12
+    looks = {(tuple(disc.get_facecolor()[0]), len(disc.get_paths()[0])) for disc in discs}
+    assert len(looks) == 12
+
+
 def test_every_number_of_a_matrix_is_written_in_its_cell():
     matrix = pd.DataFrame([[0.1, 0.2], [0.3, math.nan]], index=["r", "s"], columns=["c", "d"])
     panels = plot_matrices({"one": matrix, "two": 2 * matrix}, across="test", down="train", label="Dice").axes

@@ -38,6 +38,15 @@ def test_history_shows_the_codebook_where_there_is_one(with_codes):
     assert figure.axes[0].lines[0].get_ydata().tolist() == [1, 1 / 2, 1 / 3]
 
 
+def test_history_tells_as_many_structures_as_there_are_apart():
+    organs = [f"organ {number}" for number in range(15)]
+    row = {"epoch": "1", "loss": "1"} | {f"val_dice_organ_{number}": f"0.{number + 10}" for number in range(15)}
+    panel = plot_history([row], ["background", *organs]).axes[1]
+    assert [line.get_ydata()[0] for line in panel.lines] == [float(f"0.{number + 10}") for number in range(15)]
+    assert len({(line.get_color(), line.get_linestyle()) for line in panel.lines}) == 15
+    assert [text.get_text() for text in panel.get_legend().get_texts()] == organs
+
+
 def test_dice_of_every_case_is_a_dot_and_the_mean_is_written():
     figure = plot_dice({"a": [0.5, 1.0, float("nan")], "b": [0.25]})
     dots = [offsets for dots in figure.axes[0].collections for offsets in dots.get_offsets()[:, 1].tolist()]

@@ -59,6 +59,18 @@ def test_it_waits_for_a_run_and_follows_it(run_dir, watch):
     assert [line["name"] for line in codes["lines"]] == ["in use", "perplexity"]
 
 
+def test_what_is_ignored_is_no_structure(run_dir, watch):
+    truth = np.zeros((1, 8, 8), np.uint8)
+    truth[0, 1:3, 1:3], truth[0, 4:6, 4:6] = 1, 255
+    run_dir.mkdir(exist_ok=True)
+    np.savez(run_dir / "samples.npz", image=truth, truth=truth, predicted=truth * (truth == 1))
+    write_rows(run_dir, "1,20.0,30.4,61,0.9,0.4,0.5")
+    monitor = watch(run_dir)
+    wait_for(lambda: "truth" in monitor.arrays)
+    assert np.array_equal(monitor._published["truth"], truth * (truth == 1))  # what the browser outlines
+    assert len(monitor.draw().axes[-1].collections) == 2  # the structure, twice
+
+
 def test_it_shows_the_first_steps_before_the_first_epoch_ends(run_dir, watch):
     monitor = watch(run_dir)
     write_json(run_dir / "progress.json", {"epochs": 0.25, "loss": 1.5})

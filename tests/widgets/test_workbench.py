@@ -5,16 +5,23 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from benches import AFFINE, phantom, save_model, truth, volume
+import torch
+from benches import AFFINE, CLASSES, SMALL, phantom, save_model, truth, volume
+from l2gnet.widgets.bench_scans import BenchScan
 from l2gnet.widgets.bench_state import STATE
+from l2gnet.widgets.viewer import parts_of
 from l2gnet.widgets.workbench import Workbench
 
+from l2gnet.data.grid import Grid
+from l2gnet.data.regions import Regions
 from l2gnet.data.slices import SliceSet
 from l2gnet.data.volume import Volume
 from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.inspection.interventions import Interventions, intervene, intervene_slices, mean_skips
 from l2gnet.inspection.seen_scan import see_scan
-from l2gnet.models.checkpoint import load_checkpoint
+from l2gnet.models import build_model
+from l2gnet.models.card import ModelCard
+from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.inference import network_input
 
 
@@ -87,6 +94,11 @@ def test_a_state_can_be_kept_as_json_and_given_back(open_bench, front_end, model
     assert (again.now | {"ms": 0}, again.card) == (bench.now | {"ms": 0}, bench.card)
     again.state = {"overlay": "codes"}  # what it does not name stays
     assert again.state == bench.state | {"overlay": "codes"}
+
+
+def test_interventions_of_a_state_that_names_some_are_whole(open_bench, models):
+    bench = open_bench(models["l2gnet"], state={"interventions": {"silenced_codes": [3]}})
+    assert bench.interventions == Interventions(silenced_codes=(3,)).to_json()  # the browser reads each of them
 
 
 @pytest.mark.parametrize(
@@ -228,6 +240,65 @@ def test_a_scan_without_labels_is_counted_in_pixels(front_end, bench):
     number = (bench.seen.labels[bench.index] == 1).sum()
     assert bench.now["scores"][0]["pixels"] == [number, number]
     assert bench.snapshot().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("slices", [2, 4])
+def test_a_selection_that_comes_with_another_scan_is_one_in_it(front_end, open_bench, models, slices):
+    scans = [(volume(1), truth(1)), volume(2, slices=slices)]
+    alone = open_bench(models["l2gnet"], scans, state={"scan": 1})
+    bench = open_bench(models["l2gnet"], scans)
+    front_end.change(bench, selection={"voxel": [3, 5, 5]}, scan=1)
+    assert (bench.error, bench.about) == ("", alone.about)
+    assert bench.selection["voxel"] == ([3, 5, 5] if slices == 4 else alone.selection["voxel"])
+    front_end.change(alone, selection=bench.selection)
+    assert bench.now | {"ms": 0} == alone.now | {"ms": 0}  # by label: those of this scan
+
+
+def test_a_change_that_is_none_does_not_keep_another_scan_back(front_end, open_bench, models):
+    bench = open_bench(models["l2gnet"], [volume(1), volume(2, slices=2)], state={"selection": {"voxel": [3, 5, 5]}})
+    front_end.change(bench, interventions=bench.interventions | {"silenced_codes": [99]}, scan=1)
+    assert "numbers from 0 to 11" in bench.error
+    assert (bench.about["scan"], bench.now["scan"], bench.now["index"]) == (1, 1, bench.index)
+    assert bench.interventions["silenced_codes"] == []
+
+
+def test_contrast_is_that_of_the_scan_unless_it_was_set_by_hand(front_end, bench):
+    first = bench.window
+    front_end.change(bench, scan=1)
+    assert bench.window == list(bench.seen.range) != first
+    front_end.change(bench, scan=0, window=first)  # undo, and redo
+    front_end.change(bench, scan=1)
+    front_end.change(bench, window=[10, 20])
+    front_end.change(bench, scan=0)
+    assert bench.window == [10, 20]
+
+
+def test_a_saved_page_holds_its_scan_alone(front_end, open_bench, models):
+    cases = [BenchScan("patient A", lambda: (volume(1), truth(1))), BenchScan("patient B", lambda: (volume(2), None))]
+    bench = open_bench(models["l2gnet"], cases)
+    assert bench.about["scans"] == ["patient A", "patient B"]
+    (part,) = parts_of([bench])
+    assert part.arrays["truth"] == truth(1).array.tobytes()
+    assert "patient" not in str(part.traits)
+    front_end.change(bench, scan=1)
+    (part,) = parts_of([bench])
+    assert part.traits["arrays"].keys() == part.arrays.keys() == {"images", "found", "confidence", "codes"}
+    front_end.change(bench, scan=0)
+    assert bench.arrays["truth"]["version"] == 2  # or the browser would take it for the one that it has
+
+
+def test_doubt_about_regions_is_that_about_each(open_bench, tmp_path):
+    torch.manual_seed(0)
+    settings = SMALL | {"classes": 3}
+    regions = Regions(((1, 2, 3), (2, 3), (3,)), (1, 2, 3))
+    card = ModelCard("unet", settings, CLASSES, Grid(3.0, 48), regions=regions)
+    save_checkpoint(tmp_path / "regions.safetensors", build_model("unet", **settings), card)
+    bench = open_bench(tmp_path / "regions.safetensors")
+    shares = bench.intervened(bench.index).probabilities[0]
+    wanted = np.abs(shares.numpy() - 0.5).min(0) + 0.5
+    told = np.frombuffer(bench.now["confidence"], np.uint8).reshape(48, 48)
+    assert np.abs(told / 255 - wanted).max() < 0.003
+    np.testing.assert_allclose(bench.seen.confidence[bench.index], wanted, atol=1e-5)
 
 
 def test_one_slice(front_end, open_bench, models):

@@ -3,6 +3,7 @@
 import { element, pen } from "./viewer.js";
 import { brief, percent, permille } from "./drawing.js";
 import { matter, ofHead, strongest } from "./plans.js";
+import { IGNORED } from "./slices.js";
 
 /** @import { Bench } from "./bench_state.js" */
 /**
@@ -114,7 +115,7 @@ export function cardPanel(bench) {
 
   /** The image around a token. @param {HTMLCanvasElement} canvas @param {number[]} place */
   const patch = (canvas, [d, row, column]) => {
-    const held = view.arrays.get("images");
+    const held = bench.held("images");
     const { shape: [, H, W], cells } = bench.about;
     if (!held?.known[d] || !cells) return;
     const [h, w] = cells;
@@ -171,13 +172,13 @@ export function cardPanel(bench) {
     const [, H, W] = about.shape;
     const parts = [element("div", { className: "l2g-bench-head" }, element("b", {}, `pixel (${h}, ${w})`), element("span", { className: "l2g-quiet" }, `of slice ${d + 1}`))];
     const value = (/** @type {string} */ name) => {
-      const held = view.arrays.get(name);
+      const held = bench.held(name);
       return held?.known[d] ? held.data[(d * H + h) * W + w] : null;
     };
     if (now) parts.push(line("found", `${labelName(now.labels[h * W + w])}, probability ${brief(now.confidence[h * W + w] / 255)}`));
     const truth = value("truth");
-    if (truth !== null) parts.push(line("truth", truth === 255 ? "not known" : labelName(truth)));
-    const held = view.arrays.get("codes");
+    if (truth !== null) parts.push(line("truth", truth === IGNORED ? "not known" : labelName(truth)));
+    const held = bench.held("codes");
     if (held?.known[d] && about.cells) {
       const code = held.data[d * about.cells[0] * about.cells[1] + bench.token];
       parts.push(line("its code", "", [codeLink(code, bench.nameOf(code))]));

@@ -24,7 +24,7 @@ export function changesPanel(bench) {
   const skips = element("span", { className: "l2g-key" });
   const chips = element("div", { className: "l2g-row l2g-bench-chips" });
   const clear = element("button", { title: "Undo all interventions; they come back with undo" }, "clear all");
-  view.on(clear, "click", () => bench.change({ interventions: { silenced_codes: [], replaced_codes: {}, silenced_references: [], relation: "own", skips: [], epsilon: null, epsilon_receive: null } }));
+  view.on(clear, "click", () => bench.intervene({ silenced_codes: [], replaced_codes: {}, silenced_references: [], relation: "own", skips: [], epsilon: null, epsilon_receive: null }));
   const epsilons = element("div", { className: "l2g-bench-epsilons" });
   const table = element("div", { className: "l2g-bench-scores" });
   const whole = element("button", { title: "Score the interventions on every slice of this scan" }, "over the whole scan");
@@ -48,7 +48,7 @@ export function changesPanel(bench) {
     epsilons.replaceChildren(...(own.length ? names : []).map(([key, text], n) => {
       const slider = element("input", { type: "range", min: -2.5, max: 0, step: 0.02, title: "Weight of the entropy, on a log scale; double click for the model's own", "aria-label": text });
       const number = element("output", { className: "l2g-number" });
-      view.on(slider, "input", () => bench.intervene({ [key]: Number((10 ** Number(slider.value)).toPrecision(3)) }));
+      view.on(slider, "input", () => bench.intervene({ [key]: Number((10 ** Number(slider.value)).toPrecision(3)) }, key));
       view.on(slider, "dblclick", () => bench.intervene({ [key]: null }));
       sliders.set(key, slider);
       slider.dataset.own = String(own[n]);

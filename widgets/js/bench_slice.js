@@ -1,6 +1,7 @@
 // The slice of the workbench with what lies over it: labels, verdicts, codes, and what the plans say of tokens.
 
 import { element } from "./viewer.js";
+import { interferes } from "./bench_state.js";
 import { HEAT_COLOURS, brief, codeColour } from "./drawing.js";
 import { Layer } from "./layers.js";
 import { Pane } from "./pane.js";
@@ -25,6 +26,18 @@ export const OVERLAYS = [
 ];
 const ARROWS = 3;
 const HEAT = new Uint32Array(HEAT_COLOURS.colours.buffer);
+
+/**
+ * What the key must admit: the second and third plane show the model left alone, though one interferes.
+ *
+ * @param {Bench} bench
+ */
+export function leftAlone(bench) {
+  const overlay = bench.get("overlay");
+  if (!bench.get("plane") || !interferes(bench.changes)) return "";
+  if (overlay === "changed") return "changes are computed in slices: choose the first plane";
+  return ["prediction", "right and wrong", "confidence", "models differ"].includes(overlay) ? "without the interventions" : "";
+}
 
 /** @param {Bench} bench */
 export function slicePanel(bench) {
@@ -85,7 +98,7 @@ export function slicePanel(bench) {
     const { about, selection } = bench;
     const { axis } = cut.plane;
     const index = selection.voxel[axis];
-    const held = view.arrays.get("images");
+    const held = bench.held("images");
     const scale = (about.range[1] - about.range[0]) / 255;
     if (!held || (axis === 0 ? !held.known[index] : held.rows < about.shape[0])) return false;
     const { table, shift } = greys(held.data, [scale, about.range[0]], bench.get("window"));
@@ -128,7 +141,7 @@ export function slicePanel(bench) {
   /** What lies over tokens, which only the slices themselves have. @type {(layer: Layer, context: CanvasRenderingContext2D, cut: Cut, box: Box, ratio: number, overlay: string, opacity: number) => void} */
   const tokens = (layer, context, cut, box, ratio, overlay, opacity) => {
     const { about, plans, selection } = bench;
-    const codes = view.arrays.get("codes");
+    const codes = bench.held("codes");
     const index = selection.voxel[0];
     if (!about.cells) return;
     const [h, w] = about.cells;
@@ -206,7 +219,7 @@ export function slicePanel(bench) {
   };
   /** @param {string} name @param {Cut} cut @param {number} index */
   const arrayOf = (name, cut, index) => {
-    const held = view.arrays.get(name);
+    const held = bench.held(name);
     const here = held && (cut.plane.axis === 0 ? held.known[index] : held.rows === bench.about.shape[0]);
     return here && held ? cutOf(held.data, cut, index) : null;
   };
@@ -244,6 +257,8 @@ export function slicePanel(bench) {
       if (bench.get("plane")) parts = [element("span", {}, "tokens lie in slices: choose the first plane")];
       else if (!parts.length) parts = [element("span", {}, bench.about.missing || "select a pixel, a code or a reference")];
     }
+    const without = leftAlone(bench);
+    if (without) parts = [...(overlay === "changed" ? [] : parts), element("span", {}, without)];
     legend.replaceChildren(...parts);
   };
 
@@ -254,7 +269,7 @@ export function slicePanel(bench) {
     const [, H, W] = about.shape;
     const at = (d * H + h) * W + w;
     const value = (/** @type {string} */ name) => {
-      const held = view.arrays.get(name);
+      const held = bench.held(name);
       return held?.known[d] ? held.data[at] : null;
     };
     const grey = value("images");

@@ -67,7 +67,7 @@ import { typed } from "./drawing.js";
 /** @typedef {{voxel: number[], code?: number, reference?: number, by?: string}} Selection */
 
 export const STATE = ["scan", "plane", "selection", "overlay", "opacity", "outline", "window", "head", "order", "plan_view", "interventions"];
-const SAME_MS = 700; // changes of one control that follow each other faster are one step back
+const SAME_MS = 700; // between changes of one control that are one step back
 
 export class Bench {
   /** @param {View} view */
@@ -77,7 +77,7 @@ export class Bench {
     this.past = [];
     /** @type {Record<string, any>[]} */
     this.future = [];
-    this.last = { keys: "", at: 0 };
+    this.last = { control: "", at: 0 };
     /** @type {any} */
     this.taken = null;
     /** @type {Now | null} */
@@ -102,6 +102,15 @@ export class Bench {
   /** @param {string} name */
   get(name) {
     return this.view.model.get(name);
+  }
+
+  /**
+   * A published array; a label map of a scan before, which stays published, is none of this scan.
+   *
+   * @param {string} name
+   */
+  held(name) {
+    return name === "truth" && !this.about.truth ? undefined : this.view.arrays.get(name);
   }
 
   /** What Python has said of the slice that is shown; null while it is still at it. */
@@ -168,15 +177,15 @@ export class Bench {
   }
 
   /**
-   * Change some of the state; one can go back.
+   * Change some of the state; one can go back, in one step over changes of one `control` that follow each other fast.
    *
    * @param {Record<string, any>} values
+   * @param {string} control nothing for a step of its own
    */
-  change(values) {
-    const keys = Object.keys(values).join(" ");
+  change(values, control = Object.keys(values).join(" ")) {
     const at = performance.now();
-    const same = keys === this.last.keys && at - this.last.at < SAME_MS && keys !== "interventions";
-    this.last = { keys, at };
+    const same = control && control === this.last.control && at - this.last.at < SAME_MS;
+    this.last = { control, at };
     if (!same) this.past.push(this.snapshot());
     this.future = [];
     this.view.set(values);
@@ -192,9 +201,14 @@ export class Bench {
     this.change({ selection: Object.fromEntries(entries) });
   }
 
-  /** @param {Partial<Changes>} changes */
-  intervene(changes) {
-    this.change({ interventions: { ...this.changes, ...changes } });
+  /**
+   * Change something within the model; a step of its own, but for a slider that is dragged.
+   *
+   * @param {Partial<Changes>} changes
+   * @param {string} slider
+   */
+  intervene(changes, slider = "") {
+    this.change({ interventions: { ...this.changes, ...changes } }, slider);
   }
 
   /** @param {number[]} voxel */
@@ -222,7 +236,7 @@ export class Bench {
     const state = from.pop();
     if (!state) return;
     to.push(this.snapshot());
-    this.last.keys = "";
+    this.last.control = "";
     this.view.set(state);
   }
 }

@@ -17,6 +17,8 @@ import { Packed } from "./packed.js";
  */
 /** @typedef {[label: number, x0: number, y0: number, x1: number, y1: number, inX: number, inY: number]} Run */
 
+export const IGNORED = 255; // of a label map: neither learnt nor scored
+
 /** Where the pixels of a plane's slices lie in an array (D, H, W). */
 export class Cut {
   /**
@@ -222,7 +224,9 @@ export function strokeEdges(context, runs, [left, top, scaleX, scaleY], colours,
   context.lineCap = dash.length ? "butt" : "square";
   context.setLineDash(dash);
   for (const [label, path] of paths) {
-    context.strokeStyle = colours[label] ?? "";
+    const colour = colours[label];
+    if (!colour) continue; // a canvas would keep the colour before
+    context.strokeStyle = colour;
     context.stroke(path);
   }
   context.setLineDash([]);
@@ -230,6 +234,8 @@ export function strokeEdges(context, runs, [left, top, scaleX, scaleY], colours,
 
 /**
  * 0 where both are background, 1 correct, 2 false positive, 3 false negative, 4 one structure taken for another.
+ *
+ * Also 0 where the truth is IGNORED.
  *
  * @param {Uint8Array} truth
  * @param {Uint8Array} predicted
@@ -239,7 +245,8 @@ export function agreement(truth, predicted, target) {
   for (let i = 0; i < target.length; i += 1) {
     const t = truth[i];
     const p = predicted[i];
-    if (t === p) target[i] = t ? 1 : 0;
+    if (t === IGNORED) target[i] = 0;
+    else if (t === p) target[i] = t ? 1 : 0;
     else if (!t) target[i] = 2;
     else target[i] = p ? 4 : 3;
   }

@@ -430,8 +430,8 @@ export class Arrays {
       if (held.packed) held.packed.set(bytes, start);
       else new Uint8Array(held.data.buffer).set(bytes, start * rowBytes);
       const stop = start + part.byteLength / rowBytes;
+      held.rows += stop - start - sum(held.known.subarray(start, stop)); // those of a view before may come as well
       held.known.fill(1, start, stop);
-      held.rows += stop - start;
       for (const listener of this.listeners) listener(name, start, stop);
     }
     this.fetch();

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Cut, agreement, dragged, edges, greys, known, lengthMm, millimetres, pixel, scrolled, stepped } from "../../../widgets/js/slices.js";
+import { Cut, agreement, dragged, edges, greys, known, lengthMm, millimetres, pixel, scrolled, stepped, strokeEdges } from "../../../widgets/js/slices.js";
 
 const SHAPE = [2, 3, 4];
 const VOLUME = Int16Array.from({ length: 24 }, (_, i) => i - 12);
@@ -159,4 +159,21 @@ test("millimetres are named after the side of the patient", () => {
 test("values that are not known are left out", () => {
   const data = Float32Array.of(1, 0.5, NaN, 2, NaN, NaN);
   assert.deepEqual(known({ data, shape: [2, 3] }, [1, 2]), [[0.5], []]);
+});
+
+test("where nothing is known two maps neither agree nor differ", () => {
+  const verdicts = new Uint8Array(3).fill(9);
+  agreement(Uint8Array.of(255, 255, 255), Uint8Array.of(0, 1, 255), verdicts);
+  assert.deepEqual([...verdicts], [0, 0, 0]);
+});
+
+test("a label without a colour has no outline", () => {
+  globalThis.Path2D = class {
+    moveTo() {}
+    lineTo() {}
+  };
+  const stroked = [];
+  const context = { setLineDash() {}, stroke: () => stroked.push(context.strokeStyle) };
+  strokeEdges(context, edges(Uint8Array.of(1, 255, 0, 2), 1, 4), [0, 0, 1, 1], [null, "#111111", "#222222"], 1, []);
+  assert.deepEqual(stroked, ["#111111", "#222222"]);
 });

@@ -119,6 +119,19 @@ test("what no view shows any more is not kept, and fetched again for one that do
   assert.equal(arrays.get("volume").rows, 9);
 });
 
+test("what was asked for by a view that is gone is counted once", () => {
+  const model = published([4, 2 * MB]);
+  const arrays = new Arrays(model);
+  arrays.show();
+  arrays.hide();
+  arrays.show();
+  const [before, after] = model.asked;
+  model.answer(before);
+  model.answer(after);
+  assert.equal(arrays.get("volume").rows, 2);
+  assert.equal(arrays.progress(), 0.5);
+});
+
 test("labels are packed where that was offered", () => {
   const model = published([3, 2, 5]);
   Object.assign(model.traits.arrays.volume, { dtype: "uint8", packed: true });
