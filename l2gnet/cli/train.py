@@ -1,5 +1,6 @@
 """`l2gnet train`: from settings to a run folder."""
 
+import sys
 from dataclasses import asdict
 
 from tyro.conf import OmitArgPrefixes
@@ -26,6 +27,7 @@ def train(
     from l2gnet.training.processes import is_first
     from l2gnet.training.run import folder_of
     from l2gnet.training.run import train as train_model
+    from l2gnet.training.run_folder import LOCAL
 
     if not is_first(settings):
         train_model(settings, run_dir)
@@ -34,18 +36,22 @@ def train(
     from l2gnet.jobs.provenance import recorded
 
     folder = folder_of(settings, run_dir)
-    with recorded(folder, "l2gnet train", asdict(settings) | {"run_dir": str(folder)}, secrets=["data_dir"]):
-        trained = train_model(settings, folder)
-        dataset = trained.dataset
-        scores = evaluate_cases(
-            trained.model,
-            dataset.validation,
-            trained.grid,
-            dataset.classes,
-            settings.convention,
-            regions=dataset.regions,
-        )
-        header = {"model": settings.model, "data": dataset.name, "convention": settings.convention}
-        write_scores(folder, scores, dataset.validation, header)
+    try:
+        with recorded(folder, "l2gnet train", asdict(settings) | {"run_dir": str(folder)}, secrets=LOCAL):
+            trained = train_model(settings, folder)
+            dataset = trained.dataset
+            scores = evaluate_cases(
+                trained.model,
+                dataset.validation,
+                trained.grid,
+                dataset.classes,
+                settings.convention,
+                regions=dataset.regions,
+            )
+            header = {"model": settings.model, "data": dataset.name, "convention": settings.convention}
+            write_scores(folder, scores, dataset.validation, header)
+    except KeyboardInterrupt:
+        print(f"\nstopped; the same settings with --run-dir {folder} --resume go on with it", file=sys.stderr)
+        sys.exit(130)
     print(text_table(structure_table(scores)))
     print(f"run folder: {folder}")

@@ -112,7 +112,8 @@ def _parse_parameters(source: str, path: Path) -> dict[str, Parameter]:
                     raise ValueError
             if type(parameters[name].default) is not _TYPES[kind]:
                 raise ValueError
-        except (ValueError, KeyError, IndexError):
+            _require_plain(parameters[name].default)
+        except (ValueError, KeyError, IndexError, TypeError):
             raise ConfigError(f"{path}: {rule}, with a type of {', '.join(_TYPES)}; got {line!r}") from None
     return parameters
 
@@ -130,11 +131,16 @@ def _convert(declared: Mapping[str, Parameter], name: str, value: Any, source: s
             value = float(value)
         if type(value) is not kind:
             raise TypeError
-        json.dumps(value)  # what a list holds is plain, too
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        got = f"got {repr(value)[:200]}; {declared[name].help}"
-        raise ConfigError(f"{source}: {name} must be of type {kind.__name__}, {got}") from None
+        _require_plain(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        rule = f"must be of type {kind.__name__}{' and finite' * isinstance(error, ValueError)}"
+        raise ConfigError(f"{source}: {name} {rule}, got {repr(value)[:200]}; {declared[name].help}") from None
     return value
+
+
+def _require_plain(value: Any) -> None:
+    """Raise TypeError or ValueError unless a value, and all that a list holds, can be kept in a job's record."""
+    json.dumps(value, sort_keys=True, allow_nan=False)
 
 
 def _check_settings(notebook: Path, values: Mapping[str, Any]) -> None:

@@ -43,7 +43,7 @@ def plan_job(
 ) -> Job:
     """Check all that a job is made of, and name it by notebook and profile and a hash of parameters, data and code.
 
-    With `again` it gets a folder of its own, if it has one already.
+    With `again` it gets a folder of its own, if it has finished in one already.
 
     Raises:
         ConfigError: a parameter or setting is unknown, of the wrong type or out of range.
@@ -54,7 +54,7 @@ def plan_job(
     data = data_fingerprint(values)
     name = _job_name(notebook, profile, values, data)
     run_dir = Path(values.get("run_dir") or Path(runs_dir) / name)
-    run_dir = _free_folder(run_dir) if again else run_dir
+    run_dir = _unfinished(run_dir, notebook.name) if again else run_dir
     marked = (parameter for parameter in declared.values() if parameter.help.endswith(SECRET))
     secrets = tuple(parameter.name for parameter in marked if values[parameter.name] != parameter.default)
     return Job(name, notebook, str(profile) if profile else None, values, run_dir, data, secrets)
@@ -68,7 +68,7 @@ def _job_name(notebook: Path, profile: str | Path | None, values: Mapping[str, A
     return f"{notebook.stem}-{Path(profile).stem if profile else 'custom'}-{digest.hexdigest()[:8]}"
 
 
-def _free_folder(folder: Path) -> Path:
-    """The folder itself, or NAME-2, NAME-3 and so on where it is taken."""
-    names = (folder.with_name(f"{folder.name}-{count}") for count in itertools.count(2))
-    return folder if not folder.exists() else next(name for name in names if not name.exists())
+def _unfinished(folder: Path, output: str) -> Path:
+    """The folder itself, or NAME-2, NAME-3 and so on: the first where the job has not finished."""
+    others = (folder.with_name(f"{folder.name}-{count}") for count in itertools.count(2))
+    return next(one for one in itertools.chain([folder], others) if not (one / output).exists())

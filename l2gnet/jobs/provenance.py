@@ -1,5 +1,6 @@
 """Where a result comes from: the data, the code, the packages, the machine, and the memory that it took."""
 
+import fnmatch
 import functools
 import hashlib
 import os
@@ -17,8 +18,10 @@ from typing import Any
 import psutil
 from packaging.requirements import Requirement
 
+from l2gnet.checks import exists
 from l2gnet.errors import BusyError
 from l2gnet.files import content_hash, read_json, write_json
+from l2gnet.jobs.library import is_file
 from l2gnet.jobs.privacy import scrubbed, without
 from l2gnet.models.card import checkpoint_file, shipped_models
 from l2gnet.version import code_version
@@ -54,7 +57,8 @@ def data_fingerprint(values: Mapping[str, Any]) -> str | None:
     """A hash of what the parameters of a job point to; None where they point to nothing.
 
     That is every file, all files below the folders `data_dir` and `scan`, the scores of the runs below `runs_dir`, and
-    the model of a run folder `checkpoint` or of the library. Names and contents count, places and dates do not.
+    the model of a run folder `checkpoint` or of the library, behind links too. Names and contents count, places and
+    dates do not.
     """
     digest = hashlib.sha256()
     found = False
@@ -63,11 +67,20 @@ def data_fingerprint(values: Mapping[str, Any]) -> str | None:
             if not (isinstance(text, str) and text):
                 continue
             path = checkpoint_file(text) if name == "checkpoint" and text in shipped_models() else Path(text)
-            below = path.rglob(_READ_FROM[name]) if name in _READ_FROM else ()
-            for file in [path] if path.is_file() else sorted(file for file in below if file.is_file()):
+            below = _files_below(path, _READ_FROM[name]) if name in _READ_FROM and exists(path) else ()
+            for file in [path] if is_file(path) else sorted(below):
                 found = True
                 digest.update(f"{name} {file.relative_to(path)} {content_hash(file)}\n".encode())
     return digest.hexdigest()[:16] if found else None
+
+
+def _files_below(folder: Path, form: str) -> Iterator[Path]:
+    """The files of this form below a folder, behind links too (rglob enters none) unless they lead back up."""
+    for name, folders, files in os.walk(folder, followlinks=True):
+        here = Path(name)
+        above = {each.resolve() for each in (here, *here.parents)}
+        folders[:] = [each for each in folders if (here / each).resolve() not in above]
+        yield from (here / file for file in fnmatch.filter(files, form) if (here / file).is_file())
 
 
 def outcome(*, started: float, error: str | None, peak_mb: float, data: str | None) -> dict[str, Any]:

@@ -42,7 +42,7 @@ _OF_DOUBTS = (
     "Doubts are what a model says of a scan that is unlike those it knows. It knows these very cases, from which the "
     "limits of its measures were learnt: none crosses them, and one that comes near is the strangest of them."
 )
-_OF_A_START = ("resume", "devices", "nodes", "pretrained")  # settings that do not tell one training from another
+_OF_A_START = ("resume", "devices", "nodes")  # settings that do not tell one training from another
 
 
 def write_run_report(run_dirs: Sequence[Path], out: Path, *, data_dir: str = "", author: str = "") -> Path:
@@ -244,7 +244,9 @@ def _codebook(trained: TrainedRun, numbers: Sequence[int], words: Sequence[str],
 
 
 def _settings(run: FinishedRun) -> dict[str, Any]:
-    return {name: value for name, value in run.settings.items() if name not in _OF_A_START}
+    """All settings of a run; one that is younger than the run had its default."""
+    settings = asdict(TrainSettings()) | run.settings
+    return {name: value for name, value in settings.items() if name not in _OF_A_START}
 
 
 def _changes(settings: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -264,8 +266,9 @@ def _meanings() -> dict[str, str]:
 
 
 def _command(settings: Mapping[str, Any]) -> str:
-    """The command that trains the same; the folder of real data is for whoever has it to name."""
+    """The command that trains the same; paths of real data and weights are for whoever has them to name."""
     words = ["l2gnet train"]
+    settings = {**settings, "pretrained": "PATH" if settings["pretrained"] else ""}
     for change in _changes(settings):
         flag, value = change["setting"].replace("_", "-"), settings[change["setting"]]
         if isinstance(value, bool):

@@ -127,7 +127,8 @@ def _settled(run: Run, future: Future) -> bool:
         case "finished":
             run.state, run.error = "finished", ""
         case "error":
-            run.state, run.error = "failed", str(future.exception())
+            error = future.exception()
+            run.state, run.error = "failed", str(error) or repr(error)
         case "cancelled":
             run.state, run.error = "failed", "the cluster gave it up; start the sweep again"
         case _:
@@ -140,9 +141,10 @@ def _progress(run: Run) -> str:
     metrics, history = run.job.run_dir / "metrics.json", run.job.run_dir / "history.csv"
     if run.state == "failed":
         return run.error.splitlines()[0][:80]
-    if run.state in ("finished", "done before") and metrics.exists():
-        return f"Dice {read_json(metrics)['all']['overall']['dice']['mean']:.4f}"
-    if run.state == "running" and history.exists():
-        last = read_rows(history)[-1]
-        return f"epoch {last['epoch']}, val Dice {float(last['val_dice']):.3f}"
+    with contextlib.suppress(Exception):  # a notebook of any kind may leave anything under these names
+        if run.state in ("finished", "done before") and metrics.exists():
+            return f"Dice {read_json(metrics)['all']['overall']['dice']['mean']:.4f}"
+        if run.state == "running" and history.exists():
+            last = read_rows(history)[-1]
+            return f"epoch {last['epoch']}, val Dice {float(last['val_dice']):.3f}"
     return ""

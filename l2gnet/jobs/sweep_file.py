@@ -96,7 +96,8 @@ def read_sweep(path: str | Path, *, parameters: Mapping[str, Any], runs_dir: str
             raise ConfigError(f"{path}: {error}") from error
         place = dict(zip(content["grid"], (label for label, _ in combination), strict=True))
         runs.append(Run(place, job, state="done before" if job.output.exists() else "waiting"))
-    twice = len(runs) - len({run.job.run_dir for run in runs})
+    folders, names = {run.job.run_dir for run in runs}, {run.job.name for run in runs}
+    twice = len(runs) - min(len(folders), len(names))  # a run_dir of its own makes no other job
     if twice:
         raise ConfigError(f"{path}: every run must differ, but {twice} would be the same as others; mend the grid")
     return Sweep(tuple(runs), content.get("retries", 0), Workers(**content.get("workers", {})))
@@ -108,8 +109,9 @@ def _read(path: Path) -> dict[str, Any]:
         got = ", ".join(content)[:200]
         raise ConfigError(f"{path}: a sweep has a notebook, a grid and maybe {', '.join(_KEYS[1:])}; got {got}")
     for key in ("parameters", "grid", "workers"):
-        if not isinstance(content.get(key, {}), dict):
-            raise ConfigError(f"{path}: {key} must be `name: value` lines, got {_short(content[key])}")
+        if not _named(content.get(key, {})):
+            rule = f"{key} must be `name: value` lines, names like no, on and 1 in quotes"
+            raise ConfigError(f"{path}: {rule}, got {_short(content[key])}")
     if not isinstance(content["notebook"], str):
         raise ConfigError(f"{path}: notebook must be a name, got {_short(content['notebook'])}")
     if type(content.get("retries", 0)) is not int or content.get("retries", 0) < 0:
@@ -127,6 +129,11 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def _named(value: object) -> bool:
+    """Whether these are `name: value` lines: YAML reads some words as truth values and numbers."""
+    return isinstance(value, dict) and all(isinstance(name, str) for name in value)
+
+
 def _short(value: object) -> str:
     return repr(value)[:200]
 
@@ -136,7 +143,7 @@ def _axis(path: Path, name: str, axis: Any) -> list[tuple[str, dict[str, Any]]]:
     match axis:
         case list() if axis:
             return [(str(value), {name: value}) for value in axis]
-        case dict() if axis and all(isinstance(given, dict) for given in axis.values()):
+        case dict() if axis and all(map(_named, axis.values())):
             return [(str(label), given) for label, given in axis.items()]
     raise ConfigError(
         f"{path}: an axis of the grid must be a list of values, or names with the parameters that each stands for; "

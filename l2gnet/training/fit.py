@@ -3,13 +3,17 @@
 import gc
 import importlib.util
 import logging
+import signal
+import sys
 import warnings
 from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from l2gnet.data.dataset import DataSet
 from l2gnet.data.slices import SliceSet
@@ -21,7 +25,7 @@ from l2gnet.training.batches import SliceData
 from l2gnet.training.history import Forming, History, Pulse, Samples
 from l2gnet.training.memory import keep_freed_memory
 from l2gnet.training.processes import is_first
-from l2gnet.training.resume import AtomicCheckpoints, Patience, Resumable, require_resumable
+from l2gnet.training.resume import AtomicCheckpoints, BestSoFar, Patience, Resumable, require_resumable
 from l2gnet.training.run_folder import BEST_FILE, RESUME_FILE
 from l2gnet.training.settings import TrainSettings
 from l2gnet.training.task import SegmentationTask
@@ -33,6 +37,7 @@ def fit(settings: TrainSettings, dataset: DataSet, slices: SliceSet, run_dir: Pa
     Raises:
         ConfigError: the device has too little memory, or the loss is not finite any more.
         CheckpointError: the checkpoint to resume from is damaged, or of another model.
+        SystemExit: SIGTERM came, with the status that shells and queues expect.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # no advertisements in the log
@@ -81,25 +86,29 @@ def _fit(task: SegmentationTask, data: SliceData, settings: TrainSettings, run_d
             precision=settings.precision,
             logger=_logger(run_dir),
             callbacks=_callbacks(settings, run_dir),
-            plugins=[AtomicCheckpoints()],
+            plugins=[AtomicCheckpoints(), *_alone(settings)],
             num_sanity_val_steps=0,
             log_every_n_steps=1,  # every metric is one an epoch anyway
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(task, data, ckpt_path=resume_file if resume_file.exists() else None, weights_only=True)
+        try:
+            trainer.fit(task, data, ckpt_path=resume_file if resume_file.exists() else None, weights_only=True)
+        except SIGTERMException:  # an exit with status 0
+            sys.exit(128 + signal.SIGTERM)
+        except SystemExit as stop:
+            if isinstance(stop.__context__, KeyboardInterrupt):  # which Lightning makes an exit with status 1
+                raise KeyboardInterrupt from None
+            raise
     return trainer.current_epoch
 
 
+def _alone(settings: TrainSettings) -> list[LightningEnvironment]:
+    """What keeps a training of one process from taking the tasks of a SLURM job for processes that share it."""
+    return [LightningEnvironment()] if settings.processes == 1 else []
+
+
 def _callbacks(settings: TrainSettings, run_dir: Path) -> list[Callback]:
-    best = ModelCheckpoint(
-        run_dir,
-        filename=Path(BEST_FILE).stem,
-        monitor="val_dice",
-        mode="max",
-        enable_version_counter=False,
-        save_on_train_epoch_end=False,  # but after validation, so that the checkpoint to resume from knows of it
-    )
     watchers: list[Callback] = []
     if is_first(settings):
         watchers = [
@@ -109,7 +118,7 @@ def _callbacks(settings: TrainSettings, run_dir: Path) -> list[Callback]:
             Samples(run_dir / "samples.npz"),
         ]
     early_stopping = [Patience(settings.patience)] if settings.patience else []
-    return [best, *watchers, *early_stopping, Resumable(run_dir / RESUME_FILE)]
+    return [BestSoFar(run_dir / BEST_FILE), *watchers, *early_stopping, Resumable(run_dir / RESUME_FILE)]
 
 
 def _logger(run_dir: Path) -> Logger | None:

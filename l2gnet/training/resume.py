@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from l2gnet.errors import CheckpointError
@@ -85,6 +85,36 @@ class Resumable(Callback):
         self.saved = time.monotonic()
 
 
+class BestSoFar(ModelCheckpoint):
+    """Keep the epoch with the best validation Dice in `path`, also where the run folder lay elsewhere before."""
+
+    def __init__(self, path: Path):
+        super().__init__(
+            path.parent,
+            filename=path.stem,
+            monitor="val_dice",
+            mode="max",
+            enable_version_counter=False,
+            save_on_train_epoch_end=False,  # but after validation, so that the checkpoint to resume from knows of it
+        )
+
+    @property
+    def state_key(self) -> str:
+        """The name of its state in checkpoints, those of older versions too."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what was best; Lightning would forget it in a folder that was moved, and write a worse over it."""
+        here = str(self.dirpath)
+
+        def moved(path: str) -> str:
+            return str(Path(here, Path(path).name)) if path else ""
+
+        paths = {name: moved(path) for name, path in state_dict.items() if name.endswith("model_path")}
+        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | paths | {"dirpath": here, "best_k_models": best})
+
+
 class Patience(EarlyStopping):
     """Stop when validation Dice has not got better for `epochs` epochs, also when killed right after deciding so."""
 
@@ -111,7 +141,7 @@ def require_resumable(path: str | Path, task: torch.nn.Module) -> None:
             damaged = archive.testzip()
             if damaged is not None:
                 raise ValueError(f"another checksum in {damaged}")
-        require_shapes(task, {name: tuple(tensor.shape) for name, tensor in _lightning_state(path).items()})
+        require_shapes(task, {name: tuple(tensor.shape) for name, tensor in _lightning(path)["state_dict"].items()})
         require_finite(lightning_weights(path))
     # A stranger's bytes can be wrong in as many ways as zip, pickle and torch know.
     except Exception as error:
@@ -126,9 +156,14 @@ def require_resumable(path: str | Path, task: torch.nn.Module) -> None:
 
 def lightning_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """The weights of the model in a checkpoint of Lightning; a pickle that would run code is refused."""
-    state = _lightning_state(path)
+    state = _lightning(path)["state_dict"]
     return {name.removeprefix("model."): weight for name, weight in state.items() if name.startswith("model.")}
 
 
-def _lightning_state(path: str | Path) -> dict[str, torch.Tensor]:
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+def lightning_epochs(path: str | Path) -> int:
+    """How many epochs the model in a checkpoint of Lightning has been trained for, that under way included."""
+    return int(_lightning(path)["epoch"]) + 1
+
+
+def _lightning(path: str | Path) -> dict[str, Any]:
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)

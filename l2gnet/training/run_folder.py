@@ -16,13 +16,14 @@ from l2gnet.models.card import ModelCard, checkpoint_file, patient_fingerprint
 from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.doubt import learn_familiar
 from l2gnet.training.held_out import settings_of
-from l2gnet.training.resume import lightning_weights
+from l2gnet.training.resume import lightning_epochs, lightning_weights
 from l2gnet.training.settings import TrainSettings
 from l2gnet.version import code_version
 
 RESUME_FILE = "last.ckpt"
 BEST_FILE = "best.ckpt"
-_LOCAL = ("data_dir", "cache_dir", "pretrained")  # settings that are paths of this machine
+_DATA_FILE = "data.json"
+LOCAL = ("data_dir", "cache_dir", "pretrained")  # settings that are paths of this machine
 _FREE = ("resume", "devices", "nodes", "accumulate")  # settings that a resumed run may change
 
 
@@ -66,9 +67,23 @@ def require_same_run(run_dir: Path, settings: TrainSettings) -> None:
         raise ConfigError(f"{run_dir}: a resumed run must keep its settings, got {what}; choose another folder")
 
 
-def write_config(run_dir: Path, settings: TrainSettings) -> None:
-    """Write `config.json`: all settings that may be passed on."""
+def require_same_data(run_dir: Path, dataset: DataSet, grid: Grid) -> None:
+    """Refuse to go on with other data than the run has: patients that it was trained on might be held out now."""
+    if not ((run_dir / RESUME_FILE).exists() and (run_dir / _DATA_FILE).exists()):  # older versions left none
+        return
+    before, now = read_json(run_dir / _DATA_FILE), _fingerprints(dataset, grid)
+    if before != now:
+        what = "other patients to train on" if before["trained_on"] != now["trained_on"] else "other cases or contents"
+        raise ConfigError(
+            f"{run_dir}: a resumed run must keep its data, got {what}; "
+            "set data_dir to the data that it was started with, or choose another folder"
+        )
+
+
+def write_config(run_dir: Path, settings: TrainSettings, dataset: DataSet, grid: Grid) -> None:
+    """Write what a resumed run must keep: `config.json`, all settings that may be passed on, and `data.json`."""
     write_json(run_dir / "config.json", _shareable(settings) | _weights_file(settings))
+    write_json(run_dir / _DATA_FILE, _fingerprints(dataset, grid))
 
 
 def write_models(
@@ -89,20 +104,21 @@ def write_models(
         grid,
         {
             "settings": _shareable(settings),
-            "data_fingerprint": cache_key(dataset.cases, grid, len(dataset.labels)),
             "code": code_version(),
             "epochs": epochs,
             "parts": parts,
             **_weights_file(settings),
             **_described(dataset),
+            **_fingerprints(dataset, grid),
         },
         channels=dataset.channels,
         regions=dataset.regions,
     )
     best = build_model(card.model, **card.settings)
     best.load_state_dict(lightning_weights(run_dir / BEST_FILE))
-    for path, trained in (("model.safetensors", model), ("best.safetensors", best)):
-        _write(run_dir / path, trained, card, dataset)
+    _write(run_dir / "model.safetensors", model, card, dataset)
+    best_training = card.training | {"epochs": lightning_epochs(run_dir / BEST_FILE)}
+    _write(run_dir / "best.safetensors", best, replace(card, training=best_training), dataset)
 
 
 def _write(path: Path, model: SegmentationModel, card: ModelCard, dataset: DataSet) -> None:
@@ -114,20 +130,27 @@ def _write(path: Path, model: SegmentationModel, card: ModelCard, dataset: DataS
 
 
 def _described(dataset: DataSet) -> Mapping[str, Any]:
-    """What a card keeps of the data: names of patients only as hashes, to know them again and not to give them away."""
+    """What a card says of the data."""
     return {
         "data": dataset.name,
         "citation": dataset.citation,
         "licence": dataset.licence,
         "training_volumes": len(dataset.training),
         "held_out_volumes": len(dataset.validation),
+    }
+
+
+def _fingerprints(dataset: DataSet, grid: Grid) -> dict[str, Any]:
+    """What tells data and split: names of patients only as hashes, to know them again and not to give them away."""
+    return {
+        "data_fingerprint": cache_key(dataset.cases, grid, len(dataset.labels)),
         "trained_on": sorted({patient_fingerprint(case.patient) for case in dataset.training}),
     }
 
 
 def _shareable(settings: TrainSettings) -> dict[str, Any]:
     """What of the settings goes into a checkpoint, which may be passed on."""
-    return {name: value for name, value in asdict(settings).items() if name not in _LOCAL}
+    return {name: value for name, value in asdict(settings).items() if name not in LOCAL}
 
 
 def _weights_file(settings: TrainSettings) -> dict[str, str]:

@@ -6,6 +6,8 @@ from test_run import write_notebook
 
 from l2gnet.errors import ConfigError
 from l2gnet.jobs.parameters import Parameter, checked_values, read_parameters
+from l2gnet.jobs.privacy import SECRET
+from l2gnet.training.run_folder import LOCAL
 from l2gnet.training.settings import PARTS, TrainSettings
 
 TRAIN = Path(__file__).parents[2] / "notebooks" / "01_train.ipynb"
@@ -25,6 +27,8 @@ def test_parameters_are_read_from_their_cell(tmp_path):
         'count: int = "3"  # another type',
         "count: int = 1 + 2  # derived",
         "count: dict = {}  # a type that no command line can give",
+        "share: float = 1e999  # infinite",
+        "sizes: list = [b'1']  # not plain",
         "import os",
         "count: int = (",
         "[" * 5000,
@@ -52,6 +56,11 @@ def test_the_training_notebook_and_the_command_line_take_the_same_settings():
     assert declared.pop("run_dir").default == ""
     assert TrainSettings.from_mapping({name: p.default for name, p in declared.items()}) == TrainSettings()
     assert list(declared) == list(TrainSettings.__dataclass_fields__)
+
+
+def test_what_the_training_notebook_keeps_secret_are_the_paths_of_this_machine():
+    secret = {name for name, parameter in read_parameters(TRAIN).items() if parameter.help.endswith(SECRET)}
+    assert secret == set(LOCAL)
 
 
 def test_the_training_notebook_groups_its_settings_by_the_rooms_that_own_them():

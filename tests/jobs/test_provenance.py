@@ -33,6 +33,25 @@ def test_a_fingerprint_is_that_of_names_and_contents(data, tmp_path):
     assert data_fingerprint(moved) not in (first, changed)
 
 
+def test_a_fingerprint_sees_behind_links(data, tmp_path):
+    plain = data_fingerprint({"data_dir": str(data)})
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "patient001").symlink_to(data / "patient001")
+    assert data_fingerprint({"data_dir": str(tmp_path / "linked")}) == plain
+    (data / "patient001" / "scan.nii").write_bytes(b"changed")
+    assert (
+        data_fingerprint({"data_dir": str(tmp_path / "linked")}) == data_fingerprint({"data_dir": str(data)}) != plain
+    )
+
+
+def test_a_fingerprint_follows_no_link_round_in_circles(data, tmp_path):
+    plain = data_fingerprint({"data_dir": str(data)})
+    (data / "patient001" / "up").symlink_to(tmp_path)
+    (data / "patient001" / "here").symlink_to(data / "patient001")
+    (data / "patient001" / "nowhere").symlink_to(tmp_path / "nothing")
+    assert data_fingerprint({"data_dir": str(data)}) == plain
+
+
 def test_a_fingerprint_counts_files_and_no_folder_but_the_data(data, tmp_path):
     assert data_fingerprint({"cache_dir": str(data), "epochs": 3, "name": "", "model": "unet"}) is None
     for checkpoint in ({"checkpoint": str(tmp_path / "model.safetensors")}, {"checkpoint": str(tmp_path)}):

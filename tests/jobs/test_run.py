@@ -75,6 +75,20 @@ def test_a_job_that_is_done_is_not_run_twice(notebook):
     assert run(notebook, parameters={"count": 4}).run_dir not in (first.run_dir, third.run_dir)
 
 
+def test_a_job_that_is_done_anew_goes_on_where_it_was_stopped(notebook):
+    def planned():
+        return plan_job(notebook, runs_dir=notebook.parent / "runs", again=True)
+
+    first = planned()
+    first.run_dir.mkdir(parents=True)  # stopped before it finished
+    assert planned().run_dir == first.run_dir
+    first.output.touch()
+    second = planned()
+    assert second.run_dir.name == f"{first.run_dir.name}-2"
+    second.run_dir.mkdir()
+    assert planned().run_dir == second.run_dir
+
+
 def test_parameters_that_papermill_cannot_read_pass_without_a_word(tmp_path, caplog):
     notebook = write_notebook(tmp_path, 'part: str = ""  # as "phase=ED"', 'assert part == "phase=ES"')
     assert run(notebook, parameters={"part": "phase=ES"}).error is None
@@ -95,6 +109,13 @@ def test_a_job_on_changed_data_is_another_job(tmp_path):
     second = plan_job(notebook, parameters={"data_dir": str(tmp_path / "data")})
     assert first.name != second.name
     assert first.data_fingerprint != second.data_fingerprint
+
+
+def test_a_text_too_long_for_a_path_is_a_parameter_like_others(notebook):
+    assert plan_job(notebook, parameters={"name": "x" * 5000}).values["name"] == "x" * 5000
+    with_data = write_notebook(notebook.parent, 'data_dir: str = ""  # folder')
+    for text in ("x" * 5000, "\0"):
+        assert plan_job(with_data, parameters={"data_dir": text}).data_fingerprint is None
 
 
 def test_a_job_that_failed_is_kept_and_goes_on_next_time(notebook):
@@ -147,6 +168,10 @@ def test_a_quiet_job_prints_to_its_log(tmp_path, capsys):
         ({"count": "many"}, "-p: count must be of type int, got 'many'"),
         ({"quiet": "1"}, "-p: quiet must be of type bool, got 1"),
         ({"sizes": "5"}, "-p: sizes must be of type list, got 5"),
+        ({"share": "1e999"}, "-p: share must be of type float and finite, got inf; of what"),
+        ({"share": float("nan")}, "-p: share must be of type float and finite, got nan"),
+        ({"sizes": "[NaN]"}, r"-p: sizes must be of type list and finite, got \[nan\]"),
+        ({"sizes": [{1: 2, "a": 3}]}, "-p: sizes must be of type list, got"),
     ],
 )
 def test_wrong_parameters_are_refused_before_anything_starts(notebook, parameters, message):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -85,6 +86,23 @@ def test_several_runs_are_compared(runs):
     assert re.search(r"seed1 [+-]\d\.\d{4} \([+-]\d\.\d{4} to [+-]\d\.\d{4}\)", said)
     assert said.count("Learning curves") == 1
     assert texts(write_report(runs).read_text()) == said  # a folder of runs
+
+
+@pytest.mark.slow
+def test_settings_younger_than_a_run_and_weights_to_start_from_are_told(runs, tmp_path):
+    shutil.copytree(runs, tmp_path, dirs_exist_ok=True)
+
+    def change(name, **settings):
+        config = json.loads((tmp_path / name / "config.json").read_text()) | settings
+        config = {name: value for name, value in config.items() if value is not None}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+
+    change("seed0", seed=None, pretrained=None)
+    change("seed1", seed=1, pretrained="R50.npz")
+    said = texts(write_report(tmp_path / "seed0", tmp_path / "seed1").read_text())
+    assert "seed 0 1 decides weights" in said
+    assert re.search(r"pretrained +R50.npz file of ImageNet weights", said)
+    assert re.search(r"--pretrained PATH .* --seed 1 ", texts(write_report(tmp_path / "seed1").read_text()))
 
 
 def test_folders_without_trained_runs_are_refused(tmp_path):

@@ -6,6 +6,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import dask
 import pytest
@@ -88,6 +89,14 @@ def test_what_is_given_counts_more_than_the_grid_and_that_more_than_the_file(pla
         ("notebook: work.ipynb", "a sweep has a notebook, a grid and maybe profile"),
         ("{notebook: work.ipynb, grid: {}, gird: {}}", "a sweep has a notebook, a grid"),
         ("{notebook: work.ipynb, grid: [count]}", "grid must be `name: value` lines"),
+        (
+            "{notebook: work.ipynb, grid: {on: [1, 2]}}",
+            r"grid must be `name: value` lines, .* in quotes, got \{True: \[",
+        ),
+        ("{notebook: work.ipynb, parameters: {no: 5}, grid: {count: [3]}}", "parameters must be `name: value` lines"),
+        ("{notebook: work.ipynb, grid: {count: [3]}, workers: {1: 2}}", "workers must be `name: value` lines"),
+        ("{notebook: work.ipynb, grid: {count: {few: {no: 5}}}}", "an axis of the grid must be a list of values"),
+        ("{notebook: work.ipynb, grid: {run_dir: [a, b]}}", "every run must differ, but 1 would be the same"),
         ("{notebook: work.ipynb, grid: {count: 3}}", "an axis of the grid must be a list of values"),
         ("{notebook: work.ipynb, grid: {count: []}}", "an axis of the grid must be a list of values"),
         ("{notebook: work.ipynb, grid: {cuont: [3]}}", "try.yaml: -p: unknown parameter 'cuont'"),
@@ -296,6 +305,32 @@ def test_the_table_says_how_far_a_run_has_come(plan):
     run.state = "finished"
     write_json(run.job.run_dir / "metrics.json", {"all": {"overall": {"dice": {"mean": 0.81234}}}})
     assert run_table(sweep.runs)[0]["progress"] == "Dice 0.8123"
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "content"),
+    [
+        ("finished", "metrics.json", '{"accuracy": 0.9}'),
+        ("finished", "metrics.json", '{"all": {"overall": {"dice": {"mean": null}}}}'),
+        ("finished", "metrics.json", "not JSON"),
+        ("running", "history.csv", "epoch,loss\n1,0.5\n"),
+        ("running", "history.csv", ""),
+    ],
+)
+def test_files_that_tell_no_progress_end_no_sweep(plan, state, name, content):
+    sweep = plan({"mode": ["well"]})
+    (run,) = sweep.runs
+    run.job.run_dir.mkdir(parents=True)
+    (run.job.run_dir / name).write_text(content)
+    run.state = state
+    assert run_table(sweep.runs)[0]["progress"] == ""
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_an_error_without_words_is_told_by_its_name(plan):
+    sweep = plan({"mode": ["well"]})
+    assert _settled(sweep.runs[0], Mock(status="error", exception=MemoryError))
+    assert run_table(sweep.runs)[0]["progress"] == "MemoryError()"
 
 
 def test_cores_are_shared_out(monkeypatch):

@@ -1,10 +1,20 @@
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import folders
 import pytest
+import torch
 from safetensors import safe_open
+from tiny import TINY
+
+from l2gnet.errors import ConfigError
+from l2gnet.models.card import read_card
+from l2gnet.training.run import train
+from l2gnet.training.settings import TrainSettings
+from l2gnet.training.task import SegmentationTask
 
 KILLS = 30
 
@@ -34,3 +44,49 @@ def test_a_training_killed_thirty_times_ends_bit_for_bit_like_one_that_was_not(t
             assert content(survivor / name) == content(whole / name), (survivor.name, name)
         assert history(survivor) == history(whole)
         assert not list(survivor.glob(".writing-*"))
+
+
+def test_a_resumed_run_must_keep_its_data_wherever_it_lies(tmp_path):
+    folders.write_decathlon(tmp_path / "data")
+    settings = TINY | {"model": "unet", "data": "decathlon", "cache_dir": str(tmp_path / "cache"), "resume": True}
+
+    def go_on(data_dir, run_dir="run"):
+        return train(TrainSettings(**settings, data_dir=str(tmp_path / data_dir)), tmp_path / run_dir)
+
+    go_on("data")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    go_on("moved")
+    folders.write_decathlon(tmp_path / "fewer", cases=folders.CASES[1:])
+    with pytest.raises(ConfigError, match="run: a resumed run must keep its data, got other patients to train on; set"):
+        go_on("fewer")
+    images = tmp_path / "moved" / "imagesTr"
+    shutil.copy(images / "organs_05.nii.gz", images / "organs_06.nii.gz")
+    shutil.copytree(tmp_path / "run", tmp_path / "older")
+    with pytest.raises(ConfigError, match="a resumed run must keep its data, got other cases or contents"):
+        go_on("moved")
+    (tmp_path / "older" / "data.json").unlink()  # which older versions did not write
+    go_on("moved", "older")
+
+
+def test_a_run_that_was_moved_keeps_its_best_epoch(tmp_path, monkeypatch):
+    log, step = SegmentationTask.log, SegmentationTask.training_step
+
+    def falling(self, name, value, **more):
+        log(self, name, value - self.current_epoch if name == "val_dice" else value, **more)
+
+    def stopped(self, batch, batch_index):
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_index)
+
+    settings = TrainSettings(**TINY | {"model": "unet", "resume": True})
+    monkeypatch.setattr(SegmentationTask, "log", falling)
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationTask, "training_step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, tmp_path / "run")
+    states = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["callbacks"]
+    assert any(name.startswith("ModelCheckpoint{") for name in states)  # as older versions look for it, and wrote it
+    run = train(settings, (tmp_path / "run").rename(tmp_path / "moved"))
+    trained = {name: read_card(run.run_dir / f"{name}.safetensors").training["epochs"] for name in ("best", "model")}
+    assert trained == {"best": 1, "model": 2}

@@ -299,6 +299,12 @@ def test_a_batch_that_processes_cannot_share_evenly_is_refused():
         SliceData(settings, dataset, load_slices(settings, dataset, Grid(4.0, 48)))
 
 
+def test_a_training_of_one_process_takes_no_tasks_of_a_slurm_job_for_its_own(tmp_path, monkeypatch):
+    for name, value in {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "sweep"}.items():
+        monkeypatch.setenv(name, value)
+    assert train(TrainSettings(model="unet", **TINY | {"epochs": 1}), tmp_path / "run").run_dir.exists()
+
+
 def test_an_accelerator_that_is_not_there_is_refused():
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

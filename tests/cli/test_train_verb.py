@@ -1,0 +1,35 @@
+import json
+
+import pytest
+from commands import command
+
+TINY = ["--patients", 4, "--validation-patients", 1, "--size-px", 32, "--spacing-mm", 6.0, "--width", 4, "--depth", 3]
+TINY += ["--model", "unet", "--epochs", 1, "--accelerator", "cpu", "--run-dir", "run"]
+STOPPED = """
+import os, signal
+from l2gnet.training.task import SegmentationTask
+
+step = SegmentationTask.training_step
+
+def stopped(*given):
+    if {number} == signal.SIGINT:  # which a process in the background ignores
+        raise KeyboardInterrupt
+    os.kill(os.getpid(), {number})
+    return step(*given)
+
+SegmentationTask.training_step = stopped
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(2, 130), (15, 143)])
+def test_a_training_that_is_stopped_says_so_by_its_status(tmp_path, number, status):
+    result = command("train", *TINY, cwd=tmp_path, before=STOPPED.format(number=number))
+    assert result.returncode == status, result.stderr
+    assert "Traceback" not in result.stderr
+    assert ("--run-dir run --resume go on with it" in result.stderr) == (status == 130)
+
+
+def test_the_record_keeps_no_path_of_this_machine(tmp_path):
+    assert command("train", *TINY, "--cache-dir", "of-jane", cwd=tmp_path).returncode == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["parameters"]["cache_dir"] == "[cache_dir]"
