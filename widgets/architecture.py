@@ -15,11 +15,10 @@ from PIL import Image
 from torch import Tensor, nn, no_grad
 
 from l2gnet.colours import COLOURS
-from l2gnet.inspection.changed_parts import evaluating
+from l2gnet.inspection.changed_parts import Plans, evaluating, plans_of
 from l2gnet.inspection.forming import plane_of
 from l2gnet.inspection.image_transport import codebook_and_mapper
 from l2gnet.inspection.plan_order import plan_order
-from l2gnet.method.mapper import Mapped
 from l2gnet.models.backbone import SegmentationUNet
 from l2gnet.shapes import Float, Num, UInt8
 
@@ -167,21 +166,23 @@ def code_colours(vectors: Float[np.ndarray, "K d"]) -> Float[np.ndarray, "K 3"]:
 def _run(model: SegmentationUNet, image: Float[Tensor, "1 C H W"]) -> tuple[list[Tensor], list[Tensor], list[_Held]]:
     """What each level sees on the way down, on the way up (finest first), and what the bottleneck makes of it."""
     seen: dict[nn.Module, Any] = {}
-    (codebook, mapper), bottleneck = codebook_and_mapper(model), model.bottleneck
+    codebook, mapper = codebook_and_mapper(model)
     depth = len(model.encoder)
     if model.level != depth:
         raise ValueError(f"tokens must lie at the deepest level, {depth}, got {model.level}; show another model")
-    blocks = [model.stem, *model.encoder, *model.decoder, mapper, bottleneck]
+    blocks = [model.stem, *model.encoder, *model.decoder, mapper]
     handles = [block.register_forward_hook(lambda block, _, given: seen.update({block: given})) for block in blocks]
     try:
         with no_grad(), evaluating(model):
-            model(image.to(next(model.parameters()).device))
+            trace = model.trace(image.to(next(model.parameters()).device))
     finally:
         for handle in handles:
             handle.remove()
     *down, features = (seen[block].cpu() for block in (model.stem, *model.encoder))
     up = [seen[block][0].cpu() for block in reversed(model.decoder)]
-    mapped, latent = seen[mapper], seen[bottleneck]
+    latent, plans = trace.latent, plans_of(model, trace)
+    assert latent.codes is not None
+    assert plans is not None
     h, w = features.shape[2:]
     used, code_of_pixel = np.unique(latent.codes[0].cpu().numpy(), return_inverse=True)
     colours = code_colours(codebook.vectors[used].cpu().numpy())[code_of_pixel.reshape(h, w)]
@@ -190,7 +191,7 @@ def _run(model: SegmentationUNet, image: Float[Tensor, "1 C H W"]) -> tuple[list
     bottom = [
         _features("features", features, len(down) - 1, "deepest"),
         _Held(f"codes: {len(used)} in use", f"{h} × {w}", "h × w", words, maker, picture, picture),
-        *_plans(mapped),
+        *_plans(plans, seen[mapper].slots, "tokens" if model.tokens_receive else "codes"),
         _features("back to features", latent.features.cpu(), len(down) - 1, "related"),
     ]
     return down, up, bottom
@@ -210,17 +211,16 @@ def _features(name: str, tensor: Float[Tensor, "1 C h w"], halvings: int, way: s
     return _Held(name, _shape(tensor[0]), letters, words, file, small, whole)
 
 
-def _plans(mapped: Mapped) -> list[_Held]:
+def _plans(plans: Plans, slots: Float[Tensor, "h 1 R _"], receivers: str) -> list[_Held]:
     """The plan that sends, the slots that it fills, and the plan that receives: of the first head, and of all."""
-    send, receive = (plan.plan.cpu().numpy() for plan in (mapped.transport, mapped.receiving))
-    used = send[0].sum(1) > 0
-    rows, columns = plan_order(send[0][used], "clustering")
-    send, receive = (plan[:, used][:, rows][:, :, columns] for plan in (send, receive))
-    slots = mapped.slots[:, 0].cpu().numpy()[:, columns]
+    send, receive = (plan[0].cpu().numpy() for plan in (plans.sending, plans.receiving))
+    rows, columns = plan_order(send[0], "clustering")
+    send, receive = (plan[:, rows][:, :, columns] for plan in (send, receive))
+    gathered = slots[:, 0].cpu().numpy()[:, columns]
     held = [
         ("plan T: codes send", send, "heads × K × R", _SENT, "l2gnet/method/transport.py"),
-        ("slots", slots, "heads × R × d/heads", _GATHERED, "l2gnet/method/mapper.py"),
-        ("plan S: codes receive", receive, "heads × K × R", _RECEIVED, "l2gnet/method/transport.py"),
+        ("slots", gathered, "heads × R × d/heads", _GATHERED, "l2gnet/method/mapper.py"),
+        (f"plan S: {receivers} receive", receive, "heads × K × R", _RECEIVED, "l2gnet/method/transport.py"),
     ]
     return [
         _Held(name, _shape(of_heads), letters, words, file, _heat(of_heads[0]), _heat(_tiled(of_heads, len(of_heads))))

@@ -87,6 +87,7 @@ def plan_facts(
     own = sending[head]
     still = _still(result, plain)[0, head].float().cpu().numpy()[named >= 0]
     places = plan_order(still.astype(np.float64), order, None if typical is None else typical[names])
+    hearing = None if result.hearing is None else as_float32(result.hearing[0].float().cpu().numpy())
     target = own.sum(0)
     even = (target > 0) / max(int((target > 0).sum()), 1)
     return {
@@ -96,6 +97,7 @@ def plan_facts(
         "target": as_float32(target),
         "sending": as_float32(sending),
         "receiving": as_float32(receiving),
+        "hearing": hearing,
         "order": [each.tolist() for each in places],
         "errors": [float(np.abs(plan[head].sum(0) - even).sum()) for plan in (sending, receiving)],
     }

@@ -181,8 +181,9 @@ def _changes(block: Block, other: tuple[Tensor, Any], seed: int) -> Iterator[tup
         return flat[:, order].reshape(tokens.shape).movedim(tuple(range(1, len(axes) + 1)), axes)
 
     def heard(inputs: Any, output: Any, own: Tensor) -> Tensor:
-        indices, shape = (*inputs[1:], None, None)[:2]
-        return block.module.heard(output.receiving, theirs.slots, indices, shape)  # type: ignore[operator]
+        indices, shape, receivers = (*inputs[1:], None, None, None)[:3]
+        told = (None if receivers is not None else indices, shape)
+        return block.module.heard(output.receiving, theirs.slots, *told)  # type: ignore[operator]
 
     yield REMOVED, lambda inputs, output, own: block.nothing(own)
     yield MEAN, mean

@@ -8,7 +8,7 @@ token lies.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from l2gnet.inspection.changes import Interventions
 from l2gnet.method.codebook import Codebook, Quantised
 from l2gnet.method.cost import unit_cost
-from l2gnet.method.mapper import L2GMapper, Mapped
+from l2gnet.method.mapper import L2GMapper, Mapped, sum_of_rows
 from l2gnet.method.places import in_own_frame, waves
 from l2gnet.method.relation import Setting
-from l2gnet.method.rows import rows_of_codes, rows_of_tokens, spread
+from l2gnet.method.rows import gather_up, rows_of_codes, rows_of_tokens, spread
 from l2gnet.method.transport import solve_transport
 from l2gnet.models.backbone import SegmentationModel, Trace
 from l2gnet.models.blocks.relations import MeanRelation, Related, SelfAttention
@@ -35,12 +35,14 @@ _TINY = 1e-30
 class Plans:
     """The plans by which tokens were related, with a row for each code of the image (-1 in padding).
 
-    Rows of silenced codes and columns of silenced references are empty.
+    Where tokens receive, a row of `receiving` is the sum over the tokens of its code, and `hearing` has a row for each
+    of them. Rows of silenced codes and columns of silenced references are empty.
     """
 
     codes: Int64[Tensor, "B U"]
     sending: Float[Tensor, "B h U R"]
     receiving: Float[Tensor, "B h U R"]
+    hearing: Float[Tensor, "B h N R"] | None = None
 
 
 def with_parts(module: nn.Module, **parts: nn.Module) -> nn.Module:
@@ -69,11 +71,16 @@ def plans_of(model: SegmentationModel, trace: Trace) -> Plans | None:
     latent, mapper = trace.latent, model.mapper
     if mapper is None or latent.transport is None or latent.receiving is None:
         return None
-    plans = [rearrange(of.plan, "(B h) U R -> B h U R", h=mapper.heads) for of in (latent.transport, latent.receiving)]
-    if latent.codes is not None:
-        return Plans(rows_of_codes(latent.codes.flatten(1)).codes, *plans)
-    B, _, N, _ = plans[0].shape
-    return Plans(torch.arange(N, device=plans[0].device).expand(B, N), *plans)
+    plans = [latent.transport.plan, latent.receiving.plan]
+    if latent.codes is None:
+        N = plans[0].shape[1]
+        codes = torch.arange(N, device=plans[0].device).expand(len(trace.logits), N)
+    else:
+        rows = rows_of_codes(latent.codes.flatten(1))
+        codes = rows.codes
+        if model.tokens_receive:
+            plans = [plans[0], sum_of_rows(plans[1], rows), plans[1]]
+    return Plans(codes, *(rearrange(plan, "(B h) rows R -> B h rows R", h=mapper.heads) for plan in plans))
 
 
 @contextmanager
@@ -92,6 +99,7 @@ class ChangedCodebook(nn.Module):
     """A codebook in which some codes stand in for others, and some say nothing.
 
     Tokens of a silenced code are given, for a vector, the mean of the others of their image, zero where none is left.
+    Where tokens receive, one whose code is replaced says something else, and still hears as itself.
     """
 
     def __init__(self, codebook: Codebook, silenced: tuple[int, ...], replaced: Mapping[int, int]):
@@ -136,7 +144,11 @@ class ChangedRelation(nn.Module):
         self.slots: Tensor | None = None
 
     def forward(
-        self, tokens: Float[Tensor, "B N d"], indices: Int64[Tensor, "B N"] | None, shape: tuple[int, int]
+        self,
+        tokens: Float[Tensor, "B N d"],
+        indices: Int64[Tensor, "B N"] | None,
+        shape: tuple[int, int],
+        *receivers: Float[Tensor, "B N d"],
     ) -> Related:
         """What each token is given."""
         if self.asked.relation == "none":
@@ -145,7 +157,7 @@ class ChangedRelation(nn.Module):
         if indices is not None and self.asked.silenced_codes:
             left = ~torch.isin(indices, indices.new_tensor(self.asked.silenced_codes))
         if isinstance(self.relation, L2GMapper):
-            answer = self._transported(self.relation, tokens, indices, shape, left)
+            answer = self._transported(self.relation, tokens, indices, shape, left, *receivers)
         else:
             answer = self.relation(tokens, indices, shape).tokens
         if self.asked.relation == "mean":
@@ -159,12 +171,15 @@ class ChangedRelation(nn.Module):
         indices: Int64[Tensor, "B N"] | None,
         shape: tuple[int, int],
         left: Bool[Tensor, "B N"],
+        *receivers: Float[Tensor, "B N d"],
     ) -> Float[Tensor, "B N _"]:
         if indices is not None and self.codebook is not None:  # silenced ones as they were: no price depends on them
             tokens = self.codebook.vectors[indices]
-        own = mapper(tokens, indices, shape)
-        split = rearrange(tokens, "B N (h d) -> h B N d", h=mapper.heads)
+        own = mapper(tokens, indices, shape, *receivers)
+        both = (tokens, receivers[0] if receivers else tokens)
+        split, heard_as = (rearrange(x, "B N (h d) -> h B N d", h=mapper.heads) for x in both)
         rows = rows_of_tokens(split) if indices is None else rows_of_codes(indices)
+        of_receivers = rows_of_tokens(heard_as) if receivers else rows
         target = _shared(mapper.references.shape[-2], self.asked.silenced_references, split)
         plans = _of_heads(mapper, own.transport.plan), _of_heads(mapper, own.receiving.plan)
         touched = ~left.all(1, keepdim=True)  # images that the change does not concern stay what they are, to the bit
@@ -172,12 +187,21 @@ class ChangedRelation(nn.Module):
         if asked.silenced_references or asked.relation == "exact" or {asked.epsilon, asked.epsilon_receive} != {None}:
             touched = torch.ones_like(touched)
         if bool(touched.any()):
-            mass = rows.counts * left.gather(1, rows.first)
-            sending, receiving = self._solved(mapper, spread(split, rows.first), mass, target, own)
+            sides = [
+                (spread(e, of.first), of.counts * left.gather(1, of.first))
+                for e, of in ((split, rows), (heard_as, of_receivers))
+            ]
+            sending, receiving = self._solved(mapper, sides, target, own)
             those = touched.unsqueeze(2)
             plans = torch.where(those, sending, plans[0]), torch.where(those, receiving, plans[1])
-        self.plans = Plans(rows.codes, *(rearrange(plan, "h B U R -> B h U R") for plan in plans))
-        sent, heard = (spread(plan / rows.counts.clamp_min(1).unsqueeze(2), rows.row) for plan in plans)
+        shown = plans
+        if receivers:
+            shown = (plans[0], gather_up(plans[1], rows.row, rows.counts.shape[1]), plans[1])
+        self.plans = Plans(rows.codes, *(plan.movedim(0, 1) for plan in shown))
+        sent, heard = (
+            spread(plan / of.counts.clamp_min(1).unsqueeze(2), of.row)
+            for plan, of in zip(plans, (rows, of_receivers), strict=True)
+        )
         places = waves(*shape, like=split) if mapper.positions else split.new_empty(split.shape[2], 0)
         values = torch.cat([split, places.expand(*split.shape[:2], *places.shape)], dim=-1)
         gathered = sent.transpose(-1, -2) @ values / target.clamp_min(_TINY).unsqueeze(1)
@@ -193,16 +217,15 @@ class ChangedRelation(nn.Module):
     def _solved(
         self,
         mapper: L2GMapper,
-        e: Float[Tensor, "h B U d"],
-        mass: Int64[Tensor, "B U"],
+        sides: Sequence[tuple[Float[Tensor, "h B _ d"], Int64[Tensor, "B _"]]],
         target: Float[Tensor, " R"],
         own: Mapped,
-    ) -> tuple[Float[Tensor, "h B U R"], Float[Tensor, "h B U R"]]:
+    ) -> tuple[Float[Tensor, "h B _ R"], Float[Tensor, "h B _ R"]]:
         """The plan that sends and the one that receives, of the mass that is left; rows without any are empty."""
         solved = []
-        sets = mapper.references.to(e.dtype).reshape(-1, *mapper.references.shape[-3:])
+        sets = mapper.references.to(target.dtype).reshape(-1, *mapper.references.shape[-3:])
         both = ((own.transport, self.asked.epsilon), (own.receiving, self.asked.epsilon_receive))
-        for references, (plan, epsilon) in zip(sets, both, strict=False):
+        for references, (e, mass), (plan, epsilon) in zip(sets, sides, both, strict=False):
             cost = unit_cost(e, references, mapper.setting.cost)
             if not bool(target.any()):
                 solved.append(torch.zeros_like(cost))

@@ -34,7 +34,8 @@ class Intervened:
 
     `codes` are those of the bottleneck's pixels after the change; silenced ones keep their number. `sending` and
     `receiving` are the plans by which tokens were related, if they were: they have a row for each code of an image,
-    named in `row_codes` (-1 in padding), empty for silenced ones. Without a codebook each token has a row.
+    named in `row_codes` (-1 in padding), empty for silenced ones. Without a codebook each token has a row. Where tokens
+    receive by themselves, `receiving` is summed over those of each code, and `hearing` has a row for each of them.
     """
 
     probabilities: Float[Tensor, "B L H W"]
@@ -44,6 +45,7 @@ class Intervened:
     row_codes: Int64[Tensor, "B U"] | None = None
     sending: Float[Tensor, "B heads U R"] | None = None
     receiving: Float[Tensor, "B heads U R"] | None = None
+    hearing: Float[Tensor, "B heads N R"] | None = None
 
     @property
     def changed(self) -> Bool[Tensor, "B H W"]:
@@ -106,7 +108,7 @@ class Intervener:
             labels_of(probabilities, self.regions),
             seen.labels,
             trace.latent.codes,
-            *((plans.codes, plans.sending, plans.receiving) if plans else ()),
+            *((plans.codes, plans.sending, plans.receiving, plans.hearing) if plans else ()),
         )
 
     def _seen(self, images: Float[Tensor, "B C H W"]) -> _Seen:

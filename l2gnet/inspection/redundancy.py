@@ -62,7 +62,8 @@ def relations(model: SegmentationModel, images: Float[Tensor, "B C H W"]) -> dic
         latent = model.trace(images).latent
     found = {f"layer {number}": layer.matrix().flatten(0, 1) for number, layer in enumerate(latent.attention, start=1)}
     if latent.transport is not None and latent.receiving is not None:
-        sent, received = (_of_tokens(plan.plan, latent.codes) for plan in (latent.transport, latent.receiving))
+        sent = _of_tokens(latent.transport.plan, latent.codes)
+        received = _of_tokens(latent.receiving.plan, None if model.tokens_receive else latent.codes)
         found["plan"] = sent.shape[1] * sent.shape[2] * received @ sent.transpose(1, 2)
     return found
 

@@ -13,6 +13,7 @@ from l2gnet.data.resampling import affine_of_cells, batches_on_grid, cells_on_sc
 from l2gnet.data.volume import Volume, write_arrays
 from l2gnet.errors import unwritable
 from l2gnet.files import atomic_path, write_text
+from l2gnet.method.mapper import sum_of_rows
 from l2gnet.method.rows import rows_of_codes
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard
@@ -26,8 +27,9 @@ from l2gnet.tables import csv_text
 class Plan:
     """The plan of every slice of a scan, by the codes that it has.
 
-    `mass` adds up to 1 for each slice and head (h). Its row u is that of code `codes[s, u]`; rows that are left over
-    are empty, and named -1. `likeliest` is the reference that takes the most of each cell's mass.
+    `mass` adds up to 1 for each slice and head (h). Its row u is that of code `codes[s, u]`, the sum over its tokens
+    where these receive by themselves; rows that are left over are empty, and named -1. `likeliest` is the reference
+    that takes the most of each cell's mass.
     """
 
     codes: Int64[np.ndarray, "S U"]
@@ -101,7 +103,8 @@ def codes_of_scan(model: SegmentationModel, card: ModelCard, scan: Volume, *, ba
         if model.mapper is not None and latent.transport is not None and latent.receiving is not None:
             sending.append(_plan(latent.codes, latent.transport.plan, model.mapper.heads))
             if model.mapper.relation == "send-receive":
-                receiving.append(_plan(latent.codes, latent.receiving.plan, model.mapper.heads))
+                by_token = model.tokens_receive
+                receiving.append(_plan(latent.codes, latent.receiving.plan, model.mapper.heads, by_token=by_token))
     size = len(model.codebook.vectors)
     return ScanCodes(scan, card, size, torch.cat(codes).numpy(), _joined(sending), _joined(receiving))
 
@@ -146,12 +149,20 @@ def write_codes(folder: str | Path, name: str, frames: Sequence[ScanCodes]) -> N
 
 
 def _plan(
-    codes: Int64[torch.Tensor, "B rows columns"], plan: Float[torch.Tensor, "_ U R"], heads: int
+    codes: Int64[torch.Tensor, "B rows columns"],
+    plan: Float[torch.Tensor, "_ _ R"],
+    heads: int,
+    *,
+    by_token: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Codes of rows, masses and likeliest references of a batch, as a mapper's plan has them: images, then heads."""
     rows = rows_of_codes(codes.flatten(1))
+    best = plan.argmax(-1).unflatten(0, (-1, heads))
+    if by_token:
+        plan = sum_of_rows(plan, rows)
+    else:
+        best = best.gather(2, rows.row[:, None].expand(-1, heads, -1))
     mass = plan.float().unflatten(0, (-1, heads))
-    best = mass.argmax(-1).gather(2, rows.row[:, None].expand(-1, heads, -1))
     return rows.codes.cpu(), mass.cpu(), best.unflatten(2, codes.shape[1:]).cpu()
 
 

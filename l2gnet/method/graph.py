@@ -32,8 +32,11 @@ def relate_in_graph(
     references: Float[Tensor, "ph R d"],
     places: Float[Tensor, "N x"],
     setting: Setting,
+    receivers: Float[Tensor, "h B N d"] | None = None,
 ) -> tuple[Float[Tensor, "h B M dx"], list[TransportPlan], Float[Tensor, "h B R dx"]]:
     """Related tokens, plans and slots, as of `Relate`; a plan has a row for each token, also for those of one code.
+
+    `receivers` may be others than the tokens.
 
     Raises:
         ConfigError: an epsilon is too small for scalings.
@@ -41,7 +44,8 @@ def relate_in_graph(
     require_graph(setting)
     tokens, references = tokens.detach(), references.detach()
     h, N, R = len(tokens), tokens.shape[2], references.shape[1]
-    solved = [_solve(tokens, *of, setting) for of in zip(references.split(h), setting.epsilons, strict=True)]
+    both = (tokens, tokens if receivers is None else receivers.detach())
+    solved = [_solve(*of, setting) for of in zip(both, references.split(h), setting.epsilons, strict=False)]
     values = torch.cat([tokens, places.expand(*tokens.shape[:2], *places.shape)], dim=-1)
     aligned = (R / N) * (solved[0][0].transpose(-1, -2) @ values)
     related = aligned if setting.readout == "grid" else solved[-1][0] @ aligned

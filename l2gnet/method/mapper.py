@@ -18,7 +18,7 @@ from l2gnet.method.cost import Cost
 from l2gnet.method.graph import relate_in_graph
 from l2gnet.method.places import in_own_frame, waves, waves_size
 from l2gnet.method.relation import Readout, Relate, Setting, relate_plainly
-from l2gnet.method.rows import rows_of_codes, rows_of_tokens, spread
+from l2gnet.method.rows import Rows, gather_up, rows_of_codes, rows_of_tokens, spread
 from l2gnet.method.transforms import exporting, refuse_vmap, require_numbers, transformed
 from l2gnet.method.transport import TransportPlan, check_solver, make_plan
 from l2gnet.shapes import Float, Int64, Integer
@@ -32,8 +32,9 @@ class Mapped:
 
     `transport` is the plan by which tokens send, `receiving` the one by which they receive: the same, where the
     relation is symmetric. A plan has a row for each distinct code of its image, named in `codes`; images with fewer
-    have empty rows, named -1. Its batch axis runs over images first, then heads: B * heads. Plans carry gradients,
-    their potentials and costs are numbers. `slots` is what each reference has gathered, a number to look at.
+    have empty rows, named -1. Where receivers were given, `receiving` has a row for each of them. The batch axis runs
+    over images first, then heads: B * heads. Plans carry gradients, their potentials and costs are numbers. `slots` is
+    what each reference has gathered, a number to look at.
     """
 
     tokens: Float[Tensor, "B N _"]
@@ -76,6 +77,9 @@ class L2GMapper(nn.Module):
     With `positions`, G also says where in the image the matter of a slot lies, and every token is given that as seen
     from itself: how far, in which direction and, by its length, how scattered (see `places.py`). The plans stay on
     codes.
+
+    Codes may send and others receive in their place: the tokens as they were before they were quantised, which can tell
+    more finely what they are to hear.
 
     Readout `grid` (symmetric, R = N) gives out G itself as the map.
 
@@ -151,14 +155,21 @@ class L2GMapper(nn.Module):
         tokens: Float[Tensor, "B N d"],
         indices: Integer[Tensor, "B N"] | None = None,
         shape: tuple[int, int] | None = None,
+        receivers: Float[Tensor, "B N d"] | None = None,
     ) -> Mapped:
         """Relate tokens; in float32 or better, also under autocast.
 
         With the code indices of quantised tokens, tokens of one code must be equal: the plans are then solved on codes,
         which is much faster and gives the same. Leave them out where anything was done to single tokens in between.
-        With positions, `shape` says how many rows and columns the tokens fill, row by row.
+        With positions, `shape` says how many rows and columns the tokens fill, row by row. `receivers` receive in the
+        place of the tokens (`send-receive`).
         """
         self._check(tokens, indices)
+        if receivers is not None:
+            self._check(receivers, indices)
+            if self.relation == "symmetric" or receivers.shape != tokens.shape:
+                rule = f"receivers must have the shape of the tokens {tuple(tokens.shape)}, and relation 'send-receive'"
+                raise ValueError(f"{rule}, got {tuple(receivers.shape)} and {self.relation!r}")
         indices = None if indices is None else indices.long()
         N = tokens.shape[1]
         R = self.references.shape[-2]
@@ -167,27 +178,37 @@ class L2GMapper(nn.Module):
         if self.positions:
             self._grid(shape, N)
         if exporting():  # a graph knows no autocast
-            return self._relate(tokens, indices, shape)
+            return self._relate(tokens, indices, shape, receivers)
         with torch.autocast(tokens.device.type, enabled=False):
-            return self._relate(tokens, indices, shape)
+            return self._relate(tokens, indices, shape, receivers)
 
-    def _relate(self, tokens: Tensor, indices: Tensor | None, shape: tuple[int, int] | None) -> Mapped:
+    def _relate(
+        self, tokens: Tensor, indices: Tensor | None, shape: tuple[int, int] | None, receivers: Tensor | None
+    ) -> Mapped:
         tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
         split = rearrange(tokens, "B N (h d) -> h B N d", h=self.heads)
+        others = None if receivers is None else rearrange(receivers.to(tokens), "B N (h d) -> h B N d", h=self.heads)
         references = self.references.to(tokens.dtype).reshape(-1, *self.references.shape[-2:])
         N = tokens.shape[1]
         places = waves(*shape, like=tokens) if shape is not None and self.positions else tokens.new_empty(N, 0)
         if exporting():
-            related, told, slots = relate_in_graph(split, references, places, self.setting)
+            related, told, slots = relate_in_graph(split, references, places, self.setting, others)
             codes = torch.arange(N, device=tokens.device).expand(tokens.shape[:2]) if indices is None else indices
         else:
             refuse_vmap("L2GMapper", "give it all tokens as one batch, (B, N, d)", tokens, indices, references)
             if indices is not None and bool((indices < 0).any()):
                 raise ValueError(f"indices must be whole numbers from 0 on, one code a token, got {int(indices.min())}")
             rows = rows_of_codes(indices) if indices is not None and len(tokens) else rows_of_tokens(split)
-            relate = relate_plainly if transformed(tokens, references) else Relate.apply
-            related, plans, slots, *numbers = relate(split, references, places, rows, self.setting)
+            if others is not None:
+                made = relate_plainly(split, references, places, rows_of_tokens(split), self.setting, others)
+            elif transformed(tokens, references):
+                made = relate_plainly(split, references, places, rows, self.setting)
+            else:
+                made = Relate.apply(split, references, places, rows, self.setting)
+            related, plans, slots, *numbers = made
             told = [self._plan(number, plans, *numbers) for number in range(len(self.setting.epsilons))]
+            if others is not None:
+                told[0] = self._of_codes(told[0], rows)
             codes = rows.codes
         if self.positions:
             related = in_own_frame(related, places)
@@ -267,6 +288,20 @@ class L2GMapper(nn.Module):
         target = torch.full_like(g, 1 / g.shape[1])
         epsilon, tolerance = self.setting.epsilons[number], self.setting.tolerance
         return replace(make_plan(plan.detach(), cost, f, g, target, iterations, epsilon, tolerance), plan=plan)
+
+    def _of_codes(self, plan: TransportPlan, rows: Rows) -> TransportPlan:
+        """The plan of tokens with a row for each code, where those of one code are alike."""
+        f = rearrange(plan.source_potential, "(B h) N -> h B N 1", h=self.heads)
+        f = spread(f, rows.first) + plan.epsilon * rows.counts.to(f.dtype).log().unsqueeze(-1)
+        f = rearrange(f, "h B U 1 -> (B h) U")
+        return replace(plan, plan=sum_of_rows(plan.plan, rows), source_potential=f)
+
+
+def sum_of_rows(plan: Float[Tensor, "Bh N R"], rows: Rows) -> Float[Tensor, "Bh U R"]:
+    """A mapper's plan that has a row for each token, summed over the tokens of each row."""
+    h = len(plan) // max(len(rows.row), 1)
+    by_token = rearrange(plan, "(B h) N R -> h B N R", h=h)
+    return rearrange(gather_up(by_token, rows.row, rows.counts.shape[1]), "h B U R -> (B h) U R")
 
 
 def plan_on_codes(plan: Float[Tensor, "Bh U R"], codes: Int64[Tensor, "B U"], size: int) -> Float[Tensor, "Bh K R"]:

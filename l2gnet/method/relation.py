@@ -161,11 +161,13 @@ def relate_plainly(
     places: Float[Tensor, "N x"],
     rows: Rows,
     setting: Setting,
+    receivers: Float[Tensor, "h B N d"] | None = None,
 ) -> Relations:
-    """What `Relate` gives, in plain operations on every token by itself."""
+    """What `Relate` gives, in plain operations on every token by itself; `receivers` may be others than the tokens."""
     (h, B, N, _), (ph, R, _) = tokens.shape, references.shape
     epsilon = _by_plan(setting.epsilons, h, tokens)
-    cost = unit_cost(tokens.repeat(ph // h, 1, 1, 1), references, setting.cost)
+    both = tokens.repeat(ph // h, 1, 1, 1) if receivers is None else torch.cat([tokens, receivers])
+    cost = unit_cost(both, references, setting.cost)
     potential, iterations = solve_potential(
         (cost / epsilon).flatten(0, 1),
         cost.new_full((ph * B, N), 1 / N),

@@ -68,6 +68,11 @@ class SegmentationModel(nn.Module):
         mapper = getattr(self.bottleneck, "mapper", None)
         return mapper if isinstance(mapper, L2GMapper) else None
 
+    @property
+    def tokens_receive(self) -> bool:
+        """Whether codes are sent and tokens receive: then the plan that receives has a row for each token."""
+        return getattr(self.bottleneck, "tokens_receive", False)
+
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B L H W"]:
         """Logits only."""
         return self.trace(images).logits

@@ -25,6 +25,7 @@ from l2gnet.shapes import Float
 
 Relation = Literal["send-receive", "symmetric", "attention", "mean", "none"]
 Positions = Literal["none", "absolute", "relative"]
+Receivers = Literal["codes", "tokens"]
 Mapper = L2GMapper | SelfAttention | MeanRelation
 
 
@@ -40,13 +41,24 @@ class L2GBottleneck(TokenBottleneck):
         codebook: the quantiser; without one tokens stay as they are.
         mapper: relates the tokens; without one they stay alone.
         placed: whether each token also says where in the picture it lies.
+        receivers: what receives from the references that codes are sent to: the codes, or the tokens as they were
+            before they were quantised.
     """
 
     def __init__(
-        self, features: int, dim: int, codebook: Codebook | None, mapper: Mapper | None, *, placed: bool = False
+        self,
+        features: int,
+        dim: int,
+        codebook: Codebook | None,
+        mapper: Mapper | None,
+        *,
+        placed: bool = False,
+        receivers: Receivers = "codes",
     ):
         super().__init__(features, dim)
         self.codebook, self.mapper, self.placed = codebook, mapper, placed
+        two_plans = isinstance(mapper, L2GMapper) and mapper.relation == "send-receive"
+        self.tokens_receive = two_plans and codebook is not None and receivers == "tokens"
         self.added = isinstance(mapper, L2GMapper) and mapper.relation == "symmetric"
         beside = mapper.given if mapper is not None and not self.added else 0
         self.from_tokens = nn.Conv2d(dim + beside + placed * waves_size(), features, kernel_size=1)
@@ -54,14 +66,16 @@ class L2GBottleneck(TokenBottleneck):
     def forward(self, features: Float[Tensor, "B C h w"]) -> Latent:
         """Quantise, relate, and set beside each token what the relation gives it."""
         shape = (features.shape[2], features.shape[3])
-        tokens = self.tokens(features)
+        tokens = unquantised = self.tokens(features)
         quantised = None if self.codebook is None else self.codebook(tokens)
         if quantised is not None:
             tokens = quantised.tokens
         parts = [tokens]
         related = None
         if self.mapper is not None:
-            related = self.mapper(tokens, None if quantised is None else quantised.indices, shape)
+            indices = None if quantised is None else quantised.indices
+            receivers = (unquantised,) if self.tokens_receive else ()
+            related = self.mapper(tokens, indices, shape, *receivers)
             parts = [tokens + related.tokens] if self.added else [tokens, related.tokens]
         if self.placed:
             parts.append(waves(*shape, like=tokens).expand(len(tokens), -1, -1))
@@ -89,6 +103,7 @@ def build(
     commitment: float = 0.0,
     relation: Relation = "send-receive",
     positions: Positions = "none",
+    receivers: Receivers = "codes",
     references: int = 16,
     heads: int = 4,
     epsilon: float = 0.02,
@@ -127,7 +142,9 @@ def build(
             mapper = MeanRelation(code_dim)
     codebook = Codebook(codes, code_dim, commitment=commitment) if codes else None
     return SegmentationUNet(
-        lambda features: L2GBottleneck(features, code_dim, codebook, mapper, placed=positions == "absolute"),
+        lambda features: L2GBottleneck(
+            features, code_dim, codebook, mapper, placed=positions == "absolute", receivers=receivers
+        ),
         channels=channels,
         classes=classes,
         width=width,

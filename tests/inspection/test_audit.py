@@ -181,19 +181,19 @@ def test_a_model_without_a_block_is_refused(name):
         audit(model, random_slices(model), CLASSES)
 
 
-@pytest.mark.parametrize("codes", [0, 16])
+@pytest.mark.parametrize(("codes", "receivers"), [(0, "codes"), (16, "codes"), (16, "tokens")])
 @pytest.mark.parametrize("positions", ["none", "relative"])
-def test_to_hear_ones_own_slots_is_to_hear_what_one_heard(positions, codes):
+def test_to_hear_ones_own_slots_is_to_hear_what_one_heard(positions, codes, receivers):
     torch.manual_seed(0)
-    relation = "send-receive" if positions == "relative" else "symmetric"
-    model = build_model("l2gnet", **SIZES, relation=relation, positions=positions, codes=codes)
+    relation = "send-receive" if positions == "relative" or receivers == "tokens" else "symmetric"
+    model = build_model("l2gnet", **SIZES, relation=relation, positions=positions, codes=codes, receivers=receivers)
     images = torch.rand(3, 1, 64, 64)
     model(images)  # from which the codebook starts; untrained, in evaluation, all tokens would have one code
     block = blocks_of(model)[0]
     with kept([block], len(images)) as seen, torch.no_grad():
         indices = model.trace(images).latent.codes
     answer, mapped = seen[block.name]
-    told = (None if indices is None else indices.flatten(1), (8, 8))
+    told = (None if indices is None or receivers == "tokens" else indices.flatten(1), (8, 8))
     torch.testing.assert_close(model.mapper.heard(mapped.receiving, mapped.slots, *told), answer)
     others = model.mapper.heard(mapped.receiving, mapped.slots.roll(1, 1), *told)
     assert not torch.allclose(others, answer)

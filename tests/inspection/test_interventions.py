@@ -282,6 +282,39 @@ def test_silenced_tokens_hear_nothing_and_say_the_mean_of_the_others():
     assert torch.equal(found.changed, found.labels != found.plain_labels)
 
 
+@pytest.mark.parametrize("relation", ["own", "other", "exact"])
+@torch.no_grad()
+def test_where_tokens_receive_each_hears_by_a_row_of_its_own(relation):
+    model, images = trained(receivers="tokens"), some_images()
+    plain, latent = intervene(model, images, Interventions()), model.trace(images).latent
+    assert torch.equal(plain.probabilities, model(images).softmax(1))
+    assert torch.equal(plain.hearing.flatten(0, 1), latent.receiving.plan)
+    codes = latent.codes.flatten(1)
+    silenced = tuple(codes[0].unique().tolist()[:2])
+    found = intervene(model, images, Interventions(silenced_codes=silenced, relation=relation), other=images.flip(0))
+    left = ~torch.isin(codes, torch.tensor(silenced))
+    for one in (plain, found):
+        kept = torch.ones_like(left) if one is plain else left
+        shares = kept / kept.sum(1, keepdim=True)
+        torch.testing.assert_close(one.hearing.sum(3), shares[:, None].expand(-1, 4, -1).float())
+        for b, names in enumerate(one.row_codes):
+            for row, code in enumerate(names.tolist()):
+                summed = one.hearing[b][:, codes[b] == code].sum(1)
+                torch.testing.assert_close(one.receiving[b, :, row], summed)
+    assert found.hearing.std(2).amax() > 1e-4  # tokens of one code hear as themselves
+    if relation == "own":
+        tokens, as_they_were = model.codebook.vectors[codes], model.bottleneck.tokens(model.encoded(images)[-1])
+        wanted = []
+        for b in range(3):
+            one, kept = tokens[b : b + 1].clone(), left[b]
+            answer = torch.zeros_like(one)
+            without = (one[:, kept], codes[b : b + 1, kept], None, as_they_were[b : b + 1, kept])
+            answer[:, kept] = model.mapper(*without).tokens  # a smaller image, without them
+            one[:, ~kept] = one[:, kept].mean(1, keepdim=True)
+            wanted.append(recomposed(model, images[b : b + 1], one, answer))
+        torch.testing.assert_close(found.probabilities, torch.cat(wanted).softmax(1), atol=1e-4, rtol=1e-3)
+
+
 @torch.no_grad()
 def test_an_image_that_has_not_what_is_changed_stays_as_it_is():
     model, images = trained(), some_images(6)

@@ -54,6 +54,19 @@ def test_the_plans_relation_is_doubly_stochastic_and_the_mappers_own(heads):
     torch.testing.assert_close(related, model.bottleneck.mapper(vectors, codes).tokens, atol=1e-4, rtol=1e-4)
 
 
+def test_the_relation_of_tokens_that_receive_is_the_mappers_own():
+    torch.manual_seed(0)
+    model = build_model("l2gnet", **SIZES, codes=8, code_dim=16, references=6, heads=2, receivers="tokens").eval()
+    images = torch.rand(2, 1, 40, 48)
+    relation = relations(model, images)["plan"]
+    tokens = model.bottleneck.tokens(model.encoded(images)[-1])
+    codes = model.trace(images).latent.codes.flatten(1)
+    vectors = model.codebook.vectors[codes]
+    related = (relation @ vectors.unflatten(2, (2, -1)).transpose(1, 2).flatten(0, 1)).unflatten(0, (2, 2))
+    related = related.transpose(1, 2).flatten(2)
+    torch.testing.assert_close(related, model.mapper(vectors, codes, None, tokens).tokens, atol=1e-4, rtol=1e-4)
+
+
 def test_attention_has_a_relation_for_each_layer_and_rows_that_add_up_to_one():
     model = build_model("transunet", **SIZES, size_px=32, layers=2)
     found = relations(model, torch.rand(2, 1, 32, 32))

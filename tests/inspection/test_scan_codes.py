@@ -25,6 +25,7 @@ PLANS = {"references": 5, "heads": 2}
 MODELS = {
     "symmetric": ("l2gnet", {**PLANS, "relation": "symmetric"}),
     "send-receive": ("l2gnet", {**PLANS, "relation": "send-receive", "positions": "relative"}),
+    "tokens receive": ("l2gnet", {**PLANS, "receivers": "tokens"}),
     "attention": ("l2gnet", {"relation": "attention"}),
     "vq_unet": ("vq_unet", {}),
     "synergynet": ("synergynet", {}),
@@ -112,7 +113,8 @@ def test_codes_and_histogram_are_those_of_the_model(scan, tmp_path, kind):
 @pytest.mark.parametrize("kind", MODELS)
 def test_plans_are_there_where_a_model_has_them(scan, tmp_path, kind):
     numbers = written(scan, kind, tmp_path / "out")
-    plans = {"symmetric": ["sending"], "send-receive": ["sending", "receiving"]}.get(kind, [])
+    both = ["sending", "receiving"]
+    plans = {"symmetric": ["sending"], "send-receive": both, "tokens receive": both}.get(kind, [])
     assert {"sending", "receiving"} & set(numbers.files) == set(plans)
     ends = {"sending": "sent_to", "receiving": "received_from"}
     files = {f"scan_{end}" for end in ("codes.nii.gz", "codes.npz", "histogram.csv", *["plan.csv"] * bool(plans))}
@@ -137,6 +139,19 @@ def test_plans_are_there_where_a_model_has_them(scan, tmp_path, kind):
         for row in rows:
             found = sum(mass[s, int(row["head"]), u, 3] for s, u in np.argwhere(codes == int(row["code"])))
             assert float(row["reference_3"]) == pytest.approx(found / 5, abs=1e-6)
+
+
+def test_tokens_that_receive_are_summed_over_their_code_and_placed_by_themselves(scan, tmp_path):
+    numbers = written(scan, "tokens receive", tmp_path / "out")
+    (frame,) = read_frames(scan)
+    image = network_input(image_on_grid(frame.in_plane("acquired"), Grid(3.0, 48))[2:3])
+    latent = model("tokens receive").trace(image).latent
+    by_token, codes = latent.receiving.plan.detach().numpy(), latent.codes.flatten().numpy()
+    for row, code in enumerate(numbers["row_codes"][2].tolist()):
+        summed = by_token[:, codes == code].sum(1)
+        np.testing.assert_allclose(numbers["receiving"][2, :, row], summed, atol=1e-5)
+    likeliest = codes_of_scan(model("tokens receive"), card("tokens receive"), frame).receiving.likeliest[2]
+    assert np.array_equal(likeliest.reshape(len(likeliest), -1), by_token.argmax(-1))
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "send-receive"])

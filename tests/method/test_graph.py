@@ -71,11 +71,13 @@ def test_an_image_is_related_alike_in_any_batch(in_graph, relation, positions):
         assert torch.allclose(together, mapper(tokens, None, (2, 5)).tokens, atol=1e-3)
 
 
-def test_a_mapper_alone_is_exported_with_all_that_it_gives():
+@pytest.mark.parametrize("tokens_receive", [False, True])
+def test_a_mapper_alone_is_exported_with_all_that_it_gives(tokens_receive):
     torch.manual_seed(0)
     mapper, tokens = L2GMapper(8, 7, relation="send-receive"), torch.randn(2, 10, 8)
-    given = torch.export.export(mapper, (tokens,)).module()(2 * tokens)
-    expected = mapper(2 * tokens)
+    others = (None, None, torch.randn(2, 10, 8)) if tokens_receive else ()
+    given = torch.export.export(mapper, (tokens, *others)).module()(2 * tokens, *others)
+    expected = mapper(2 * tokens, *others)
     assert torch.allclose(given.tokens, expected.tokens, atol=1e-3)
     assert torch.allclose(given.receiving.plan, expected.receiving.plan, atol=1e-4)
     assert (given.transport.epsilon, given.receiving.epsilon) == (0.02, 0.05)

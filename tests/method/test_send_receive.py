@@ -26,20 +26,23 @@ def unrolled(tokens, references, epsilon, cost, iterations=1000):
     return ((f[..., None] + g[..., None, :] - price) / epsilon).exp()
 
 
-def relation(mapper, tokens):
+def relation(mapper, tokens, receivers=None):
     """A (h, B, N, N): what each token takes of every other."""
-    split = rearrange(tokens, "B N (h d) -> h B N d", h=mapper.heads)
+    split, other = (
+        rearrange(x, "B N (h d) -> h B N d", h=mapper.heads)
+        for x in (tokens, tokens if receivers is None else receivers)
+    )
     sets = mapper.references if mapper.relation == "send-receive" else mapper.references[None]
     plans = [
-        unrolled(split, references, epsilon, mapper.setting.cost)
-        for references, epsilon in zip(sets, mapper.setting.epsilons, strict=True)
+        unrolled(one, references, epsilon, mapper.setting.cost)
+        for one, references, epsilon in zip((split, other), sets, mapper.setting.epsilons, strict=False)
     ]
     return tokens.shape[1] * sets.shape[2] * plans[-1] @ plans[0].transpose(-1, -2), plans
 
 
-def heard(mapper, tokens, shape=None):
+def heard(mapper, tokens, shape=None, receivers=None):
     """What the mapper must give, from its definition; positions as complex numbers e^(i f (p_j - p_i))."""
-    A, plans = relation(mapper, tokens)
+    A, plans = relation(mapper, tokens, receivers)
     split = rearrange(tokens, "B N (h d) -> h B N d", h=mapper.heads)
     given = A @ split
     if mapper.positions:
@@ -121,6 +124,52 @@ def test_losses_on_both_plans_reach_tokens_and_references(K):
     theirs = gradients([expected, *summed], [tokens, mapper.references])
     for mine, reference in zip(ours, theirs, strict=True):
         close(mine, reference, 1e-7)
+
+
+@pytest.mark.parametrize("K", [4, 40, None], ids=["few codes", "many codes", "no codes"])
+@pytest.mark.parametrize(("positions", "cost"), [(False, "cosine"), (True, "cosine"), (False, "euclidean")])
+def test_codes_send_and_others_receive_in_their_place(positions, cost, K):
+    tokens, indices = quantised(K=K or 6)
+    receivers = (tokens + 0.3 * torch.randn(tokens.shape, dtype=torch.float64)).detach().requires_grad_()
+    mapper = mapper_of(heads=2, cost=cost, positions=positions, epsilon=0.1, epsilon_receive=0.3)
+    mapped = mapper(tokens, indices if K else None, (3, 4), receivers)
+    expected, plans = heard(mapper, tokens, (3, 4), receivers)
+    sent, received = (rearrange(plan, "h B N R -> (B h) N R") for plan in plans)
+    close(mapped.tokens, expected, 1e-10)
+    close(mapped.receiving.plan, received, 1e-10)
+    assert mapped.receiving.marginal_error.max() < 1e-12
+    alone = mapper(tokens, indices if K else None, (3, 4)).transport
+    close(mapped.transport.plan, alone.plan, 1e-10)
+    assert torch.allclose(mapped.transport.source_potential, alone.source_potential, atol=1e-10)
+    of = [tokens, receivers, mapper.references]
+    row = torch.stack([torch.unique(image, return_inverse=True)[1] for image in indices]).repeat_interleave(2, 0)
+    if K:
+        sent = torch.zeros_like(mapped.transport.plan).scatter_add(1, row[..., None].expand_as(sent), sent)
+    ours = gradients([mapped.tokens, mapped.transport.plan, mapped.receiving.plan], of)
+    theirs = gradients([expected, sent, received], of)
+    for mine, reference in zip(ours, theirs, strict=True):
+        close(mine, reference, 1e-7)
+
+
+def test_tokens_that_receive_for_themselves_are_the_mapper_without_receivers():
+    tokens, indices = quantised()
+    mapper = mapper_of(heads=2)
+    torch.testing.assert_close(mapper(tokens, indices, None, tokens).tokens, mapper(tokens, indices).tokens)
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("relation_", "receivers", "message"),
+    [
+        ("symmetric", (3, 12, 8), "and relation 'send-receive', got .* and 'symmetric'"),
+        ("send-receive", (3, 11, 8), r"receivers must have the shape of the tokens \(3, 12, 8\)"),
+        ("send-receive", (3, 12, 4), r"tokens must have shape \(B, N, 8\)"),
+    ],
+)
+def test_receivers_that_do_not_fit_are_refused(relation_, receivers, message):
+    tokens, _ = quantised()
+    with pytest.raises(ValueError, match=message):
+        mapper_of(relation=relation_)(tokens, None, None, torch.ones(receivers, dtype=torch.float64))
 
 
 @settings(max_examples=25, deadline=None)

@@ -9,7 +9,7 @@ from l2gnet.models import model_options
 SMALL = {"classes": 3, "width": 4, "depth": 3, "code_dim": 8, "references": 6, "heads": 2}
 
 
-@pytest.mark.parametrize("codes", [0, 16])
+@pytest.mark.parametrize(("codes", "receivers"), [(0, "codes"), (16, "codes"), (16, "tokens")])
 @pytest.mark.parametrize(
     ("relation", "positions"),
     [
@@ -23,9 +23,9 @@ SMALL = {"classes": 3, "width": 4, "depth": 3, "code_dim": 8, "references": 6, "
         ("none", "none"),
     ],
 )
-def test_whatever_relates_the_tokens_stands_at_the_same_place(relation, positions, codes):
+def test_whatever_relates_the_tokens_stands_at_the_same_place(relation, positions, codes, receivers):
     torch.manual_seed(0)
-    model = build_model("l2gnet", relation=relation, positions=positions, codes=codes, **SMALL)
+    model = build_model("l2gnet", relation=relation, positions=positions, codes=codes, receivers=receivers, **SMALL)
     images = torch.rand(2, 1, 48, 32)
     trace = model.trace(images)
     trace.logits.sin().sum().backward()
@@ -37,6 +37,26 @@ def test_whatever_relates_the_tokens_stands_at_the_same_place(relation, position
     assert (latent.receiving is latent.transport) == (relation != "send-receive")
     for matrix in relations(model.train(), images).values():  # rows of any relation are shares
         torch.testing.assert_close(matrix.sum(2), torch.ones(len(matrix), 24), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("receivers", "alike"), [("codes", True), ("tokens", False)])
+def test_codes_are_sent_and_decoded_whoever_receives(receivers, alike):
+    """Of two tokens with one code the decoder hears the same code, and what each is given is its own, or its code's."""
+    torch.manual_seed(0)
+    model = build_model("l2gnet", codes=4, receivers=receivers, **SMALL)
+    assert model.tokens_receive == (receivers == "tokens")
+    heard = []
+    hook = model.bottleneck.from_tokens.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))
+    latent = model.trace(torch.rand(1, 1, 48, 32)).latent
+    hook.remove()
+    codes, tokens = latent.codes.flatten(), heard[0][0].flatten(1).T
+    same = (codes == codes.mode().values).nonzero().flatten()
+    vectors, given = tokens[same].split(8, dim=1)
+    assert len(same) > 1
+    torch.testing.assert_close(vectors, model.codebook.vectors[codes[same]], atol=1e-5, rtol=0)
+    assert torch.allclose(given, given[:1].expand_as(given), atol=1e-5) == alike
+    assert latent.transport.plan.shape[1] == len(codes.unique())
+    assert latent.receiving.plan.shape[1] == (24 if receivers == "tokens" else len(codes.unique()))
 
 
 def test_only_what_is_related_tells_one_side_of_an_image_of_the_other():

@@ -35,10 +35,10 @@ def truth(seed=1, *, slices=4):
     return Volume(phantom(seed).label[:slices], AFFINE)
 
 
-def save_model(path: Path, name="l2gnet", *, size_px=48):
+def save_model(path: Path, name="l2gnet", *, size_px=48, **settings):
     """A checkpoint of a model whose codes fire at more than one place."""
     torch.manual_seed(0)
-    settings = {**SMALL, **MODELS[name]}
+    settings = {**SMALL, **MODELS[name], **settings}
     model = build_model(name, **settings).eval()
     if model.codebook is not None:
         tokens = []

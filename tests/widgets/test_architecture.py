@@ -52,6 +52,15 @@ def test_each_box_holds_what_the_image_has_there(depth, relation):
     assert len(np.unique(found[2 * depth + 1][2].reshape(-1, 3), axis=0)) == 4
 
 
+def test_what_tokens_receive_is_summed_over_those_of_each_code():
+    torch.manual_seed(0)
+    model = build_model("l2gnet", classes=4, width=4, depth=2, codes=32, references=8, receivers="tokens").eval()
+    image = torch.rand(1, 1, 64, 64)
+    found = {name: picture for name, _, picture in boxes(Architecture(model, image, LABELS).svg())}
+    in_use = len(model.trace(image).latent.codes.unique())
+    assert found["plan S: tokens receive"].shape == found["plan T: codes send"].shape == (in_use, 8, 3)
+
+
 def test_codes_that_are_alike_have_like_colours_and_none_is_black():
     line = np.array([3.0, 0.0, 1.0, 2.0])[:, None] * np.array([[1.0, 2.0]])  # four codes along one axis
     colours = code_colours(line)

@@ -69,6 +69,23 @@ def plans(bench, name):
     return np.frombuffer(bench.now[name], np.float32).reshape(2, len(bench.now["names"]), 5)
 
 
+@pytest.mark.parametrize("silenced", [False, True])
+def test_where_tokens_receive_each_is_told_what_it_hears(open_bench, front_end, tmp_path, silenced):
+    file = save_model(tmp_path / "own.safetensors", receivers="tokens")
+    bench = open_bench(file)
+    code = bench.now["names"][0]
+    if silenced:
+        changed(front_end, bench, silenced_codes=[code])
+    hearing = np.frombuffer(bench.now["hearing"], np.float32).reshape(2, -1, 5)
+    model, _ = load_checkpoint(file)
+    image = network_input(bench.seen.images[bench.index : bench.index + 1])
+    found = intervene(model, image, Interventions(silenced_codes=(code,) if silenced else ()))
+    np.testing.assert_allclose(hearing, found.hearing[0], atol=1e-6)
+    rows = np.frombuffer(bench.now["rows"], np.int32)
+    for row in range(len(bench.now["names"])):
+        np.testing.assert_allclose(plans(bench, "receiving")[:, row], hearing[:, rows == row].sum(1), atol=1e-6)
+
+
 def test_it_opens_where_there_is_most_to_see(bench):
     d, h, w = bench.selection["voxel"]
     assert d == (truth().array > 0).sum((1, 2)).argmax()
@@ -166,6 +183,7 @@ def test_the_screen_shows_what_the_library_computes(front_end, bench, changes):
         np.testing.assert_allclose(plans(bench, "sending"), found.sending[0][:, rows], atol=1e-6)
         np.testing.assert_allclose(plans(bench, "receiving"), found.receiving[0][:, rows], atol=1e-6)
         assert bench.now["names"] == found.row_codes[0][rows].tolist()
+        assert bench.now["hearing"] is None
     here = truth().array[bench.index] == 3
     dice = 2 * (here & (found.labels[0].numpy() == 3)).sum() / (here.sum() + int((found.labels == 3).sum()))
     assert bench.now["scores"][2]["dice"][1] == pytest.approx(dice)

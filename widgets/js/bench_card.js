@@ -185,7 +185,7 @@ export function cardPanel(bench) {
     }
     if (plans && row >= 0) {
       const head = bench.get("head");
-      parts.push(line("hears from", "", strongest(plans, "receiving", head, row, 4).map(({ reference, share }) => referenceLink(reference, `r${reference} ${percent(share)}`))));
+      parts.push(line("hears from", "", strongest(plans, "receiving", head, row, 4, bench.token).map(({ reference, share }) => referenceLink(reference, `r${reference} ${percent(share)}`))));
     }
     if (!about.missing) parts.push(element("div", { className: "l2g-quiet l2g-bench-tip" }, "Overlay “relation” shows whom it hears, with arrows to where the matter of its strongest references lies. Click its code to silence or replace it."));
     return parts;

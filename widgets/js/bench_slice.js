@@ -165,13 +165,13 @@ export function slicePanel(bench) {
   /** What is shown of the tokens: values as times an even share, and what they are in words. @param {string} overlay */
   const heatOf = (overlay) => {
     const { plans, row, selection } = bench;
-    const head = bench.get("head");
+    const [head, token] = [bench.get("head"), selection.by === "code" ? -1 : bench.token];
     if (!plans) return null;
     if (overlay === "relation" && row >= 0) {
-      return { values: relation(plans, head, row), title: selection.by === "code" ? `code ${plans.names[row]} hears` : "it hears" };
+      return { values: relation(plans, head, row, token), title: selection.by === "code" ? `code ${plans.names[row]} hears` : "it hears" };
     }
     if (overlay === "reference") {
-      const column = bench.column >= 0 ? bench.column : row >= 0 ? strongest(plans, "receiving", head, row, 1)[0].reference : -1;
+      const column = bench.column >= 0 ? bench.column : row >= 0 ? strongest(plans, "receiving", head, row, 1, token)[0].reference : -1;
       if (column >= 0) return { values: coverage(plans, "sending", head, column), title: `r${column} gathers` };
     }
     return null;
@@ -188,7 +188,7 @@ export function slicePanel(bench) {
     const head = bench.get("head");
     const start = pane.pointOf(bench.selection.voxel, box);
     farther = [];
-    for (const { reference, share } of strongest(plans, "receiving", head, row, ARROWS)) {
+    for (const { reference, share } of strongest(plans, "receiving", head, row, ARROWS, bench.token)) {
       const at = matter(plans, head, reference, tokenMm);
       if (Number.isNaN(at.row) || share < 0.05) continue;
       const voxel = [bench.selection.voxel[0], (at.row * H) / h - 0.5, (at.column * W) / w - 0.5];

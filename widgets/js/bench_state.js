@@ -131,6 +131,7 @@ export class Bench {
     const plans = now.names ? {
       names: now.names, rows: typed(Int32Array, now.rows), cells, heads, references,
       source: floats("source"), target: floats("target"), sending: floats("sending"), receiving: floats("receiving"),
+      hearing: typed(Float32Array, now.hearing),
     } : null;
     return /** @type {Now} */ ({ ...now, labels: typed(Uint8Array, now.labels), confidence: typed(Uint8Array, now.confidence), plans });
   }

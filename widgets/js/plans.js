@@ -13,6 +13,7 @@
  * @property {Float32Array} target mass of each reference
  * @property {Float32Array} sending (heads, rows, references)
  * @property {Float32Array} receiving the same; where one plan serves both, the same array
+ * @property {Float32Array | null} [hearing] (heads, tokens, references), where each token receives by itself
  */
 
 /**
@@ -48,10 +49,33 @@ function tokensOf({ names, rows }) {
  * @param {number} reference
  */
 export function coverage(plans, which, head, reference) {
+  const { references: R, rows, hearing } = plans;
+  const gain = rows.length / Math.max(plans.target[reference], 1e-30);
+  if (which === "receiving" && hearing) {
+    return Float32Array.from(rows, (row, token) => gain * hearing[(head * rows.length + token) * R + reference]);
+  }
   const plan = ofHead(plans, which, head);
   const counts = tokensOf(plans);
-  const gain = plans.rows.length / Math.max(plans.target[reference], 1e-30);
-  return Float32Array.from(plans.rows, (row) => (row < 0 ? 0 : (gain * plan[row * plans.references + reference]) / counts[row]));
+  return Float32Array.from(rows, (row) => (row < 0 ? 0 : (gain * plan[row * R + reference]) / counts[row]));
+}
+
+/**
+ * The share that each reference has of what a row sends or receives; of what one of its tokens receives, where that is
+ * named and receives by itself.
+ *
+ * @param {Plans} plans
+ * @param {"sending" | "receiving"} which
+ * @param {number} head
+ * @param {number} row
+ * @param {number} token
+ */
+export function shares(plans, which, head, row, token = -1) {
+  const { references: R, source, rows, hearing } = plans;
+  const byToken = which === "receiving" && token >= 0 && hearing;
+  const start = byToken ? (head * rows.length + token) * R : row * R;
+  const own = (byToken ? hearing : ofHead(plans, which, head)).subarray(start, start + R);
+  const mass = byToken ? own.reduce((sum, each) => sum + each, 0) : source[row];
+  return own.map((each) => each / Math.max(mass, 1e-30));
 }
 
 /**
@@ -60,35 +84,35 @@ export function coverage(plans, which, head, reference) {
  * @param {Plans} plans
  * @param {number} head
  * @param {number} row
+ * @param {number} token where it receives by itself; else, and where none is named, it is the mean over those of the row
  */
-export function relation(plans, head, row) {
-  const { references: R, source, target, names, rows } = plans;
-  const [sent, taken] = [ofHead(plans, "sending", head), ofHead(plans, "receiving", head)];
+export function relation(plans, head, row, token = -1) {
+  const { references: R, target, names, rows } = plans;
+  const [sent, taken] = [ofHead(plans, "sending", head), shares(plans, "receiving", head, row, token)];
   const counts = tokensOf(plans);
-  const shares = new Float32Array(names.length);
+  const shown = new Float32Array(names.length);
   for (let from = 0; from < names.length; from += 1) {
     let share = 0;
     for (let r = 0; r < R; r += 1) {
-      if (target[r] > 0) share += (taken[row * R + r] / Math.max(source[row], 1e-30) / target[r]) * sent[from * R + r];
+      if (target[r] > 0) share += (taken[r] / target[r]) * sent[from * R + r];
     }
-    shares[from] = (share * rows.length) / Math.max(counts[from], 1);
+    shown[from] = (share * rows.length) / Math.max(counts[from], 1);
   }
-  return Float32Array.from(rows, (from) => (from < 0 ? 0 : shares[from]));
+  return Float32Array.from(rows, (from) => (from < 0 ? 0 : shown[from]));
 }
 
 /**
- * The references that a row goes to (or takes from) most, with its share.
+ * The references that a row goes to (or takes from) most, with its share; or one of its tokens, as in `shares`.
  *
  * @param {Plans} plans
  * @param {"sending" | "receiving"} which
  * @param {number} head
  * @param {number} row
  * @param {number} most
+ * @param {number} token
  */
-export function strongest(plans, which, head, row, most) {
-  const { references: R, source } = plans;
-  const own = ofHead(plans, which, head).subarray(row * R, (row + 1) * R);
-  return Array.from(own, (mass, reference) => ({ reference, share: mass / Math.max(source[row], 1e-30) }))
+export function strongest(plans, which, head, row, most, token = -1) {
+  return Array.from(shares(plans, which, head, row, token), (share, reference) => ({ reference, share }))
     .sort((a, b) => b.share - a.share)
     .slice(0, most);
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { percent, permille } from "../../../widgets/js/drawing.js";
-import { coverage, matter, ofHead, relation, ribbons, strongest } from "../../../widgets/js/plans.js";
+import { coverage, matter, ofHead, relation, ribbons, shares, strongest } from "../../../widgets/js/plans.js";
 
 // Codes 7 (three tokens) and 2 (one) on 2 x 2 tokens, three references, of which none hears by the last.
 const plans = {
@@ -39,6 +39,21 @@ test("whom a token hears: its mean is 1", () => {
   near(relation(plans, 1, 0), [(4 / 3) * 0.7, (4 / 3) * 0.7, 4 * 0.3, (4 / 3) * 0.7]);
   near(relation(plans, 1, 1), [(4 / 3) * 0.9, (4 / 3) * 0.9, 4 * 0.1, (4 / 3) * 0.9]);
   for (const row of [0, 1]) assert.ok(Math.abs(relation(plans, 1, row).reduce((a, b) => a + b) / 4 - 1) < 1e-6);
+});
+
+test("a token that receives by itself hears as its own row says", () => {
+  // The rows of code 7's three tokens and of code 2's one add up to those of the codes.
+  const hearing = Float32Array.of(...new Float32Array(12).fill(9), 0.25, 0, 0, 0.05, 0.2, 0, 0.2, 0.05, 0, 0, 0.25, 0);
+  const own = { ...plans, hearing };
+  near(shares(own, "receiving", 1, 0, 0), [1, 0, 0]);
+  near(shares(own, "receiving", 1, 0), [0.4, 0.6, 0]); // the mean over its tokens
+  near(shares(own, "sending", 1, 0, 0), [2 / 3, 1 / 3, 0]); // it sends as its code
+  near(relation(own, 1, 0, 0), [4 / 3, 4 / 3, 0, 4 / 3]); // from reference 0 alone, all of code 7
+  near(relation(own, 1, 0), relation(plans, 1, 0));
+  assert.equal(strongest(own, "receiving", 1, 0, 1, 0)[0].reference, 0);
+  assert.equal(strongest(own, "receiving", 1, 0, 1)[0].reference, 1);
+  near(coverage(own, "receiving", 1, 0), [2, 0.4, 1.6, 0]);
+  near(coverage(own, "sending", 1, 0), coverage(plans, "sending", 1, 0));
 });
 
 test("a token without a row takes part in nothing", () => {
