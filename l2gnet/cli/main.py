@@ -65,6 +65,8 @@ def main() -> None:
         if words is error:
             raise
         _refuse(str(words))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # whoever reads has seen enough, as `head` has: what is left goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
