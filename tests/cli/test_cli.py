@@ -53,6 +53,17 @@ def test_a_reader_that_has_seen_enough_makes_no_traceback():
     assert found.returncode in (0, 141)  # it may have said all before anybody could leave
 
 
+def test_a_command_that_is_interrupted_says_so_by_its_status_alone(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Group, "run", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == ""
+
+
 def test_help_says_what_each_group_of_verbs_is_for():
     text = command("--help").stdout
     prose = " ".join(text.replace("│", " ").split())
