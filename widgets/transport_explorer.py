@@ -32,7 +32,8 @@ class TransportExplorer(Explorer):
     """Explore how the codes of an image are transported to references.
 
     Click a code (a bar at the left of the plan, or one of its pixels), a reference (a bar above it) or a pixel; move
-    epsilon. Where codes send by one plan and receive by another, `side` says which is shown; each has an epsilon.
+    epsilon. Where codes send by one plan and receive by another, `side` says which is shown; each has an epsilon. Where
+    tokens receive, the plan of receiving is shown summed over those of each code, and a pixel receives by its own row.
 
     Args:
         transport: the problem of an image, or a function that gives that of a slice of `images`.
@@ -160,8 +161,11 @@ class TransportExplorer(Explorer):
         t = self._transport_of(index)
         labels = self._labels_of(t, index)
         sides = {}
-        for side, problem in (("sends", t), ("receives", t.receiving)) if t.receiving is not t else ((self.side, t),):
-            plan, solved = self._solution(problem, self._epsilons[side])
+        hearing = {}
+        for side in get_args(Side) if t.receiving is not t else (self.side,):
+            own, plan, solved = self._solution(t, side, self._epsilons[side])
+            if t.tokens_receive and side == "receives":
+                hearing = {"hearing": as_float32(own)}
             kinds = [kind for kind in get_args(Order) if kind != "label" or labels is not None]
             orders = {kind: plan_order(plan, kind, labels) for kind in kinds}
             sides[side] = {
@@ -177,6 +181,7 @@ class TransportExplorer(Explorer):
             "target": as_float32(t.target),
             "tokens": None if t.tokens is None else as_float32(t.normed_tokens),
             "sides": sides,
+            **hearing,
         }
 
     def _take_slice(self) -> None:
@@ -219,12 +224,12 @@ class TransportExplorer(Explorer):
         self.epsilon = epsilon
 
     def _solve(self) -> None:
-        t = self._transport.receiving if self.side == "receives" else self._transport
-        self._plan, self._solved = self._solution(t, self.epsilon)
+        t = self._transport
+        own, self._plan, self._solved = self._solution(t, self.side, self.epsilon)
         self._epsilons[self.side] = self.epsilon
-        self._plans = {self.side: self._plan}
+        self._plans = {self.side: own}
         if self._has_two:
-            side, other = ("receives", t.receiving) if t is self._transport else ("sends", self._transport)
+            side, other = ("sends", t) if self.side == "receives" else ("receives", t.receiving)
             problem = (other, self.exact, self._epsilons[side])
             if problem != self._beside[0]:  # a move of this epsilon leaves the other plan as it is
                 self._beside = problem, other.exact if self.exact else other.solve(problem[2]).plan[0].numpy()
@@ -232,49 +237,55 @@ class TransportExplorer(Explorer):
         self._arrange()
         self._light()
 
-    def _solution(self, t: ImageTransport, epsilon: float) -> tuple[Float[np.ndarray, "K R"], dict[str, Any]]:
-        """A plan, and what the browser shows of it and of the way to it."""
+    def _solution(
+        self, transport: ImageTransport, side: Side, epsilon: float
+    ) -> tuple[Float[np.ndarray, "_ R"], Float[np.ndarray, "K R"], dict[str, Any]]:
+        """The plan of a side with its own rows and with those of codes, and what the browser shows of it."""
+        t = transport.receiving if side == "receives" else transport
         limits: dict[str, Any] = {"tolerance": _TOLERANCE, "max_iterations": _MOST_ITERATIONS}
         found = t.solve(epsilon, **limits)
-        plan = t.exact if self.exact else found.plan[0].numpy()
-        error = t.marginal_error(plan)
-        return plan, {
+        own = t.exact if self.exact else found.plan[0].numpy()
+        plan = transport.by_code(own) if side == "receives" else own
+        error = t.marginal_error(own)
+        told = {
             "plan": as_float32(plan),
             "references": plan.shape[1],
             "curve": [[int(n), float(e)] for n, e in zip(*t.convergence(epsilon, **limits), strict=True)],
-            "cost": float((plan * t.cost).sum()),
+            "cost": float((own * t.cost).sum()),
             "marginal_error": error,
             "iterations": 0 if self.exact else int(found.iterations[0]),
             "converged": bool(error <= _TOLERANCE),
             "tolerance": _TOLERANCE,
         }
+        return own, plan, told
 
     def _arrange(self) -> None:
         rows, columns = plan_order(self._plan, cast(Order, self.order), self._row_labels)
         self.solved = self._solved | {"rows": rows.tolist(), "columns": columns.tolist()}
 
     def _light(self) -> None:
-        t, plan, receiving = self._transport, self._plan, self.side == "receives"
+        t, plan, own = self._transport, self._plan, self._plans[self.side]
+        shown = t.receiving if self.side == "receives" else t
         lit: dict[str, Any] = {"row": -1, "column": -1, "cell": None, "title": "", "text": "", "unit": "", "top": 0.0}
         heat = attention = None
         code, reference = (self.selection.get(key) for key in ("code", "reference"))
         if self.pointed == "voxel":
             if t.rows is not None:
                 cell = self._cell(t.rows.shape)
-                row = lit["row"] = int(t.rows[cell])
-                sent, taken = (self._plans.get(side, plan) for side in get_args(Side))
-                heat = t.rows.size * t.relation(sent, row, taken)
+                row = lit["row"] = t.row_of(cell)
+                sent, taken = (self._plans.get(side, own) for side in get_args(Side))
+                heat = t.rows.size * t.relation(sent, t.receiving.row_of(cell), taken)
                 attention = None if t.tokens is None else t.rows.size * t.attention(row)
                 lit |= {"cell": list(cell), "title": f"pixel {cell} takes from", "unit": "× an even share"}
-                lit["text"] = f"pixel {cell} has code {t.names[row]}; {_names_of(plan[row], 'reference')}"
+                lit["text"] = f"pixel {cell} has code {t.names[row]}; {_names_of(own[shown.row_of(cell)], 'reference')}"
         else:
             lit["row"] = row = self._row_of(code)
             if reference is not None and self.pointed == "reference":
                 if not 0 <= reference < plan.shape[1]:
                     raise ValueError(f"reference must lie in 0..{plan.shape[1] - 1}, got {reference}")
                 lit["column"] = reference
-                heat = None if t.rows is None else t.rows.size * t.coverage(plan, reference)
-                word = "is heard by" if receiving else "receives from"
+                heat = None if t.rows is None else t.rows.size * shown.coverage(own, reference)
+                word = "is heard by" if self.side == "receives" else "receives from"
                 lit |= {"title": f"reference {reference} {word}", "unit": "× an even share"}
                 lit["text"] = f"reference {reference}: {_names_of(plan[:, reference], 'code', t.names)}"
             elif row < 0:
@@ -283,8 +294,8 @@ class TransportExplorer(Explorer):
                 heat = None if t.rows is None else (t.rows == row).astype(float)
                 lit |= {"title": f"code {code} fires at", "unit": "(fires)"}
                 lit["text"] = f"code {code}, {t.source[row]:.1%} of the image: {_names_of(plan[row], 'reference')}"
-        shown = [values for values in (heat, attention) if values is not None]
-        lit["top"] = float(max((values.max() for values in shown), default=0.0))
+        lights = [values for values in (heat, attention) if values is not None]
+        lit["top"] = float(max((values.max() for values in lights), default=0.0))
         for name, values in (("heat", heat), ("attention", attention)):
             lit[name] = None if values is None else as_float32(values)
         self.lit = lit
@@ -314,7 +325,8 @@ class TransportExplorer(Explorer):
         stream = io.BytesIO()
         np.savez_compressed(stream, allow_pickle=False, **arrays)
         words = {
-            "what": "transport plan (codes, references) of one image; plan[k, r] is a share of the image's mass",
+            "what": "transport plan (codes, references) of one image; plan[k, r] is a share of the image's mass"
+            + ("; receiving_plan and receiving_cost have a row for each pixel, in order" if t.tokens_receive else ""),
             "solver": "exact (POT emd)" if self.exact else "entropic (l2gnet.solve_transport)",
             "epsilon": 0.0 if self.exact else self.epsilon,
             "side": self.side if self._has_two else "sends and receives",

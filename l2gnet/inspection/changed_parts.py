@@ -194,7 +194,7 @@ class ChangedRelation(nn.Module):
             sending, receiving = self._solved(mapper, sides, target, own)
             those = touched.unsqueeze(2)
             plans = torch.where(those, sending, plans[0]), torch.where(those, receiving, plans[1])
-        shown = plans
+        shown: tuple[Tensor, ...] = plans
         if receivers:
             shown = (plans[0], gather_up(plans[1], rows.row, rows.counts.shape[1]), plans[1])
         self.plans = Plans(rows.codes, *(plan.movedim(0, 1) for plan in shown))

@@ -1,6 +1,7 @@
 """The transport of one image, to look at: its plan at any epsilon, whom a pixel is related to, and what attention does.
 
-Everything is computed in float64 on the rows of the plan, one a code; what a pixel shows is gathered from them.
+Everything is computed in float64 on the rows of the plan, one a code, or one a token of those that receive by
+themselves; what a pixel shows is gathered from them.
 """
 
 import warnings
@@ -16,7 +17,8 @@ from l2gnet.method.cost import unit_cost
 from l2gnet.method.mapper import L2GMapper
 from l2gnet.method.rows import rows_of_codes
 from l2gnet.method.transport import ConvergenceWarning, TransportPlan, solve_transport
-from l2gnet.models.backbone import SegmentationModel
+from l2gnet.models.backbone import SegmentationModel, SegmentationUNet
+from l2gnet.models.blocks.discrete import TokenBottleneck
 from l2gnet.shapes import Float, Float32, Int64
 
 
@@ -24,7 +26,8 @@ class ImageTransport:
     """From the codes of one image to references: the problem whose solution is the plan.
 
     Where tokens send by one plan and receive by another, this is the problem of sending and `receiving` the other one;
-    where one plan serves both, `receiving` is the problem itself.
+    where one plan serves both, `receiving` is the problem itself. Codes send; those who receive are codes too, or the
+    tokens as they were before quantisation, each with a row of its own.
 
     Args:
         cost: price of moving one unit of mass from a row (a code) to a reference.
@@ -33,7 +36,7 @@ class ImageTransport:
         target: mass of each reference, adding up to 1; by default 1/R.
         names: of the rows, for example their indices in the codebook; by default 0..K-1.
         tokens: the vector of each row, for softmax attention on the same tokens.
-        receiving_cost: price of receiving a unit of mass from a reference, where that is another one.
+        receiving: the problem of receiving, where that is another one; with the same rows, or one a pixel, in order.
 
     Raises:
         ValueError: neither `rows` nor `source` is given, or the arrays do not belong together.
@@ -48,11 +51,9 @@ class ImageTransport:
         target: Float[np.ndarray, " R"] | None = None,
         names: Int64[np.ndarray, " K"] | None = None,
         tokens: Float[np.ndarray, "K d"] | None = None,
-        receiving_cost: Float[np.ndarray, "K R"] | None = None,
+        receiving: "ImageTransport | None" = None,
     ):
         K, R = cost.shape
-        if receiving_cost is not None and receiving_cost.shape != cost.shape:
-            raise ValueError(f"receiving_cost must have the shape of the cost {(K, R)}, got {receiving_cost.shape}")
         if rows is not None and (rows.min() < 0 or rows.max() >= K):
             raise ValueError(f"rows must lie in 0..{K - 1}, the rows of the cost, got {rows.min()}..{rows.max()}")
         if source is None:
@@ -73,17 +74,16 @@ class ImageTransport:
             raise ValueError("a row that pixels have must have mass, got a source of 0; leave source to be counted")
         self.cost, self.rows, self.tokens = cost.astype(np.float64), rows, tokens
         self.source, self.target, self.names = source.astype(np.float64), target.astype(np.float64), names
-        self.receiving = self
-        if receiving_cost is not None:
-            self.receiving = ImageTransport(
-                receiving_cost, rows, source=source, target=target, names=names, tokens=tokens
-            )
+        self.receiving = self if receiving is None else receiving
+        self._require_receiving()
 
     @classmethod
     def of_model(
         cls, model: SegmentationModel, image: Float32[torch.Tensor, "1 C H W"], *, head: int = 0
     ) -> "ImageTransport":
         """The problems that a model's mapper solves for an image, with a row for each code that the image uses.
+
+        Where its tokens receive, that of receiving has a row for each of them.
 
         Raises:
             ValueError: the model has no mapper, or not so many heads.
@@ -96,17 +96,52 @@ class ImageTransport:
             codes = model.trace(image).latent.codes
             assert codes is not None  # a codebook gives them
             rows = rows_of_codes(codes.flatten(1))
-            vectors = codebook.vectors[rows.codes[0]].double()
-            part = vectors[None, :, head * size : (head + 1) * size]
             sets = mapper.references.double().reshape(-1, mapper.heads, R, size)[:, head, None]
-            costs = [unit_cost(part, references, mapper.setting.cost)[0].cpu().numpy() for references in sets]
-        return cls(
-            cost=costs[0],
-            rows=rows.row[0].view(codes.shape[1:]).cpu().numpy(),
-            names=rows.codes[0].cpu().numpy(),
-            tokens=part[0].cpu().numpy(),
-            receiving_cost=costs[1] if len(costs) > 1 else None,
-        )
+
+            def problem(
+                references: torch.Tensor,
+                vectors: torch.Tensor,
+                row: torch.Tensor,
+                names: torch.Tensor,
+                receiving: ImageTransport | None = None,
+            ) -> ImageTransport:
+                part = vectors.double()[None, :, head * size : (head + 1) * size]
+                return cls(
+                    cost=unit_cost(part, references, mapper.setting.cost)[0].cpu().numpy(),
+                    rows=row.view(codes.shape[1:]).cpu().numpy(),
+                    names=names.cpu().numpy(),
+                    tokens=part[0].cpu().numpy(),
+                    receiving=receiving,
+                )
+
+            by_code = codebook.vectors[rows.codes[0]], rows.row[0], rows.codes[0]
+            receiving = None
+            if model.tokens_receive:
+                assert isinstance(model, SegmentationUNet)  # no other has tokens that receive
+                assert isinstance(model.bottleneck, TokenBottleneck)
+                tokens = model.bottleneck.tokens(model.encoded(image)[-1])[0]
+                receiving = problem(sets[1], tokens, torch.arange(len(tokens)), codes.flatten())
+            elif len(sets) > 1:
+                receiving = problem(sets[1], *by_code)
+            return problem(sets[0], *by_code, receiving)
+
+    @property
+    def tokens_receive(self) -> bool:
+        """Whether tokens receive, so that a plan of receiving has other rows: one for each pixel, in order."""
+        rows, others = self.rows, self.receiving.rows
+        return rows is not others if rows is None or others is None else not np.array_equal(rows, others)
+
+    def by_code(self, receiving: Float[np.ndarray, "_ R"]) -> Float[np.ndarray, "K R"]:
+        """A plan of receiving with the rows of the one that sends: summed over the tokens of each code."""
+        if not self.tokens_receive:
+            return receiving
+        summed = np.zeros_like(self.cost)
+        np.add.at(summed, self._rows.ravel(), receiving)
+        return summed
+
+    def row_of(self, pixel: tuple[int, int]) -> int:
+        """The row that a bottleneck pixel (row, column) has."""
+        return int(self._rows[pixel])
 
     def solve(self, epsilon: float, *, tolerance: float = 1e-4, max_iterations: int = 1000) -> TransportPlan:
         """The entropic plan (1, K, R). It does not warn: whoever looks at it looks at `converged` and the error too."""
@@ -146,15 +181,16 @@ class ImageTransport:
         return float(np.abs(plan.sum(0) - self.target).sum() / self.target.sum())
 
     def relation(
-        self, plan: Float[np.ndarray, "K R"], row: int, receiving: Float[np.ndarray, "K R"] | None = None
+        self, plan: Float[np.ndarray, "K R"], row: int, receiving: Float[np.ndarray, "_ R"] | None = None
     ) -> Float[np.ndarray, "h w"]:
         """What a pixel of `row` takes from each pixel of the image: a row of the doubly stochastic N R S T^T.
 
-        T sends and S receives; without a plan of its own for the latter, S = T. More generally, for any masses,
-        (S / a) diag(1 / c) T^T, spread over the pixels of each row: it adds up to 1.
+        T sends and S receives; without a plan of its own for the latter, S = T. The row is one of S: the pixel itself,
+        where tokens receive. More generally, for any masses, (S / a) diag(1 / c) T^T, spread over the pixels of each
+        row: it adds up to 1.
         """
-        taken = plan if receiving is None else receiving
-        return ((taken[row] / self.source[row] / self.target.clip(1e-30)) @ self._by_pixel(plan).T)[self._rows]
+        taken, source = (plan, self.source) if receiving is None else (receiving, self.receiving.source)
+        return ((taken[row] / source[row] / self.target.clip(1e-30)) @ self._by_pixel(plan).T)[self._rows]
 
     def attention(self, row: int) -> Float[np.ndarray, "h w"]:
         """What softmax attention gives a pixel of `row` from each pixel, on the same tokens: it adds up to 1.
@@ -180,6 +216,16 @@ class ImageTransport:
     def coverage(self, plan: Float[np.ndarray, "K R"], reference: int) -> Float[np.ndarray, "h w"]:
         """The share of a reference's mass that comes from each pixel, or goes to it, by a plan of receiving."""
         return self._by_pixel(plan)[:, reference][self._rows] / max(self.target[reference], 1e-30)
+
+    def _require_receiving(self) -> None:
+        other, length = self.receiving, len(self.source)
+        if self.tokens_receive:
+            length = self._rows.size
+            if not np.array_equal(other._rows, np.arange(length).reshape(self._rows.shape)):
+                raise ValueError("receiving must have the rows of the plan that sends, or one for each pixel, in order")
+        if len(other.source) != length or not np.array_equal(other.target, self.target):
+            shape = (length, len(self.target))
+            raise ValueError(f"receiving must have the cost {shape} and the same target, got {other.cost.shape}")
 
     @property
     def _rows(self) -> Int64[np.ndarray, "h w"]:

@@ -57,6 +57,41 @@ def test_two_plans_are_those_of_a_model_that_sends_and_receives(head):
     assert np.abs(found - found.T).max() > 0.01  # whom a pixel listens to need not listen to it
 
 
+@pytest.mark.parametrize("head", [0, 1])
+def test_tokens_receive_by_rows_of_their_own_as_in_the_model(head):
+    torch.manual_seed(0)
+    sizes = {"width": 4, "depth": 2, "codes": 6, "code_dim": 8, "references": 5, "heads": 2}
+    model = build_model("l2gnet", **sizes, receivers="tokens", epsilon=0.1, epsilon_receive=0.2)
+    image = torch.rand(1, 1, 24, 24)
+    with torch.no_grad():
+        for _ in range(50):  # codebook and batch norms learn what the image is like: else there is one code
+            model(image)
+        latent = model.eval().trace(image).latent
+    transport = ImageTransport.of_model(model.train(), image, head=head)
+    assert model.training
+    codes = latent.codes[0].numpy()
+    receiving = transport.receiving
+    assert transport.tokens_receive
+    assert np.array_equal(transport.names[transport.rows], codes)
+    assert np.array_equal(receiving.names[receiving.rows], codes)
+    assert np.array_equal(receiving.rows.ravel(), np.arange(36))
+    sent, taken = transport.solve(0.1).plan[0].numpy(), receiving.solve(0.2).plan[0].numpy()
+    np.testing.assert_allclose(sent, latent.transport.plan[head], atol=2e-5)
+    np.testing.assert_allclose(taken, latent.receiving.plan[head], atol=2e-5)
+    rows = transport.rows.ravel()
+    of_tokens = latent.transport.plan[head].double().numpy()[rows] / np.bincount(rows)[rows][:, None]
+    matrix = 36 * 5 * latent.receiving.plan[head].double().numpy() @ of_tokens.T
+    found = np.stack([transport.relation(sent, token, taken).ravel() for token in range(36)])
+    np.testing.assert_allclose(found, matrix, atol=1e-3)
+    np.testing.assert_allclose(found, relations(model, image)["plan"][head], atol=1e-3)
+    one = np.flatnonzero(rows == np.bincount(rows).argmax())
+    assert np.ptp(found[one], axis=0).max() > 0.01  # tokens of one code hear each in its own way
+    summed = transport.by_code(taken)
+    np.testing.assert_allclose(summed, np.stack([taken[rows == row].sum(0) for row in range(len(sent))]))
+    np.testing.assert_allclose(summed.sum(1), transport.source)
+    np.testing.assert_allclose(receiving.coverage(taken, 2).ravel(), 5 * taken[:, 2])
+
+
 def test_only_models_with_a_plan_have_one():
     with pytest.raises(ValueError, match="this model has no transport plan"):
         ImageTransport.of_model(build_model("unet", width=4, depth=2), torch.rand(1, 1, 24, 24))
@@ -163,8 +198,14 @@ def test_arrays_that_do_not_belong_together_are_refused(as_a_user):
         ImageTransport(cost, rows, tokens=np.ones((2, 4)))
     with pytest.raises(ValueError, match="a row that pixels have must have mass"):
         ImageTransport(cost, rows, source=np.array([0.5, 0.5, 0.0]))
-    with pytest.raises(ValueError, match=r"receiving_cost must have the shape of the cost \(3, 2\), got \(2, 3\)"):
-        ImageTransport(cost, rows, receiving_cost=np.ones((2, 3)))
+    receiving = ImageTransport(np.ones((4, 2)), np.arange(4).reshape(2, 2))
+    assert ImageTransport(cost, rows, receiving=receiving).receiving is receiving
+    with pytest.raises(ValueError, match="the rows of the plan that sends, or one for each pixel, in order"):
+        ImageTransport(cost, rows, receiving=ImageTransport(np.ones((4, 2)), np.arange(4)[::-1].reshape(2, 2)))
+    with pytest.raises(ValueError, match=r"have the cost \(3, 2\) and the same target, got \(3, 3\)"):
+        ImageTransport(cost, rows, receiving=ImageTransport(np.ones((3, 3)), rows))
+    with pytest.raises(ValueError, match=r"have the cost \(4, 2\) and the same target, got \(5, 2\)"):
+        ImageTransport(cost, rows, receiving=ImageTransport(np.ones((5, 2)), receiving.rows))
     with pytest.raises(ValueError, match="got no tokens"):
         ImageTransport(cost, rows).attention(0)
     without_image = ImageTransport(cost, source=np.full(3, 1 / 3))

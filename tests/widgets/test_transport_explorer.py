@@ -8,6 +8,7 @@ import torch
 from l2gnet.widgets import SliceViewer, TransportExplorer
 
 from l2gnet.inspection.image_transport import ImageTransport
+from l2gnet.inspection.redundancy import relations
 from l2gnet.models import build_model
 
 ROWS = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]])
@@ -68,7 +69,7 @@ def test_tensors_and_files_are_images_too(front_end, explorer, tmp_path):
 
 def test_two_plans_are_shown_in_turn_each_at_its_epsilon(front_end):
     random = np.random.default_rng(0)
-    t = ImageTransport(random.random((4, 3)), ROWS, receiving_cost=random.random((4, 3)))
+    t = ImageTransport(random.random((4, 3)), ROWS, receiving=ImageTransport(random.random((4, 3)), ROWS))
     explorer = TransportExplorer(t, epsilon=0.1, epsilon_receive=0.3)
     assert explorer.problem["two"]
     sent, taken = t.solve(0.1).plan[0].numpy(), t.receiving.solve(0.3).plan[0].numpy()
@@ -92,6 +93,84 @@ def test_two_plans_are_shown_in_turn_each_at_its_epsilon(front_end):
     assert explorer.epsilon == 0.5  # as it was left
     assert [axes.get_title() for axes in explorer.draw().axes][1] == "plan that receives, ε = 0.5"
     explorer.close()
+
+
+@pytest.fixture
+def tokens(front_end):
+    """An explorer of a model whose tokens receive, on its side of receiving, with what the model itself says."""
+    torch.manual_seed(0)
+    sizes = {"width": 4, "depth": 2, "codes": 6, "code_dim": 8, "references": 3, "heads": 1}
+    model = build_model("l2gnet", **sizes, receivers="tokens", epsilon=0.1, epsilon_receive=0.2)
+    image = np.random.default_rng(0).integers(0, 256, (1, 1, 16, 16)).astype(np.uint8)
+    inputs = torch.from_numpy(image).float() / 255
+    with torch.no_grad():
+        for _ in range(50):  # codebook and batch norms learn what the image is like: else there is one code
+            model(inputs)
+        latent = model.eval().trace(inputs).latent
+    explorer = TransportExplorer.of_model(model, image)
+    front_end.change(explorer, side="receives")
+    yield explorer, latent, relations(model, inputs)["plan"][0]
+    explorer.close()
+
+
+def test_where_tokens_receive_their_plan_is_shown_by_codes(front_end, tokens):
+    explorer, latent, _ = tokens
+    t, codes, heard = explorer.transport, latent.codes.flatten().numpy(), latent.receiving.plan[0].numpy()
+    assert explorer.epsilon == 0.2
+    assert explorer.problem["names"] == np.unique(codes).tolist()
+    by_code = np.stack([heard[codes == code].sum(0) for code in t.names])
+    np.testing.assert_allclose(explorer.plan, by_code, atol=2e-5)
+    np.testing.assert_array_equal(floats(explorer.solved["plan"], *explorer.plan.shape), explorer.plan.astype("f4"))
+    assert sorted(explorer.solved["rows"]) == list(range(len(t.names)))
+    solved = t.receiving.solve(0.2)
+    assert explorer.solved["cost"] == pytest.approx(float(solved.cost[0]))
+    assert explorer.solved["marginal_error"] == pytest.approx(float(solved.marginal_error[0]))
+    assert explorer.solved["iterations"] == int(solved.iterations[0])
+    assert explorer.solved["curve"][-1] == [int(solved.iterations[0]), float(solved.marginal_error[0])]
+    front_end.change(explorer, exact=True)
+    assert explorer.solved["cost"] == pytest.approx((t.receiving.exact * t.receiving.cost).sum())
+    np.testing.assert_allclose(explorer.plan, t.by_code(t.receiving.exact))
+
+
+def test_where_tokens_receive_a_pixel_hears_by_its_own_row(front_end, tokens):
+    explorer, latent, relation = tokens
+    codes, heard = latent.codes.flatten().numpy(), latent.receiving.plan[0].numpy()
+    sent = latent.transport.plan[0].numpy()[explorer.transport.rows.ravel()]
+    for side, plan in (("receives", heard), ("sends", sent)):
+        front_end.change(explorer, side=side)
+        for token in range(16):
+            row, column = divmod(token, 4)
+            front_end.change(explorer, selection={"voxel": [0, 4 * row, 4 * column]})
+            np.testing.assert_allclose(floats(explorer.lit["heat"], 16), 16 * relation[token], atol=0.01)
+            share, most = plan[token] / plan[token].sum(), plan[token].argmax()
+            said = f"pixel ({row}, {column}) has code {codes[token]}; references {most} ({share[most]:.0%})"
+            assert explorer.lit["text"].startswith(said)
+            assert explorer.transport.names[explorer.lit["row"]] == codes[token]
+
+
+def test_where_tokens_receive_a_reference_is_heard_token_by_token(front_end, tokens):
+    explorer, latent, _ = tokens
+    front_end.change(explorer, selection={"reference": 2})
+    assert explorer.lit["title"] == "reference 2 is heard by"
+    heard = latent.receiving.plan[0, :, 2].numpy()
+    np.testing.assert_allclose(floats(explorer.lit["heat"], 16), 16 * 3 * heard, atol=0.01)
+    name = explorer.transport.names[explorer.plan[:, 2].argmax()]
+    assert explorer.lit["text"].startswith(f"reference 2: codes {name} (")
+
+
+def test_where_tokens_receive_their_plan_is_exported_and_saved_too(tokens, tmp_path):
+    explorer, latent, _ = tokens
+    npz, words = explorer.export(tmp_path / "plan")
+    with np.load(npz) as arrays:
+        np.testing.assert_allclose(arrays["plan"], latent.transport.plan[0], atol=2e-5)
+        np.testing.assert_allclose(arrays["receiving_plan"], latent.receiving.plan[0], atol=2e-5)
+        assert np.array_equal(arrays["receiving_cost"], explorer.transport.receiving.cost)
+        assert np.array_equal(arrays["codes"][arrays["row_of_pixel"]], latent.codes[0])
+        own = arrays["receiving_plan"].astype(np.float32)
+    assert "receiving_plan and receiving_cost have a row for each pixel" in json.loads(words.read_text())["what"]
+    (page,) = explorer.page_data()["slices"]
+    assert np.array_equal(floats(page["hearing"], 16, 3), own)
+    assert page["sides"]["receives"]["solved"]["plan"] == explorer.solved["plan"]
 
 
 def test_the_exact_plan(front_end, explorer):
@@ -159,6 +238,8 @@ def test_export(front_end, explorer, tmp_path):
         assert np.array_equal(arrays["codes"], [7, 5, 3, 9])
         assert np.array_equal(arrays["row_of_pixel"], ROWS)
     told = json.loads(words.read_text())
+    assert told["what"].endswith("is a share of the image's mass")  # and of no tokens
+    assert "hearing" not in explorer.page_data()["slices"][0]
     assert (told["epsilon"], told["side"]) == (0.1, "sends and receives")
     assert told["marginal_error"] == explorer.solved["marginal_error"]
     assert told["arrays"]["plan"] == [4, 3]

@@ -5,7 +5,11 @@ import { coverage, relation } from "./plans.js";
 
 /** @import { Saved } from "./page.js" */
 /** @typedef {{epsilon: number, solved: Record<string, any>, orders: Record<string, object>}} Solution rows and columns by order */
-/** @typedef {{problem: Record<string, any>, target: DataView, tokens: DataView | null, sides: Record<string, Solution>}} Slice */
+/**
+ * With the plan that receives, a row for each token, as `hearing` where tokens receive.
+ *
+ * @typedef {{problem: Record<string, any>, target: DataView, tokens: DataView | null, sides: Record<string, Solution>, hearing?: DataView}} Slice
+ */
 /** @typedef {{row: number, column: number, cell: number[] | null, title: string, text: string, unit: string}} Words */
 
 /**
@@ -24,7 +28,7 @@ function largest(masses, kind, names = null) {
 /** The plans of a slice, and what follows from them (l2gnet/inspection/image_transport.py). */
 export class Plans {
   /** @param {Slice} slice */
-  constructor({ problem, target, tokens, sides }) {
+  constructor({ problem, target, tokens, sides, hearing }) {
     this.names = problem.names;
     this.cells = problem.cells;
     this.K = problem.names.length;
@@ -40,6 +44,7 @@ export class Plans {
     const { sends, receives } = this.plan; // where one plan serves both, it is the only one
     this.sending = sends ?? receives;
     this.receiving = receives ?? sends;
+    this.hearing = hearing ? numbers(Float32Array, hearing) : null;
     this.N = this.rows?.length ?? 0;
     this.pixels = new Float64Array(this.K); // of each row
     this.rows?.forEach((/** @type {number} */ row) => (this.pixels[row] += 1));
@@ -47,18 +52,20 @@ export class Plans {
 
   /** The same as plans of one head, for a slice whose pixels have rows. */
   get onTokens() {
-    const { names, rows, cells, references, source, target, sending, receiving } = this;
-    return { names, rows: /** @type {Int32Array} */ (rows), cells, heads: 1, references, source, target, sending, receiving };
+    const { names, rows, cells, references, source, target, sending, receiving, hearing } = this;
+    return { names, rows: /** @type {Int32Array} */ (rows), cells, heads: 1, references, source, target, sending, receiving, hearing };
   }
 
   /**
-   * The masses of a row, or of a column, of a plan.
+   * The masses of a row, or of a column, of a plan; of the row of one of its tokens, where that is named and receives.
    *
    * @param {string} side
    * @param {number} row
+   * @param {number} token
    */
-  row(side, row) {
-    return Float64Array.from({ length: this.references }, (_, r) => this.plan[side][row * this.references + r]);
+  row(side, row, token = -1) {
+    const [plan, at] = side === "receives" && token >= 0 && this.hearing ? [this.hearing, token] : [this.plan[side], row];
+    return Float64Array.from({ length: this.references }, (_, r) => plan[at * this.references + r]);
   }
 
   /**
@@ -135,10 +142,11 @@ export default (model, { slices }) => {
         const [, y, x] = voxelNow();
         const [row, column] = [Math.floor((y * h) / H), Math.floor((x * w) / W)];
         lit.cell = [row, column];
-        const at = (lit.row = plans.rows[row * w + column]);
-        [heat, attention] = [relation(plans.onTokens, 0, at), plans.attention(at)];
+        const token = row * w + column;
+        const at = (lit.row = plans.rows[token]);
+        [heat, attention] = [relation(plans.onTokens, 0, at, token), plans.attention(at)];
         Object.assign(lit, { title: `pixel (${row}, ${column}) takes from`, unit: "× an even share" });
-        lit.text = `pixel (${row}, ${column}) has code ${plans.names[at]}; ${largest(plans.row(side, at), "reference")}`;
+        lit.text = `pixel (${row}, ${column}) has code ${plans.names[at]}; ${largest(plans.row(side, at, token), "reference")}`;
       }
     } else {
       const row = (lit.row = plans.names.indexOf(code));
