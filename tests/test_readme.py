@@ -189,7 +189,7 @@ def test_the_main_job_on_files_in_acdcs_format(desk):
     promised = {
         name.rstrip("/") for row in table.splitlines() for name in re.findall(r"`([\w./]+)`", row.split("|")[1])
     }
-    assert len(promised) == 10
+    assert len(promised) == 11
     assert promised <= names
     metrics = json.loads((run_dir / "metrics.json").read_text())
     assert metrics["data"] == "acdc"

@@ -108,8 +108,7 @@ def write_models(
             "epochs": epochs,
             "parts": parts,
             **_weights_file(settings),
-            **_described(dataset),
-            **_fingerprints(dataset, grid),
+            **_described(dataset, grid),
         },
         channels=dataset.channels,
         regions=dataset.regions,
@@ -129,7 +128,7 @@ def _write(path: Path, model: SegmentationModel, card: ModelCard, dataset: DataS
     save_checkpoint(path, model, replace(card, training=training, plane="axial" if axial else "acquired"))
 
 
-def _described(dataset: DataSet) -> Mapping[str, Any]:
+def _described(dataset: DataSet, grid: Grid) -> Mapping[str, Any]:
     """What a card says of the data."""
     return {
         "data": dataset.name,
@@ -137,6 +136,7 @@ def _described(dataset: DataSet) -> Mapping[str, Any]:
         "licence": dataset.licence,
         "training_volumes": len(dataset.training),
         "held_out_volumes": len(dataset.validation),
+        **_fingerprints(dataset, grid),
     }
 
 

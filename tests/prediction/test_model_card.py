@@ -15,6 +15,7 @@ from l2gnet.prediction.model_card import card_text
 from l2gnet.training.run_folder import _described
 from l2gnet.training.settings import TrainSettings
 
+GRID = Grid(3.0, 32)
 SMALL = {"classes": 4, "width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
 
 
@@ -25,7 +26,7 @@ def dataset():
 
 @pytest.fixture
 def card(dataset):
-    return ModelCard("l2gnet", SMALL, dataset.classes, Grid(3.0, 32), _described(dataset))
+    return ModelCard("l2gnet", SMALL, dataset.classes, GRID, _described(dataset, GRID))
 
 
 @pytest.fixture
