@@ -61,9 +61,10 @@ def predict(
         raise ConfigError(f"{other}: --dicom-seg must be given DICOM series only, got NIfTI; leave one of them out")
     from l2gnet.data.inputs import LABELS_END
 
-    end = "" if nnunet_names else LABELS_END
-    _require_own(found, out, end)
+    end, shares = ("", out / "probabilities") if nnunet_names else (LABELS_END, out)
+    _require_own(found, out, end, seg=dicom_seg, shares=shares if probabilities else None)
     from l2gnet.prediction.cardiac import function_by_patient
+    from l2gnet.prediction.doubt import flagged
     from l2gnet.prediction.segmenter import (
         Segmenter,
         write_function,
@@ -72,7 +73,7 @@ def predict(
         write_seg,
     )
 
-    volumes_ml = {}
+    volumes_ml, doubts = {}, {}
     segmenter = Segmenter(
         model, *ensemble, batch_size=batch_size, augment=augment, precision=precision, probabilities=probabilities
     )
@@ -81,16 +82,16 @@ def predict(
         prediction = segmenter.predict(frames, scan.name)
         write_prediction(out, prediction, end=end)
         if probabilities:  # nnU-Net's evaluation would take them for labels
-            write_probabilities(out / "probabilities" if nnunet_names else out, prediction)
+            write_probabilities(shares, prediction)
         if dicom_seg and scan.series is not None:
             write_seg(out, prediction, scan.series, card.model, all_planes=all_planes)
         print(prediction)
-        volumes_ml[scan.name] = prediction.volumes_ml
+        volumes_ml[scan.name], doubts[scan.name] = prediction.volumes_ml, prediction.doubts
 
     failed = each_scan(found, segment)
-    for patient, function in function_by_patient(volumes_ml).items():
+    for patient, function in function_by_patient(volumes_ml, doubts, failed).items():
         write_function(out, patient, function)
-        print(f"{patient}: {function}")
+        print(f"{patient}: {function}{flagged(function.doubts)}")
     print(f"results: {out}")
     end_with(failed, found, "segmented")
 
@@ -107,15 +108,45 @@ def _as_nnunet(scans: "list[Input]") -> "list[Input]":
     return scans
 
 
-def _require_own(scans: "list[Input]", out: Path, end: str) -> None:
-    """Refuse to write labels where another file lies: a scan, or what a person drew."""
-    from l2gnet.files import read_json
+def _require_own(scans: "list[Input]", out: Path, end: str, *, seg: bool, shares: Path | None) -> None:
+    """Refuse to write results where another file lies: a scan, or what a person made."""
+    from glob import escape
+
+    from l2gnet.data.inputs import LABELS_END
+    from l2gnet.prediction.cardiac import patient_and_frame
 
     there = {scan.path.resolve() for scan in scans}
-    for path in [out / f"{scan.name}{end}.nii.gz" for scan in scans]:
-        about = path.with_name(f"{path.name.removesuffix('.nii.gz')}.json")  # what is said of our own labels
-        said = read_json(about) if about.is_file() else {}
-        ours = isinstance(said, dict) and {"labels", "frames"} <= said.keys()
-        if path.resolve() in there or (not ours and (path.exists() or about.exists())):
-            rule = "predict may write labels over none but our own, got a file of this name"
-            raise ConfigError(f"{path}: {rule}; name another folder")
+    for scan in scans:
+        name, stem = scan.name, escape(scan.name)
+        about = out / f"{name}{end}.json"  # what is said of our own labels, and so of all beside them
+        ours = {"labels", "frames"} <= _fields(about)
+        results = {"labels": [out / f"{name}{end}.nii.gz", about]}
+        if seg:
+            results["DICOM SEG"] = [out / f"{name}{LABELS_END}.dcm", *out.glob(f"{stem}{LABELS_END}_frame[0-9]*.dcm")]
+        if shares is not None:
+            frames = shares.glob(f"{stem}_probabilities_frame[0-9]*.nii.gz")
+            results["probabilities"] = [shares / f"{name}_probabilities.nii.gz", *frames]
+        for what, paths in results.items():
+            for path in paths:
+                if path.resolve() in there or (not ours and path.exists()):
+                    raise _not_ours(path, what)
+    for patient in {of[0] for scan in scans if (of := patient_and_frame(scan.name))}:
+        function = out / f"{patient}_function.json"
+        if function.exists() and not {"ed_frame", "es_frame"} <= _fields(function):
+            raise _not_ours(function, "cardiac function")
+
+
+def _not_ours(path: Path, what: str) -> ConfigError:
+    rule = f"predict may write {what} over none but our own, got a file of this name"
+    return ConfigError(f"{path}: {rule}; name another folder")
+
+
+def _fields(path: Path) -> set[str]:
+    """The names in a JSON file of ours; none where it is not there, or broken off."""
+    from l2gnet.files import read_json
+
+    try:
+        said = read_json(path)
+    except (OSError, ValueError, RecursionError):
+        return set()
+    return set(said) if isinstance(said, dict) else set()

@@ -4,7 +4,7 @@ What cannot be read is an input, too, and says so when it is read: one bad scan 
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +20,9 @@ from l2gnet.data.volume import Volume, read_channels, read_frames
 from l2gnet.errors import VolumeError, volume_error
 
 LABELS_END = "_labels"  # of the names of our own results, which are not scans
+_FRAME = re.compile(r"_frame[0-9]+(_0000)?$")  # of a moment in a file of its own, as ACDC and nnU-Net name it
+_CHANNEL = re.compile(r"(?<=.)_[0-9]{4}$")
+_ENDING = re.compile(r"\.(nii|nii\.gz|dcm)$", re.IGNORECASE)
 _LABEL_MAPS = ("_gt", "_seg", LABELS_END, "_probabilities", "_codes", "_sent_to", "_received_from")
 
 
@@ -44,10 +47,12 @@ def find_inputs(
     In a folder, label maps are left out: files whose name ends in `_gt`, `_seg` or as our own results do. Where a
     model takes several `channels`, CASE_0000.nii.gz, CASE_0001.nii.gz and so on are one scan, and a 4-D file holds
     channels, otherwise moments in time. Scans of one name in several folders below one that is named, as SER0 of each
-    patient, get the names of those folders too. `say` hears which files of a folder were passed over, and why.
+    patient, get the names of those folders too; so do NAME_frame01 and other frames of one name. `say` hears which
+    files of a folder were passed over, and why.
 
     Raises:
-        VolumeError: no path holds a scan, or two scans would get results of one name.
+        VolumeError: no path holds a scan, two scans would get results of one name, or frames of one name, which
+            would be taken for those of one patient, lie in several folders.
     """
     scans: list[Input] = []
     empty: list[Input] = []
@@ -59,12 +64,7 @@ def find_inputs(
     if empty and not scans:
         empty[0].read()
     scans = _told_apart(_grouped(scans, channels) if len(channels) > 1 else scans, [Path(path) for path in paths])
-    by_name: dict[str, Input] = {}
-    for scan in scans:
-        other = by_name.setdefault(scan.name, scan)
-        if other is not scan:
-            rule = f"each scan needs a name of its own, because results are named after it; {other.path} has it too"
-            raise volume_error(scan.path, rule, scan.name, "rename one, or segment them into two folders")
+    _require_own_names(scans)
     return [*scans, *empty]
 
 
@@ -94,7 +94,7 @@ def _scans_at(path: Path, say: Callable[[str], object]) -> list[Input]:
         return [_nifti(path)]
     files = sorted(file for file in path.rglob("*") if file.is_file() or not file.exists())  # also links to nothing
     nifti = [_nifti(file) for file in files if is_nifti(file)]
-    maps = [scan.path for scan in nifti if re.sub(r"_frame\d+$", "", scan.name).endswith(_LABEL_MAPS)]
+    maps = [scan.path for scan in nifti if _FRAME.sub("", scan.name).lower().endswith(_LABEL_MAPS)]
     scans = [scan for scan in nifti if scan.path not in maps]
     used = {scan.path for scan in nifti}
     series = find_series([file for file in files if file not in used])
@@ -112,14 +112,34 @@ def _scans_at(path: Path, say: Callable[[str], object]) -> list[Input]:
 
 
 def _told_apart(scans: Sequence[Input], roots: Sequence[Path]) -> list[Input]:
-    """Scans whose names are those of others, with the names of the folders that they lie in below a root."""
-    count = Counter(scan.name for scan in scans)
+    """Scans whose names, but for a frame's number, occur in several folders, with the names of those below a root."""
+    folders: defaultdict[str, set[Path]] = defaultdict(set)
+    for scan in scans:
+        folders[_FRAME.sub("", scan.name)].add(scan.path.parent)
 
     def named(scan: Input) -> Input:
-        root = next((root for root in roots if count[scan.name] > 1 and scan.path.is_relative_to(root)), scan.path)
+        apart = len(folders[_FRAME.sub("", scan.name)]) > 1
+        root = next((root for root in roots if apart and scan.path.is_relative_to(root)), scan.path)
         return replace(scan, name="_".join([*scan.path.relative_to(root).parent.parts, scan.name]))
 
     return list(map(named, scans))
+
+
+def _require_own_names(scans: Sequence[Input]) -> None:
+    """Raise VolumeError for two scans of one name, and for frames of one name in two folders: of whom are they?"""
+    of_name: dict[str, Input] = {}
+    of_patient: dict[str, Input] = {}
+    for scan in scans:
+        patient = _FRAME.sub("", scan.name)
+        if (other := of_name.setdefault(scan.name, scan)) is not scan:
+            raise _alike("scan", scan.name, scan, other)
+        if patient != scan.name and (other := of_patient.setdefault(patient, scan)).path.parent != scan.path.parent:
+            raise _alike("patient", patient, scan, other)
+
+
+def _alike(whose: str, name: str, scan: Input, other: Input) -> VolumeError:
+    rule = f"each {whose} needs a name of its own, because results are named after it; {other.path} has it too"
+    return volume_error(scan.path, rule, name, "rename one, or segment them into two folders")
 
 
 def _failing(name: str, path: Path, error: VolumeError) -> Input:
@@ -141,12 +161,18 @@ def _grouped(scans: Sequence[Input], channels: Sequence[str]) -> list[Input]:
     series = []
     for scan in scans:
         if scan.series is None:
-            files.setdefault(scan.path.with_name(re.sub(r"(?<=.)_\d{4}$", "", scan.name)), []).append(scan.path)
+            files.setdefault(scan.path.with_name(_CHANNEL.sub("", scan.name)), []).append(scan.path)
             continue
         rule = f"a scan of several channels, {', '.join(channels)}, must be NIfTI"
         remedy = "convert the series of each to NIfTI files on one grid, NAME_0000.nii.gz, NAME_0001.nii.gz ..."
         series.append(_failing(scan.name, scan.path, volume_error(scan.path, rule, "a DICOM series", remedy)))
-    cases = [Input(case.name, paths[0], partial(_read_case, case, paths, channels)) for case, paths in files.items()]
+    groups: list[tuple[Path, list[Path]]] = []
+    for case, paths in files.items():
+        if f"{case.name}_0000" in map(_name, paths):
+            groups.append((case, paths))
+        else:  # a number that no first channel has is that of a case: each is a 4-D file
+            groups += [(path.with_name(_name(path)), [path]) for path in paths]
+    cases = [Input(case.name, paths[0], partial(_read_case, case, paths, channels)) for case, paths in groups]
     return cases + series
 
 
@@ -162,7 +188,7 @@ def _read_case(case: Path, paths: Sequence[Path], channels: Sequence[str]) -> li
 
 def _name(path: Path) -> str:
     """Of a scan in one file."""
-    return path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".dcm")
+    return _ENDING.sub("", path.name)
 
 
 def _series(found: Sequence[Series]) -> list[Input]:

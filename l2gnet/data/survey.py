@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from nibabel.orientations import aff2axcodes
 from tqdm.auto import tqdm
 
 from l2gnet.data.dataset import DataSet
+from l2gnet.data.formats.nifti_header import world_affine
 from l2gnet.data.sides import wrong_sides
 
 _DARK, _BRIGHT = 0.5, 99.5  # percentiles, those that MR is shown between
@@ -59,7 +61,7 @@ def survey(dataset: DataSet) -> list[Surveyed]:
         grey = [tuple(np.percentile(channel, (_DARK, _BRIGHT)).tolist()) for channel in image.channels]
         voxel_ml = abs(float(np.linalg.det(image.affine[:3, :3]))) / 1000 if image.has_mm else np.nan
         counts = np.bincount(labels.array.ravel(), minlength=256)
-        stored = np.eye(4) if image.stored is None else image.stored.get_best_affine()
+        stored = np.eye(4) if image.stored is None else world_affine(Path(), image.stored)
         found.append(
             Surveyed(
                 name=case.name,

@@ -3,11 +3,14 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from l2gnet.prediction.doubt import said_of_frames
 
 MYOCARDIUM_G_PER_ML = 1.05  # density of heart muscle (Schulz-Menger et al. 2020, doi:10.1186/s12968-020-00610-6)
 _STRUCTURES = {"left ventricle", "right ventricle", "myocardium"}
+_LEAST_SHARE = 0.05  # of what a ventricle holds at the other end of the beat: no heart empties so far
 _FRAME_NAME = re.compile(r"(?P<patient>.+)_frame(?P<frame>[0-9]+)")  # as ACDC names single frames
 
 
@@ -43,7 +46,7 @@ class CardiacFunction:
     """What a cine of the heart is recorded for.
 
     ED and ES are the frames (counted from 1) with the most and the least blood in the left ventricle, for both
-    ventricles; the mass is that of the left ventricle's muscle at ED.
+    ventricles; the mass is that of the left ventricle's muscle at ED. `doubts` are reasons to look before using it.
     """
 
     ed_frame: int
@@ -51,6 +54,7 @@ class CardiacFunction:
     left: Ventricle
     right: Ventricle
     mass_g: float
+    doubts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """One line."""
@@ -62,7 +66,7 @@ class CardiacFunction:
         return f"left ventricle {left}, mass {self.mass_g:.0f} g; right ventricle {right}; {frames}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Every number, for JSON."""
         return {
             "ed_frame": self.ed_frame,
             "es_frame": self.es_frame,
@@ -97,15 +101,41 @@ def cardiac_function(volumes_ml: Mapping[int, Mapping[str, float]]) -> CardiacFu
     left, right = (
         Ventricle(volumes_ml[ed][name], volumes_ml[es][name]) for name in ("left ventricle", "right ventricle")
     )
-    return CardiacFunction(ed, es, left, right, MYOCARDIUM_G_PER_ML * volumes_ml[ed]["myocardium"])
+    doubts = [
+        f"{name} measures {ml:.1f} ml in frame {frame}, taken for {phase}: was it missed there?"
+        for name, side in (("left ventricle", left), ("right ventricle", right))
+        for ml, frame, phase in ((side.ed_ml, ed, "end-diastole"), (side.es_ml, es, "end-systole"))
+        if ml < _LEAST_SHARE * max(side.ed_ml, side.es_ml)
+    ]
+    mass_g = MYOCARDIUM_G_PER_ML * volumes_ml[ed]["myocardium"]
+    return CardiacFunction(ed, es, left, right, mass_g, tuple(doubts))
 
 
-def function_by_patient(volumes_ml: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, CardiacFunction]:
-    """Cardiac function of patients whose frames are scans of their own, named `PATIENT_frameNN` as in ACDC."""
-    frames: dict[str, dict[int, Mapping[str, float]]] = defaultdict(dict)
-    for name, volumes in volumes_ml.items():
-        matched = _FRAME_NAME.fullmatch(name)
-        if matched and len(volumes) == 1:
-            frames[matched["patient"]][int(matched["frame"])] = volumes[0]
-    functions = {patient: cardiac_function(by_frame) for patient, by_frame in frames.items()}
-    return {patient: function for patient, function in functions.items() if function}
+def patient_and_frame(name: str) -> tuple[str, int] | None:
+    """Of a scan that is one frame of a patient's, named `PATIENT_frameNN` as in ACDC."""
+    matched = _FRAME_NAME.fullmatch(name)
+    return (matched["patient"], int(matched["frame"])) if matched else None
+
+
+def function_by_patient(
+    volumes_ml: Mapping[str, Sequence[Mapping[str, float]]],
+    doubts: Mapping[str, Sequence[str]],
+    failed: Sequence[str],
+) -> dict[str, CardiacFunction]:
+    """Cardiac function of patients whose frames are scans of their own, with the doubts of these, by scan name.
+
+    Scans that `failed` are a doubt, too: the beat may end in them.
+    """
+    names: dict[str, dict[int, str]] = defaultdict(dict)
+    for name in (*volumes_ml, *failed):
+        if of := patient_and_frame(name):
+            patient, frame = of
+            names[patient][frame] = name
+    functions = {}
+    for patient, frames in names.items():
+        done = {frame: name for frame, name in frames.items() if len(volumes_ml.get(name, ())) == 1}
+        if function := cardiac_function({frame: volumes_ml[name][0] for frame, name in done.items()}):
+            said = said_of_frames({frame: doubts[name] for frame, name in done.items()})
+            lost = [f"frame {frame} could not be segmented" for frame in sorted(frames) if frames[frame] in failed]
+            functions[patient] = replace(function, doubts=(*said, *function.doubts, *lost))
+    return functions

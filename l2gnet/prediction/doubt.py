@@ -7,11 +7,14 @@ is blurred: smooth pictures use usual codes, and the model is sure of them. Its 
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from l2gnet.data.beside import listed
 from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
 from l2gnet.data.regions import NO_REGIONS, Regions
@@ -23,6 +26,7 @@ from l2gnet.prediction.familiar import Familiar, Look, Range, code_surprise
 from l2gnet.prediction.inference import Segmented, on_best_device, segment
 from l2gnet.shapes import Bool, Int64
 
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?")
 _SPACING_FACTOR = 1.5  # voxels may be so many times smaller or larger than any seen
 _GRAIN_MARGIN = 0.25  # of the range of grain that was seen, which a scan may lie outside of it
 
@@ -109,6 +113,27 @@ def find_strange(
     if surprise > most:
         reasons.append(f"its codes are unusual by {surprise:.2f} nats, {most:.2f} at most in held-out volumes")
     return Strangeness(distance, surprise, unused, tuple(reasons))
+
+
+def said_of_frames(reasons: Mapping[int, Sequence[str]]) -> list[str]:
+    """The reasons to doubt the frames of a scan, by frame number: each once, with the numbers of its first frame."""
+    found: dict[tuple[str, int], dict[int, str]] = {}
+    for frame, of_frame in sorted(reasons.items()):
+        alike: Counter[str] = Counter()
+        for reason in of_frame:
+            words = _NUMBER.sub("", reason)
+            alike[words] += 1  # a frame may have two that differ by a number, as of its channels
+            found.setdefault((words, alike[words]), {})[frame] = reason
+    lines = []
+    for (first, reason), *others in (list(frames.items()) for frames in found.values()):
+        likewise = f", likewise in {listed([str(frame) for frame, _ in others])}" if others else ""
+        lines.append(f"{reason} (in frame {first}{likewise})" if len(reasons) > 1 else reason)
+    return lines
+
+
+def flagged(doubts: Sequence[str]) -> str:
+    """The end of a line about a result that is doubtful; empty where it is not."""
+    return "; DOUBTFUL: " * bool(doubts) + ", ".join(doubts)
 
 
 def grey_range(scan: Volume) -> Range:

@@ -20,7 +20,7 @@ from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import load_checkpoint
 from l2gnet.models.settings import Precision
 from l2gnet.prediction.cardiac import CardiacFunction, cardiac_function
-from l2gnet.prediction.doubt import Strangeness, find_strange
+from l2gnet.prediction.doubt import Strangeness, find_strange, flagged, said_of_frames
 from l2gnet.prediction.familiar import Familiar
 from l2gnet.prediction.inference import Segmented, best_device, segment
 from l2gnet.prediction.views import trained_views
@@ -58,13 +58,15 @@ class Prediction:
     @property
     def doubts(self) -> list[str]:
         """Why a person should look before using this result; empty where nothing is unusual."""
-        strange = [frame for frame in self.strange if frame.reasons]
-        reasons = list(max(strange, key=lambda frame: len(frame.reasons)).reasons) if strange else []
-        if strange and len(self.labels) > 1:
-            reasons.append(f"this holds for {len(strange)} of {len(self.labels)} frames")
-        if len(self.labels) > 1 and not self.function:
-            reasons.append(f"its {len(self.labels)} frames were taken for moments in time: are they channels?")
-        return reasons if any(frame.array.any() for frame in self.labels) else [*reasons, "no structure was found"]
+        frames = enumerate(zip(self.strange, self.labels, strict=True), start=1)
+        empty = "no structure was found"
+        reasons = said_of_frames(
+            {n: [*strange.reasons, *[empty] * (not labels.array.any())] for n, (strange, labels) in frames}
+        )
+        if function := self.function:
+            return [*reasons, *function.doubts]
+        several = f"its {len(self.labels)} frames were taken for moments in time: are they channels?"
+        return [*reasons, *[several] * (len(self.labels) > 1)]
 
     def __str__(self) -> str:
         """One line: volumes or function, and the slice that the model is least sure of."""
@@ -72,7 +74,7 @@ class Prediction:
         frame, least = np.unravel_index(self.confidence.argmin(), self.confidence.shape)
         where = f"slice {least + 1}" + f" of frame {frame + 1}" * (len(self.labels) > 1)
         sure = f"confidence {self.confidence.mean():.2f}, {self.confidence.min():.2f} in {where}"
-        return f"{self.name}: {result}; {sure}" + "; DOUBTFUL: " * bool(self.doubts) + ", ".join(self.doubts)
+        return f"{self.name}: {result}; {sure}{flagged(self.doubts)}"
 
 
 class Segmenter:
@@ -219,7 +221,7 @@ def write_prediction(folder: str | Path, prediction: Prediction, *, end: str = L
 
 def write_function(folder: str | Path, patient: str, function: CardiacFunction) -> None:
     """Write `PATIENT_function.json`; raises VolumeError where that cannot be done."""
-    _write_json(Path(folder) / f"{patient}_function.json", function.as_dict())
+    _write_json(Path(folder) / f"{patient}_function.json", function.as_dict() | {"doubts": list(function.doubts)})
 
 
 def write_probabilities(folder: str | Path, prediction: Prediction) -> None:

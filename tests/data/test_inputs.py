@@ -9,9 +9,9 @@ from l2gnet.data.inputs import Input, find_inputs, read_inputs
 from l2gnet.errors import VolumeError
 
 
-def save(path: Path):
+def save(path: Path, *channels):
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.Nifti1Image(np.zeros((4, 5, 3), np.int16), np.eye(4)).to_filename(path)
+    nib.Nifti1Image(np.zeros((4, 5, 3, *channels), np.int16), np.eye(4)).to_filename(path)
     return path
 
 
@@ -68,6 +68,43 @@ def test_scans_of_one_name_below_a_folder_are_told_apart_by_theirs(tmp_path):
     two = find_inputs([tmp_path], ("T1", "T2"))
     assert [scan.name for scan in two] == ["PAT0_head", "PAT1_head", "other", *series]
     assert [len(frame.channels) for scan in two[:2] for frame in scan.read()] == [2, 2]
+
+
+def test_frames_of_two_people_are_never_those_of_one(tmp_path):
+    for folder, frames in (("anna", (1, 9)), ("bert", (1, 12)), ("carl", (3,))):
+        for frame in frames:
+            save(tmp_path / folder / f"cine_frame{frame:02d}.nii")
+    people = ["anna_cine_frame01", "anna_cine_frame09", "bert_cine_frame01", "bert_cine_frame12", "carl_cine_frame03"]
+    assert names(tmp_path) == people
+    files = [tmp_path / "anna" / "cine_frame09.nii", tmp_path / "bert" / "cine_frame12.nii"]
+    for named in (files, [tmp_path / "anna", tmp_path / "carl"]):
+        with pytest.raises(VolumeError, match=r"each patient needs a name of its own.*anna/cine.*; found cine; rename"):
+            find_inputs(named)
+    assert names(tmp_path / "anna") == ["cine_frame01", "cine_frame09"]
+    assert names(tmp_path / "anna" / "cine_frame01.nii", files[0]) == ["cine_frame01", "cine_frame09"]
+
+
+def test_frames_with_nnunets_numbers_are_told_apart_too(tmp_path):  # which --nnunet-names takes off
+    for name in ("anna/cine_frame01_0000", "bert/cine_frame12_0000"):
+        save(tmp_path / f"{name}.nii")
+    assert names(tmp_path) == ["anna_cine_frame01_0000", "bert_cine_frame12_0000"]
+
+
+def test_numbers_of_cases_are_not_taken_for_those_of_channels(tmp_path):
+    for number in (1, 7, 12):
+        save(tmp_path / f"prostate_{number:04d}.nii", 2)
+    for paths, numbers in (([tmp_path], (1, 7, 12)), ([tmp_path / "prostate_0007.nii"], (7,))):
+        found = find_inputs(paths, ("T2", "ADC"))
+        assert [scan.name for scan in found] == [f"prostate_{number:04d}" for number in numbers]
+        assert [len(frame.channels) for scan in found for frame in scan.read()] == [2] * len(numbers)
+
+
+def test_endings_may_be_in_capitals(tmp_path):
+    for name in ("A.nii", "B.nii.gz", "A_SEG.nii"):
+        scan = save(tmp_path / name)
+        scan.rename(scan.with_name(f"{name.partition('.')[0]}.{name.partition('.')[2].upper()}"))
+    assert names(tmp_path) == ["A", "B"]
+    assert [len(scan.read()) for scan in find_inputs([tmp_path])] == [1, 1]
 
 
 def test_a_path_without_scans_comes_in_its_turn_as_an_error(tmp_path):

@@ -1,3 +1,5 @@
+import gzip
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -43,6 +45,19 @@ def test_a_volume_is_told_as_it_was_made(found):
     assert found[0].structures_ml == found[1].structures_ml
     row = one.as_row()
     assert (row["size_D"], row["spacing_D_mm"], row["liver_ml"], row["T1_bright"]) == (6, "5", "6", "100")
+
+
+def test_a_header_that_says_no_handedness_is_read_as_the_right_handed_one(tmp_path):
+    write_patient(tmp_path, 1)
+    path = tmp_path / "imagesTr" / "p1_0000.nii.gz"
+    image = nib.load(path)
+    image.set_qform(image.affine, 1)
+    image.set_sform(None, 0)
+    data = bytearray(image.to_bytes())
+    data[76:80] = bytes(4)  # qfac, the first of pixdim, which the standard reads as 1
+    path.write_bytes(gzip.compress(data))
+    (one,) = survey(open_whole(DataSettings(data="decathlon", data_dir=str(tmp_path))))
+    assert (one.axes, one.mirrored) == ("RAS", False)
 
 
 def test_all_together_are_told_by_their_least_middle_and_largest(found):

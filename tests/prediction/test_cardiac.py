@@ -47,5 +47,23 @@ def test_without_a_beat_there_is_no_function(volumes_ml):
 def test_frames_in_files_of_their_own_belong_to_a_patient():
     volumes = {f"patient007_frame{frame:02d}": [volumes_ml] for frame, volumes_ml in BEAT.items()}
     volumes |= {"patient008_frame01": [BEAT[1]], "patient009_4d": list(BEAT.values())}
-    functions = function_by_patient(volumes)
+    functions = function_by_patient(volumes, dict.fromkeys(volumes, ()), ["patient008_frame02"])
     assert functions == {"patient007": cardiac_function(BEAT)}
+
+
+def test_the_function_of_a_patient_has_the_doubts_of_all_frames_and_names_those_that_failed():
+    volumes = {f"p_frame{frame:02d}": [volumes_ml] for frame, volumes_ml in BEAT.items()}
+    doubts = dict.fromkeys(volumes, ()) | {"p_frame03": ["it is blank"]}
+    function = function_by_patient(volumes, doubts, ["p_frame12", "other_frame04", "p"])["p"]
+    assert function.doubts == ("it is blank (in frame 3)", "frame 12 could not be segmented")
+    assert cardiac_function(BEAT).doubts == ()
+
+
+@pytest.mark.parametrize("least_ml", [0.0, 7.0])
+def test_a_ventricle_that_is_missing_at_an_end_of_the_beat_is_doubted(least_ml):
+    beat = BEAT | {7: heart(least_ml, 90.0, 110.0)}
+    missed = f"left ventricle measures {least_ml} ml in frame 7, taken for end-systole: was it missed there?"
+    assert cardiac_function(beat).doubts == (missed,)
+    assert cardiac_function(BEAT | {7: heart(8.0, 90.0, 110.0)}).doubts == ()
+    right = cardiac_function({1: heart(150.0, 0.0, 90.0), 9: heart(60.0, 120.0, 90.0)})
+    assert right.doubts == ("right ventricle measures 0.0 ml in frame 1, taken for end-diastole: was it missed there?",)

@@ -12,7 +12,7 @@ from l2gnet.data.volume import Volume
 from l2gnet.errors import CheckpointError
 from l2gnet.models import build_model
 from l2gnet.models.card import ModelCard
-from l2gnet.prediction.doubt import find_strange, grey_range, learn_familiar
+from l2gnet.prediction.doubt import find_strange, grey_range, learn_familiar, said_of_frames
 from l2gnet.prediction.familiar import Familiar, code_surprise
 from l2gnet.prediction.inference import Segmented, segment
 
@@ -191,3 +191,21 @@ def test_a_scan_whose_header_mirrors_it_is_doubted(model, familiar):
     question = "does its header mirror it, or were the two exchanged?"
     assert told[1.0] == ()
     assert told[-1.0] == (f"right kidney lies 56 mm to the left of left kidney: {question}",)
+
+
+def test_each_reason_is_said_once_with_the_frames_that_it_holds_for():
+    grain = "its grain is {}, 0.62 at most held out: is it noisy?"
+    frames = {
+        1: [grain.format(0.93), "its channel 0 is blank", "its channel 1 is blank"],
+        2: [],
+        9: [grain.format(-1.2e-05)],
+        12: ["it is one slice"],
+    }
+    assert said_of_frames(frames) == [
+        f"{grain.format(0.93)} (in frame 1, likewise in 9)",
+        "its channel 0 is blank (in frame 1)",
+        "its channel 1 is blank (in frame 1)",
+        "it is one slice (in frame 12)",
+    ]
+    assert said_of_frames({1: frames[1]}) == frames[1]
+    assert said_of_frames({}) == []

@@ -331,6 +331,35 @@ def test_channels_are_not_taken_for_time_in_silence(tmp_path):
     doubted(organs, path, "its 2 frames were taken for moments in time: are they channels?")
 
 
+def test_the_doubts_of_a_cine_are_those_of_all_its_frames(tmp_path, model):
+    (frame,) = read_frames(save_scan(tmp_path / "scan.nii", *scan_and_affine()))
+    prediction = Segmenter(model).predict([frame] * 4, "cine")
+    whole = prediction.labels[0]
+    no_blood = whole.like(np.where(whole.array == CLASSES.index("left ventricle"), 0, whole.array))
+    nothing = whole.like(np.zeros_like(whole.array))
+    reasons = (
+        ("its grain is 0.9: is it noisy?", "sure by 0.5 only"),
+        (),
+        ("it is blank",),
+        ("its grain is 0.8: is it noisy?",),
+    )
+    strange = tuple(dataclasses.replace(prediction.strange[0], reasons=of_frame) for of_frame in reasons)
+    said = [
+        "its grain is 0.9: is it noisy? (in frame 1, likewise in 4)",
+        "sure by 0.5 only (in frame 1)",
+        "it is blank (in frame 3)",
+    ]
+    missed = "left ventricle measures 0.0 ml in frame 3, taken for end-systole: was it missed there?"
+    for third, more in (
+        (whole, []),
+        (no_blood, [missed]),
+        (nothing, ["no structure was found (in frame 3)", missed]),
+    ):
+        seen = dataclasses.replace(prediction, strange=strange, labels=(whole, whole, third, whole))
+        assert [line for line in seen.doubts if not line.startswith("right ventricle")] == [*said, *more]
+    assert str(seen).endswith("; DOUBTFUL: " + ", ".join(seen.doubts))
+
+
 def test_frames_of_two_scans_are_refused(tmp_path, model):
     array, affine = scan_and_affine()
     frames = [read_frames(save_scan(tmp_path / f"{D}.nii", array[:, :, :D], affine))[0] for D in (5, 4)]

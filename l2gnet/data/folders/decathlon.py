@@ -6,7 +6,7 @@ Antonelli et al., Nature Communications 13, 2022, doi 10.1038/s41467-022-30695-9
                 the Decathlon (and nnU-Net 1)           nnU-Net 2
     channels    "modality": {"0": "CT"}                 "channel_names": {"0": "CT"}
     classes     "labels": {"0": "background"}           "labels": {"background": 0}, or lists: regions
-    cases       a list "training" of image and label    the files in labelsTr, or "dataset" by case
+    cases       a list "training" of image and label    the files in labelsTr, or "dataset" by name
     images      one file a case, channels in it         one file a channel, CASE_0000.nii.gz
 
 Every case counts as one patient, since no field says whose it is. Folds are those of nnU-Net's splits_final.json, if it
@@ -95,10 +95,14 @@ def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanF
 
 @dataclass(frozen=True)
 class _Entry:
-    """A case as the folder names it: the image may be one file, or as many as there are channels."""
+    """A case as the folder names it: the image may be one file, or as many as there are channels.
+
+    Where no `name` is given, it is that of the label map.
+    """
 
     images: tuple[Any, ...]
     label: Any
+    name: str | None = None
 
 
 def _unlike_its_description(root: Path, info: dict[str, Any], entries: Sequence[_Entry], channels: int) -> list[str]:
@@ -191,10 +195,9 @@ def _entries(root: Path, path: Path, info: dict[str, Any]) -> list[_Entry]:
     if isinstance(listed, list) and all(isinstance(case, dict) for case in listed):
         entries = [_Entry((case.get("image"),), case.get("label")) for case in listed]
     elif isinstance(by_case, dict) and all(isinstance(case, dict) for case in by_case.values()):
-        images = [case.get("images") for case in by_case.values()]
-        labels = [case.get("label") for case in by_case.values()]
         entries = [
-            _Entry(tuple(i) if isinstance(i, list) and i else (i,), m) for i, m in zip(images, labels, strict=True)
+            _Entry(tuple(i) if isinstance(i := case.get("images"), list) and i else (i,), case.get("label"), name)
+            for name, case in by_case.items()
         ]
     elif listed is None and by_case is None:
         ending = info.get("file_ending", ".nii.gz")
@@ -218,7 +221,12 @@ def _scan(root: Path, path: Path, entry: _Entry, labels: Labels, numbers: tuple[
     label = _inside(root, path, entry.label)
     if not label.is_file():
         raise volume_error(label, f"the label map that {FILE} asks for must exist", "none", "copy the data set again")
-    name = case_name(label.name)
+    name = case_name(label.name) if entry.name is None else entry.name
+    if not name.strip(".") or "/" in name or "\0" in name:  # a picture of it would lie elsewhere
+        raise volume_error(path, "a case must be named as a file can be", repr(name)[:200], "rename it")
+    if len(entry.images) not in (1, channels):
+        rule = f"a case must list one image, or as many as there are channels, {channels}"
+        raise volume_error(path, rule, f"{len(entry.images)} of {name}", "correct its images, or channel_names")
     inner: tuple[int, ...] = ()
     if len(entry.images) == channels > 1:
         images = [_inside(root, path, entry.images[number]) for number in numbers]

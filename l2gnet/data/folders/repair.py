@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
 from l2gnet.data.folders.check import find_whole
@@ -126,16 +127,18 @@ def _repaired(scan: Scan, path: Path, new: Path) -> Repair | None:
 
 
 def _require_a_place(image: Volume, labels: Volume, path: Path) -> None:
-    """Raise VolumeError for a mask of as many voxels as its image whose header is a default: it says of no place."""
+    """Raise VolumeError for a mask of as many voxels as its image whose header has a default place, of any spacing."""
     if image.stored is None or labels.stored is None:
         return
     shape = in_stored_order(image.array, image.stored).shape
     found = world_affine(path, labels.stored)
+    sizes_mm = nib.affines.voxel_sizes(found).tolist()
     if shape == in_stored_order(labels.array, labels.stored).shape and any(
-        np.array_equal(found, default) for default in _DEFAULTS
+        np.allclose(found, default @ np.diag([*sizes_mm, 1]), atol=1e-6) for default in _DEFAULTS
     ):
         rule = "a mask must say where it lies to be brought onto another grid"
-        value = "as many voxels as the image has, of 1 mm from the origin on: a header that was not kept"
+        size = "x".join(f"{mm:.3g}" for mm in sizes_mm)
+        value = f"as many voxels as the image has, of {size} mm from the origin on: a header that was not kept"
         raise volume_error(path, rule, value, "save it anew with the affine of its image, if it was drawn on that")
 
 

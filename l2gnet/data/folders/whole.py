@@ -23,7 +23,7 @@ def unlike_its_description(
     """What is wrong with a folder whose description names these images and masks, in words that count and name it."""
     images = list(images)
     return [
-        *_numbers(info, len({case_name(mask) for mask in masks})),
+        *_numbers(info, len({Path(mask) for mask in masks})),
         *_unnamed(root, {case_name(image) for image in images}, {case_name(mask) for mask in masks}, channels),
         *_tests(root, info),
     ]

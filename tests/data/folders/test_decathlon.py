@@ -186,6 +186,48 @@ def test_an_nnunet_folder_may_list_its_cases(nnunet):
     assert [first_value(scan) for scan in find_scans(nnunet, "ADC").scans] == [10, 11]
 
 
+def listed_by_name(root, *images, names=("p1", "p2"), **changes):
+    """Cases that are folders, each with the same files in it."""
+    for name in ("p1", "p2"):
+        for file in images:
+            save(root / name / file, np.zeros(SHAPE, np.int16))
+        save(root / name / "label.nii.gz", labels())
+    cases = {
+        name: {"images": [f"{folder}/{file}" for file in images], "label": f"{folder}/label.nii.gz"}
+        for name, folder in zip(names, ("p1", "p2"), strict=True)
+    }
+    write_json(root, **nnunet_fields(numTraining=2, dataset=cases) | changes)
+
+
+def test_listed_cases_have_the_names_that_the_list_gives_them(tmp_path):
+    listed_by_name(tmp_path, "ct.nii.gz")
+    write_splits(tmp_path, [{"train": ["p1"], "val": ["p2"]}])
+    folder = find_scans(tmp_path, fold=0)
+    assert [(scan.name, scan.patient, scan.image.parent.name) for scan in folder.scans] == [
+        ("p1", "p1", "p1"),
+        ("p2", "p2", "p2"),
+    ]
+    assert folder.test_patients == {"p2"}
+    assert (folder.problems, folder.missing) == ((), ())
+
+
+@pytest.mark.parametrize("name", ["../p1", "a/b", "..", "", "a\0b"])
+def test_a_name_that_no_file_can_have_is_refused(tmp_path, name):
+    listed_by_name(tmp_path, "ct.nii.gz", names=(name, "p2"))
+    folder = find_scans(tmp_path)
+    assert [scan.name for scan in folder.scans] == ["p2"]
+    assert "a case must be named as a file can be; found" in str(folder.problems[0])
+
+
+@pytest.mark.parametrize("channels", [("CT",), ("T1", "T2", "ADC")])
+def test_images_that_no_channel_has_are_not_passed_over(tmp_path, channels):
+    listed_by_name(tmp_path, "a.nii.gz", "b.nii.gz", channel_names=dict(enumerate(channels)))
+    folder = find_scans(tmp_path)
+    assert not folder.scans
+    for name, problem in zip(("p1", "p2"), folder.problems, strict=True):
+        assert f"as many as there are channels, {len(channels)}; found 2 of {name}; correct its images" in str(problem)
+
+
 def test_a_folder_of_nnunet_1_lists_images_without_their_channel(nnunet):
     write_json(nnunet, **decathlon_fields(modality=dict(enumerate(CHANNELS))))
     assert [first_value(scan) for scan in find_scans(nnunet, "ADC").scans] == [10, 11, 12]

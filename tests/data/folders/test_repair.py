@@ -108,6 +108,22 @@ def test_a_mask_whose_header_was_not_kept_is_resampled_by_none(tmp_path, default
     assert told["crop"].words.startswith("mask resampled")
 
 
+@pytest.mark.parametrize("by", ["itk", "nibabel"])
+def test_a_mask_that_kept_its_spacing_and_lost_its_place_is_resampled_by_none(tmp_path, by):
+    root = write(tmp_path / "old", {"case": (SHAPE, AFFINE)})
+    array, path = np.ones(SHAPE, np.uint8), root / "labelsTr" / "case.nii.gz"
+    if by == "itk":
+        mask = SimpleITK.GetImageFromArray(array.T)
+        mask.SetSpacing((1.5, 1.5, 4.0))
+        SimpleITK.WriteImage(mask, str(path))
+    else:
+        nib.Nifti1Image(array, np.diag([1.5, 1.5, 4.0, 1.0])).to_filename(path)
+    (one,) = repair(root, tmp_path / "new")
+    assert one.shown is None
+    assert "of 1.5x1.5x4 mm from the origin on: a header that was not kept; save it anew" in one.words
+    assert contents(tmp_path / "new") == contents(root)
+
+
 def test_a_structure_that_is_lost_is_told(tmp_path):
     root = write(tmp_path / "old", {"a": ((96, 80, 48), AFFINE @ np.diag([0.25, 0.25, 0.25, 1]))})
     mask = np.zeros((96, 80, 48), np.uint8)
