@@ -224,6 +224,8 @@ class L2GMapper(nn.Module):
     ) -> Float[Tensor, "B N _"]:
         """What tokens are given that receive by this plan from these slots: those of another image, for example.
 
+        Where receivers were given, the plan has a row for each of them, and `indices` are left out.
+
         Raises:
             ValueError: with positions, no shape is given, or not that of the tokens.
         """
