@@ -165,5 +165,5 @@ def lightning_epochs(path: str | Path) -> int:
     return int(_lightning(path)["epoch"]) + 1
 
 
-def _lightning(path: str | Path) -> dict[str, Any]:
+def _lightning(path: str | Path) -> Any:  # a stranger's file may hold anything
     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
