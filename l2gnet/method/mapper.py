@@ -199,10 +199,9 @@ class L2GMapper(nn.Module):
             if indices is not None and bool((indices < 0).any()):
                 raise ValueError(f"indices must be whole numbers from 0 on, one code a token, got {int(indices.min())}")
             rows = rows_of_codes(indices) if indices is not None and len(tokens) else rows_of_tokens(split)
-            if others is not None:
-                made = relate_plainly(split, references, places, rows_of_tokens(split), self.setting, others)
-            elif transformed(tokens, references):
-                made = relate_plainly(split, references, places, rows, self.setting)
+            if others is not None or transformed(tokens, references):
+                solved = rows if others is None else rows_of_tokens(split)
+                made = relate_plainly(split, references, places, solved, self.setting, others)
             else:
                 made = Relate.apply(split, references, places, rows, self.setting)
             related, plans, slots, *numbers = made

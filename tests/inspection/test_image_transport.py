@@ -34,15 +34,21 @@ def test_it_is_the_plan_of_the_model(cost, heads):
         assert solved.converged.all()
 
 
-@pytest.mark.parametrize("head", [0, 1])
-def test_two_plans_are_those_of_a_model_that_sends_and_receives(head):
+def model_and_image(**options):
+    """A model that sends and receives, and an image that it knows."""
     torch.manual_seed(0)
-    sizes = {"width": 4, "depth": 2, "codes": 12, "code_dim": 8, "references": 5, "heads": 2}
-    model = build_model("l2gnet", **sizes, relation="send-receive", epsilon=0.1, epsilon_receive=0.2)
+    sizes = {"width": 4, "depth": 2, "code_dim": 8, "references": 5, "heads": 2}
+    model = build_model("l2gnet", **sizes, relation="send-receive", epsilon=0.1, epsilon_receive=0.2, **options)
     image = torch.rand(1, 1, 24, 24)
     with torch.no_grad():
         for _ in range(50):  # codebook and batch norms learn what the image is like: else there is one code
             model(image)
+    return model, image
+
+
+@pytest.mark.parametrize("head", [0, 1])
+def test_two_plans_are_those_of_a_model_that_sends_and_receives(head):
+    model, image = model_and_image(codes=12)
     latent = model.eval().trace(image).latent
     transport = ImageTransport.of_model(model, image, head=head)
     sent, taken = (
@@ -59,13 +65,8 @@ def test_two_plans_are_those_of_a_model_that_sends_and_receives(head):
 
 @pytest.mark.parametrize("head", [0, 1])
 def test_tokens_receive_by_rows_of_their_own_as_in_the_model(head):
-    torch.manual_seed(0)
-    sizes = {"width": 4, "depth": 2, "codes": 6, "code_dim": 8, "references": 5, "heads": 2}
-    model = build_model("l2gnet", **sizes, receivers="tokens", epsilon=0.1, epsilon_receive=0.2)
-    image = torch.rand(1, 1, 24, 24)
+    model, image = model_and_image(codes=6, receivers="tokens")
     with torch.no_grad():
-        for _ in range(50):  # codebook and batch norms learn what the image is like: else there is one code
-            model(image)
         latent = model.eval().trace(image).latent
     transport = ImageTransport.of_model(model.train(), image, head=head)
     assert model.training
