@@ -21,7 +21,7 @@ from l2gnet.method.codebook import Codebook, Quantised
 from l2gnet.method.cost import unit_cost
 from l2gnet.method.mapper import L2GMapper, Mapped, sum_of_rows
 from l2gnet.method.places import in_own_frame, waves
-from l2gnet.method.relation import Setting
+from l2gnet.method.plans import Setting
 from l2gnet.method.rows import gather_up, rows_of_codes, rows_of_tokens, spread
 from l2gnet.method.transport import solve_transport
 from l2gnet.models.backbone import SegmentationModel, Trace

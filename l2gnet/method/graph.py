@@ -11,7 +11,7 @@ from torch._higher_order_ops.while_loop import while_loop
 
 from l2gnet.errors import ConfigError
 from l2gnet.method.cost import unit_cost
-from l2gnet.method.relation import Setting
+from l2gnet.method.plans import Setting
 from l2gnet.method.transport import TransportPlan
 from l2gnet.shapes import Float
 

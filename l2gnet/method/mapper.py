@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from l2gnet.method.cost import Cost
 from l2gnet.method.graph import relate_in_graph
 from l2gnet.method.places import in_own_frame, waves, waves_size
-from l2gnet.method.relation import Readout, Relate, Setting, relate_plainly
+from l2gnet.method.plans import Readout, Setting
+from l2gnet.method.relation import Receive, Relate, receive_plainly, relate_plainly
 from l2gnet.method.rows import Rows, gather_up, rows_of_codes, rows_of_tokens, spread
 from l2gnet.method.transforms import exporting, refuse_vmap, require_numbers, transformed
 from l2gnet.method.transport import TransportPlan, check_solver, make_plan
@@ -187,27 +188,31 @@ class L2GMapper(nn.Module):
     ) -> Mapped:
         tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
         split = rearrange(tokens, "B N (h d) -> h B N d", h=self.heads)
-        others = None if receivers is None else rearrange(receivers.to(tokens), "B N (h d) -> h B N d", h=self.heads)
+        heard_as = None if receivers is None else rearrange(receivers.to(tokens), "B N (h d) -> h B N d", h=self.heads)
         references = self.references.to(tokens.dtype).reshape(-1, *self.references.shape[-2:])
         N = tokens.shape[1]
         places = waves(*shape, like=tokens) if shape is not None and self.positions else tokens.new_empty(N, 0)
         if exporting():
-            related, told, slots = relate_in_graph(split, references, places, self.setting, others)
+            related, told, slots = relate_in_graph(split, references, places, self.setting, heard_as)
             codes = torch.arange(N, device=tokens.device).expand(tokens.shape[:2]) if indices is None else indices
         else:
-            refuse_vmap("L2GMapper", "give it all tokens as one batch, (B, N, d)", tokens, indices, references)
+            given = (tokens, references) if heard_as is None else (tokens, references, heard_as)
+            refuse_vmap("L2GMapper", "give it all tokens as one batch, (B, N, d)", indices, *given)
             if indices is not None and bool((indices < 0).any()):
                 raise ValueError(f"indices must be whole numbers from 0 on, one code a token, got {int(indices.min())}")
             rows = rows_of_codes(indices) if indices is not None and len(tokens) else rows_of_tokens(split)
-            if others is not None or transformed(tokens, references):
-                solved = rows if others is None else rows_of_tokens(split)
-                made = relate_plainly(split, references, places, solved, self.setting, others)
+            relate, receive = Relate.apply, Receive.apply
+            if transformed(*given):
+                relate, receive = relate_plainly, receive_plainly
+            if heard_as is None:
+                related, plans, slots, *numbers = relate(split, references, places, rows, self.setting)
+                stacked = [x.unflatten(0, (-1, self.heads)) for x in (plans, *numbers)]
+                told = [self._plan(e, *(x[p] for x in stacked)) for p, e in enumerate(self.setting.epsilons)]
             else:
-                made = Relate.apply(split, references, places, rows, self.setting)
-            related, plans, slots, *numbers = made
-            told = [self._plan(number, plans, *numbers) for number in range(len(self.setting.epsilons))]
-            if others is not None:
-                told[0] = self._of_codes(told[0], rows)
+                (send_by, hear_by), (sends, hears) = references.split(self.heads), self._settings()
+                filled, plans, slots, *numbers = relate(split, send_by, places, rows, sends)
+                related, ways, *others = receive(heard_as, filled, hear_by, hears)
+                told = [self._plan(sends.epsilons[0], plans, *numbers), self._plan(hears.epsilons[0], ways, *others)]
             codes = rows.codes
         if self.positions:
             related = in_own_frame(related, places)
@@ -280,22 +285,17 @@ class L2GMapper(nn.Module):
         shown |= {"tolerance": setting.tolerance, "max_iterations": setting.max_iterations}
         return ", ".join(f"{name}={value!r}" for name, value in shown.items())
 
-    def _plan(self, number: int, *stacked: Tensor) -> TransportPlan:
-        """One of the plans, with the heads of an image one after the other."""
-        plan, cost, f, g, iterations = (
-            rearrange(x.unflatten(0, (len(self.setting.epsilons), self.heads))[number], "h B ... -> (B h) ...")
-            for x in stacked
-        )
-        target = torch.full_like(g, 1 / g.shape[1])
-        epsilon, tolerance = self.setting.epsilons[number], self.setting.tolerance
-        return replace(make_plan(plan.detach(), cost, f, g, target, iterations, epsilon, tolerance), plan=plan)
+    def _settings(self) -> tuple[Setting, Setting]:
+        """What decides each plan, where the first fills the slots that the second hears."""
+        sends, hears = ((epsilon,) for epsilon in self.setting.epsilons)
+        return replace(self.setting, epsilons=sends, readout="grid"), replace(self.setting, epsilons=hears)
 
-    def _of_codes(self, plan: TransportPlan, rows: Rows) -> TransportPlan:
-        """The plan of tokens with a row for each code, where those of one code are alike."""
-        f = rearrange(plan.source_potential, "(B h) N -> h B N 1", h=self.heads)
-        f = spread(f, rows.first) + plan.epsilon * rows.counts.to(f.dtype).log().unsqueeze(-1)
-        f = rearrange(f, "h B U 1 -> (B h) U")
-        return replace(plan, plan=sum_of_rows(plan.plan, rows), source_potential=f)
+    def _plan(self, epsilon: float, *of_heads: Tensor) -> TransportPlan:
+        """One of the plans, with the heads of an image one after the other."""
+        plan, cost, f, g, iterations = (rearrange(x, "h B ... -> (B h) ...") for x in of_heads)
+        target = torch.full_like(g, 1 / g.shape[1])
+        made = make_plan(plan.detach(), cost, f, g, target, iterations, epsilon, self.setting.tolerance)
+        return replace(made, plan=plan)
 
 
 def sum_of_rows(plan: Float[Tensor, "Bh N R"], rows: Rows) -> Float[Tensor, "Bh U R"]:

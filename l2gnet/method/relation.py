@@ -1,45 +1,33 @@
-"""Tokens related to each other through references: one autograd function, with its exact backward pass.
+"""Tokens related to each other through references: autograd functions, with their exact backward passes.
 
 Tokens send to references by one plan and receive from them by another, or by the same one. Tokens with one code have
 one row of a plan, so everything is computed a code, not a token, but for one thing: each token has its own incoming
 gradient, and a place of its own. That costs two products of tokens by references a plan, and the result is exactly the
 gradient of a layer that knows nothing of codes (as the straight-through estimator wants it). That layer itself,
-`relate_plainly`, is slower and has derivatives of every kind.
+`relate_plainly`, is slower and has derivatives of every kind. Where others receive than send, the relation is two
+functions: `Relate` fills the slots and `Receive` reads them out.
 
 Letters: h heads, p plans (1 or 2) of each head, B images, N tokens, U rows (distinct codes of an image, padded with
 rows without mass), R references, d dimension of a head, x numbers that say where a token lies, M tokens given out (N,
 or R for readout `grid`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from l2gnet.method.cost import Cost, cost_and_factor, directions, off_lengthwise, through_normalisation, unit_cost
-from l2gnet.method.rows import Rows, gather_up, spread
-from l2gnet.method.sinkhorn import find_potential
-from l2gnet.method.transport import solve_adjoint, solve_potential
+from l2gnet.method.cost import Cost, directions, off_lengthwise, through_normalisation
+from l2gnet.method.plans import Setting, by_plan, plans_of_rows, plans_of_tokens
+from l2gnet.method.rows import Rows, gather_up, rows_of_tokens, spread
+from l2gnet.method.transport import solve_adjoint
 from l2gnet.shapes import Float, Int64
 
-Readout = Literal["barycentric", "grid"]
-_SHARED_ROWS = 4  # one kernel for all images pays while it has at most so many times the rows of one image
 _DENSE = 0.55  # rows a token, beyond which going from tokens to rows and back costs more than it saves
 
-
-@dataclass(frozen=True)
-class Setting:
-    """What decides the relation, beside tokens and references; `epsilons` are those of the plans."""
-
-    epsilons: tuple[float, ...]
-    cost: Cost
-    readout: Readout
-    tolerance: float
-    max_iterations: int
-
-
+# Related tokens, plans, slots, and numbers to look at, as of `Numbers`.
 Relations = tuple[
     Float[Tensor, "h B M dx"],
     Float[Tensor, "ph B U R"],
@@ -48,6 +36,14 @@ Relations = tuple[
     Float[Tensor, "ph B U"],
     Float[Tensor, "ph B R"],
     Int64[Tensor, "ph B"],
+]
+Received = tuple[
+    Float[Tensor, "h B N dx"],
+    Float[Tensor, "h B N R"],
+    Float[Tensor, "h B N R"],
+    Float[Tensor, "h B N"],
+    Float[Tensor, "h B R"],
+    Int64[Tensor, "h B"],
 ]
 
 
@@ -71,17 +67,10 @@ class Relate(torch.autograd.Function):
         """Solve the plans of each head and image, send the tokens to the references, and read them out."""
         (h, B, N, _), R = tokens.shape, references.shape[1]
         e = tokens if rows.alone else spread(tokens, rows.first)
-        a = rows.counts.to(e.dtype).unsqueeze(-1) / N
-        epsilon = _by_plan(setting.epsilons, h, e)
-        cost, scaled, factor, potential, iterations = _solve(e, references, a, rows, setting)
-        scores = potential.unsqueeze(2) - scaled
-        q = scores.softmax(-1)  # a row's way to the references
-        total = scores.amax(-1, keepdim=True) - q.amax(-1, keepdim=True).log()
-        plan = a * q
+        q, plan, factor, numbers = plans_of_rows(e, references, rows, setting)
         middle = _middle(places, rows, B, h)
         aligned = R * (plan[:h].transpose(-1, -2) @ torch.cat([e, middle], dim=-1))
-        source_potential = (epsilon * (a.log() - total)).squeeze(-1)
-        shown = (plan, aligned.detach().clone(), cost, source_potential, epsilon[..., 0] * potential, iterations)
+        shown = (plan, aligned.detach().clone(), *numbers)
         ctx.mark_non_differentiable(*shown[1:])
         ctx.dense = e.shape[2] > _DENSE * N
         if ctx.dense:  # from here on each token has a row of its own
@@ -102,12 +91,13 @@ class Relate(torch.autograd.Function):
         tokens, e, references, places, middle, q, aligned, factor = ctx.saved_tensors
         setting: Setting = ctx.setting
         if torch.is_grad_enabled():  # they are to be differentiated again
-            return _plain_gradients(tokens, references, places, ctx.rows, setting, d_related, d_plan)
+            plainly = partial(relate_plainly, places=places, rows=ctx.rows, setting=setting)
+            return *_plain_gradients(plainly, (tokens, references), d_related, d_plan), None, None, None
         row, counts = ctx.rows.row, ctx.rows.counts
         (h, B, U, d), R, N = e.shape, references.shape[1], row.shape[1]
         n = q.new_ones(1, 1, 1) if ctx.dense else counts.to(q.dtype).unsqueeze(-1)
         z = directions(references, setting.cost)
-        slope = factor / _by_plan(setting.epsilons, h, e)  # of a row's scores in its products with the references
+        slope = factor / by_plan(setting.epsilons, h, e)  # of a row's scores in its products with the references
         by_token = None if d_related is None or setting.readout == "grid" else d_related
         with torch.autocast(q.device.type, enabled=False):
             # Slopes of the loss in q: `alike` for each token of a row, `own` for each token by itself, and `whole`,
@@ -134,12 +124,7 @@ class Relate(torch.autograd.Function):
             whole = whole.sub_(follows) if ctx.dense else whole - n * follows
 
             pull = _centred(q, whole).mul_(slope)  # minus the slope of the loss in <token, reference>
-            d_references = torch.cat([one.flatten(1, 2).mT @ e.flatten(1, 2) for one in pull.split(h)])
-            if setting.cost == "euclidean":
-                d_references -= pull.sum((1, 2)).unsqueeze(-1) * references
-            if setting.cost == "cosine":
-                d_references = through_normalisation(d_references, z, references)
-
+            d_references = _pulled_references(pull, e, references, z, setting.cost)
             if not ctx.dense:
                 pull = _centred(q, alike.sub_(follows)).mul_(slope)
             d_tokens = _pulled(pull, z, h)
@@ -155,87 +140,94 @@ class Relate(torch.autograd.Function):
             return d_tokens.add_(sent), d_references, None, None, None
 
 
+class Receive(torch.autograd.Function):
+    """(tokens, slots, references) -> (related tokens, plan, costs, source and target potentials, iterations).
+
+    The second half of the relation, for tokens that receive of slots which others have filled; the first half is
+    `Relate` with readout `grid`. Each token has a row of the plan.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        tokens: Float[Tensor, "h B N d"],
+        slots: Float[Tensor, "h B R dx"],
+        references: Float[Tensor, "h R d"],
+        setting: Setting,
+    ) -> Received:
+        """Solve the plan of each head and image, and read the slots out by it."""
+        q, plan, factor, numbers = plans_of_rows(tokens, references, rows_of_tokens(tokens), setting)
+        ctx.mark_non_differentiable(*numbers)
+        ctx.save_for_backward(tokens, slots, references, q, factor)
+        ctx.setting = setting
+        ctx.set_materialize_grads(False)
+        return q @ slots, plan, *numbers
+
+    @staticmethod
+    def backward(ctx: Any, d_related: Tensor | None, d_plan: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        """Gradients of tokens, slots and references."""
+        tokens, slots, references, q, factor = ctx.saved_tensors
+        setting: Setting = ctx.setting
+        if torch.is_grad_enabled():  # they are to be differentiated again
+            plainly = partial(receive_plainly, setting=setting)
+            return *_plain_gradients(plainly, (tokens, slots, references), d_related, d_plan), None
+        (h, B, N, _), R = tokens.shape, references.shape[1]
+        z = directions(references, setting.cost)
+        with torch.autocast(q.device.type, enabled=False):
+            slope = torch.zeros_like(q)  # of the loss in q
+            if d_plan is not None:
+                slope += d_plan / N
+            d_slots = torch.zeros_like(slots)
+            if d_related is not None:
+                _add_products(slope, d_related, slots)
+                d_slots = q.mT @ d_related
+            share, full = q.new_full((h, B, N), 1 / N), q.new_full((h, B, R), 1 / R)
+            slope -= solve_adjoint(q, share, full, _centred(q, slope).sum(-2)).unsqueeze(-2) / N
+            pull = _centred(q, slope).mul_(factor / by_plan(setting.epsilons, h, q))
+            d_tokens = _pulled(pull, z, h)
+            if setting.cost == "cosine":
+                d_tokens = off_lengthwise(d_tokens, tokens)
+            return d_tokens, d_slots, _pulled_references(pull, tokens, references, z, setting.cost), None
+
+
 def relate_plainly(
     tokens: Float[Tensor, "h B N d"],
     references: Float[Tensor, "ph R d"],
     places: Float[Tensor, "N x"],
     rows: Rows,
     setting: Setting,
-    receivers: Float[Tensor, "h B N d"] | None = None,
 ) -> Relations:
-    """What `Relate` gives, in plain operations on every token by itself; `receivers` may be others than the tokens."""
+    """What `Relate` gives, in plain operations on every token by itself."""
     (h, B, N, _), (ph, R, _) = tokens.shape, references.shape
-    epsilon = _by_plan(setting.epsilons, h, tokens)
-    both = tokens.repeat(ph // h, 1, 1, 1) if receivers is None else torch.cat([tokens, receivers])
-    cost = unit_cost(both, references, setting.cost)
-    potential, iterations = solve_potential(
-        (cost / epsilon).flatten(0, 1),
-        cost.new_full((ph * B, N), 1 / N),
-        cost.new_full((ph * B, R), 1 / R),
-        epsilon=1.0,
-        tolerance=setting.tolerance,
-        max_iterations=setting.max_iterations,
-    )
-    potential = epsilon[..., 0] * potential.view(ph, B, R)
-    scores = (potential.unsqueeze(2) - cost) / epsilon
-    q = scores.softmax(-1)
+    q, numbers = plans_of_tokens(tokens.repeat(ph // h, 1, 1, 1), references, rows, setting)
     aligned = (R / N) * (q[:h].transpose(-1, -2) @ torch.cat([tokens, places.expand(h, B, *places.shape)], dim=-1))
     related = aligned if setting.readout == "grid" else q[-h:] @ aligned
-    plan = gather_up(q, rows.row, rows.counts.shape[1]) / N
-    share = (rows.counts / N).to(cost.dtype)
-    source_potential = epsilon[..., 0] * share.log() - spread(epsilon * scores.logsumexp(-1, True), rows.first)[..., 0]
-    slots, cost, f, g = (x.detach() for x in (aligned, spread(cost, rows.first), source_potential, potential))
-    return related, plan, slots, cost, f, g, iterations.view(ph, B)
+    return related, gather_up(q, rows.row, rows.counts.shape[1]) / N, aligned.detach(), *numbers
+
+
+def receive_plainly(
+    tokens: Float[Tensor, "h B N d"],
+    slots: Float[Tensor, "h B R dx"],
+    references: Float[Tensor, "h R d"],
+    setting: Setting,
+) -> Received:
+    """What `Receive` gives, in plain operations."""
+    q, numbers = plans_of_tokens(tokens, references, rows_of_tokens(tokens), setting)
+    return q @ slots, q / tokens.shape[2], *numbers
 
 
 def _plain_gradients(
-    tokens: Tensor,
-    references: Tensor,
-    places: Tensor,
-    rows: Rows,
-    setting: Setting,
-    d_related: Tensor | None,
-    d_plan: Tensor | None,
+    plainly: Callable[..., tuple[Tensor, ...]], inputs: tuple[Tensor, ...], *slopes: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of tokens and references that carry gradients themselves."""
-    wanted = [x for x in (tokens, references) if x.requires_grad]
-    with torch.autocast(tokens.device.type, enabled=False):
-        made = relate_plainly(tokens, references, places, rows, setting)[:2]
-        told = [(x, d) for x, d in zip(made, (d_related, d_plan), strict=True) if d is not None]
-        outputs, slopes = zip(*told, strict=True)
-        found = iter(torch.autograd.grad(outputs, wanted, slopes, create_graph=True))
-    return *(next(found) if x.requires_grad else None for x in (tokens, references)), None, None, None
-
-
-def _solve(
-    e: Tensor, references: Tensor, a: Tensor, rows: Rows, setting: Setting
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Cost of each row in each plan, as it is and in units of epsilon, its factor, target potentials and iterations.
-
-    Potentials are in units of epsilon, so that plans of several are solved together.
-    """
-    (h, B, U, d), (ph, R, _), A = e.shape, references.shape, len(rows.example)
-    epsilon = _by_plan(setting.epsilons, h, e)
-    solve = partial(find_potential, tolerance=setting.tolerance, max_iterations=setting.max_iterations)
-    full = e.new_full((ph, B, R), 1 / R)
-    alike = setting.cost == "cosine" and B > 1 and A <= _SHARED_ROWS * U
-    if alike and bool(e.isfinite().all()):  # one image's NaN would be every image's
-        examples = e.reshape(h, B * U, d)[:, rows.example].repeat(ph // h, 1, 1)
-        shared, factor = cost_and_factor(examples, references, setting.cost)
-        source = a.new_zeros(B, A).scatter_add_(1, rows.place, a.squeeze(-1))
-        potential, iterations = solve(shared / epsilon[..., 0], source.expand(ph, B, A), full)
-        cost = shared[:, rows.place]
-        return cost, cost / epsilon, factor[:, rows.place], potential, iterations
-    cost, factor = cost_and_factor(e.repeat(ph // h, 1, 1, 1), references, setting.cost)
-    scaled = cost / epsilon
-    source = a.view(B, 1, U).repeat(ph, 1, 1)
-    potential, iterations = solve(scaled.view(ph * B, U, R), source, full.view(ph * B, 1, R))
-    return cost, scaled, factor, potential.view(ph, B, R), iterations.view(ph, B)
-
-
-def _by_plan(epsilons: tuple[float, ...], h: int, like: Tensor) -> Tensor:
-    """The epsilon of each plan, (p*h, 1, 1, 1)."""
-    return like.new_tensor(epsilons).repeat_interleave(h).view(-1, 1, 1, 1)
+    """Gradients of the inputs that carry gradients themselves, of the first outputs, whose slopes these are."""
+    wanted = [x for x in inputs if x.requires_grad]
+    with torch.autocast(inputs[0].device.type, enabled=False):
+        told = [(x, d) for x, d in zip(plainly(*inputs), slopes, strict=False) if d is not None]
+        if not told:  # nothing that is asked for depends on them
+            return (None,) * len(inputs)
+        outputs, told_slopes = zip(*told, strict=True)
+        found = iter(torch.autograd.grad(outputs, wanted, told_slopes, create_graph=True, allow_unused=True))
+    return tuple(next(found) if x.requires_grad else None for x in inputs)
 
 
 def _middle(places: Tensor, rows: Rows, B: int, h: int) -> Tensor:
@@ -260,8 +252,8 @@ def _own_slopes(
 
 
 def _add_products(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total += left @ right^T, (h, B, U, R), without a second array of that size."""
-    total.flatten(0, 1).baddbmm_(left.flatten(0, 1), right.mT.flatten(0, 1))
+    """total += left @ right^T, (h, B, U, R), without a second array of that size; total must be contiguous."""
+    total.view(-1, *total.shape[2:]).baddbmm_(left.flatten(0, 1), right.mT.flatten(0, 1))
 
 
 def _pulled(pull: Tensor, z: Tensor, h: int) -> Tensor:
@@ -271,6 +263,14 @@ def _pulled(pull: Tensor, z: Tensor, h: int) -> Tensor:
     for one, of in others:
         total.baddbmm_(one.flatten(1, 2), of)
     return total.unflatten(1, pull.shape[1:3])
+
+
+def _pulled_references(pull: Tensor, e: Tensor, references: Tensor, z: Tensor, cost: Cost) -> Tensor:
+    """Where the rows of each plan pull its references, (ph, R, d)."""
+    pulled = torch.cat([one.flatten(1, 2).mT @ e.flatten(1, 2) for one in pull.split(len(e))])
+    if cost == "euclidean":
+        pulled -= pull.sum((1, 2)).unsqueeze(-1) * references
+    return through_normalisation(pulled, z, references) if cost == "cosine" else pulled
 
 
 def _centred(q: Tensor, slope: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from l2gnet.method.codebook import Codebook
 from l2gnet.method.cost import Cost
 from l2gnet.method.mapper import L2GMapper, Mapped
 from l2gnet.method.places import waves, waves_size
-from l2gnet.method.relation import Readout
+from l2gnet.method.plans import Readout
 from l2gnet.models.backbone import SegmentationUNet
 from l2gnet.models.blocks.discrete import TokenBottleneck, discrete_latent
 from l2gnet.models.blocks.latent import Latent

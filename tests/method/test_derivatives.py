@@ -18,6 +18,8 @@ RELATIONS = [
     ("symmetric", False, 1, "dot", "grid"),
     ("send-receive", False, 2, "euclidean", "barycentric"),
     ("send-receive", True, 1, "cosine", "barycentric"),
+    ("send-receive", True, 1, "cosine", "barycentric", True),
+    ("send-receive", False, 2, "dot", "barycentric", True),
 ]
 
 
@@ -84,8 +86,8 @@ def test_a_third_derivative_is_that_of_the_unrolled_loop():
     )
 
 
-def layer(relation, positions, heads, cost, readout):
-    """What a mapper gives as a function of tokens and references, and both, without codes."""
+def layer(relation, positions, heads, cost, readout, receivers=False):
+    """What a mapper gives as a function of tokens and references, and both, without codes; others may receive."""
     torch.manual_seed(1)
     mapper = L2GMapper(
         4,
@@ -101,7 +103,8 @@ def layer(relation, positions, heads, cost, readout):
     ).double()
 
     def outputs(tokens, references, indices=None):
-        mapped = torch.func.functional_call(mapper, {"references": references}, (tokens, indices, (2, 3)))
+        others = (tokens.exp(),) if receivers else ()
+        mapped = torch.func.functional_call(mapper, {"references": references}, (tokens, indices, (2, 3), *others))
         return mapped.tokens, mapped.transport.plan, mapped.receiving.plan
 
     tokens = torch.randn(2, 6, 4, dtype=torch.float64).requires_grad_()

@@ -129,7 +129,7 @@ def test_shared_and_separate_kernels_give_the_same(monkeypatch):
     mapper = mapper_of(**EXACT)
     results = []
     for limit in (4, 0):
-        monkeypatch.setattr("l2gnet.method.relation._SHARED_ROWS", limit)
+        monkeypatch.setattr("l2gnet.method.plans._SHARED_ROWS", limit)
         mapped = mapper(tokens, indices)
         results.append([mapped.tokens, *gradients([mapped.tokens], [tokens, mapper.references])])
     for shared, separate in zip(*results, strict=True):

@@ -151,6 +151,26 @@ def test_codes_send_and_others_receive_in_their_place(positions, cost, K):
         close(mine, reference, 1e-7)
 
 
+@pytest.mark.parametrize("looked_at", ["transport", "receiving"])
+def test_a_loss_on_one_plan_leaves_alone_what_the_other_is_made_of(looked_at):
+    tokens, indices = quantised()
+    receivers = torch.randn_like(tokens).requires_grad_()
+    mapper = mapper_of(heads=2)
+    for again in (False, True):  # by the functions' own backward pass, and by one that has derivatives itself
+        plan = getattr(mapper(tokens, indices, None, receivers), looked_at).plan
+        of_tokens, of_receivers, of_references = torch.autograd.grad(
+            plan.square().sum(),
+            (tokens, receivers, mapper.references),
+            create_graph=again,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        sends = looked_at == "transport"
+        assert of_tokens.any() == sends
+        assert of_receivers.any() != sends
+        assert [bool(part.any()) for part in of_references] == [sends, not sends]
+
+
 def test_tokens_that_receive_for_themselves_are_the_mapper_without_receivers():
     tokens, indices = quantised()
     mapper = mapper_of(heads=2)
