@@ -112,8 +112,7 @@ def _require_own(scans: "list[Input]", out: Path, end: str, *, seg: bool, shares
     """Refuse to write results where another file lies: a scan, or what a person made."""
     from glob import escape
 
-    from l2gnet.data.inputs import LABELS_END
-    from l2gnet.prediction.cardiac import patient_and_frame
+    from l2gnet.data.inputs import LABELS_END, patient_and_frame
 
     there = {scan.path.resolve() for scan in scans}
     for scan in scans:

@@ -20,7 +20,8 @@ from l2gnet.data.volume import Volume, read_channels, read_frames
 from l2gnet.errors import VolumeError, volume_error
 
 LABELS_END = "_labels"  # of the names of our own results, which are not scans
-_FRAME = re.compile(r"_frame[0-9]+(_0000)?$")  # of a moment in a file of its own, as ACDC and nnU-Net name it
+# A moment of a beat in a file of its own, as ACDC names it and nnU-Net does.
+_FRAME = re.compile(r"(?P<patient>.+)_frame(?P<frame>[0-9]+)(_0000)?")
 _CHANNEL = re.compile(r"(?<=.)_[0-9]{4}$")
 _ENDING = re.compile(r"\.(nii|nii\.gz|dcm)$", re.IGNORECASE)
 _LABEL_MAPS = ("_gt", "_seg", LABELS_END, "_probabilities", "_codes", "_sent_to", "_received_from")
@@ -111,14 +112,26 @@ def _scans_at(path: Path, say: Callable[[str], object]) -> list[Input]:
     return scans
 
 
+def patient_and_frame(name: str) -> tuple[str, int] | None:
+    """Of a scan that is one frame of a patient's, named `PATIENT_frameNN` as in ACDC, or so with nnU-Net's `_0000`."""
+    matched = _FRAME.fullmatch(name)
+    return (matched["patient"], int(matched["frame"])) if matched else None
+
+
+def _patient(name: str) -> str:
+    """Whose scan it is, by its name."""
+    of = patient_and_frame(name)
+    return of[0] if of else name
+
+
 def _told_apart(scans: Sequence[Input], roots: Sequence[Path]) -> list[Input]:
     """Scans whose names, but for a frame's number, occur in several folders, with the names of those below a root."""
     folders: defaultdict[str, set[Path]] = defaultdict(set)
     for scan in scans:
-        folders[_FRAME.sub("", scan.name)].add(scan.path.parent)
+        folders[_patient(scan.name)].add(scan.path.parent)
 
     def named(scan: Input) -> Input:
-        apart = len(folders[_FRAME.sub("", scan.name)]) > 1
+        apart = len(folders[_patient(scan.name)]) > 1
         root = next((root for root in roots if apart and scan.path.is_relative_to(root)), scan.path)
         return replace(scan, name="_".join([*scan.path.relative_to(root).parent.parts, scan.name]))
 
@@ -130,7 +143,7 @@ def _require_own_names(scans: Sequence[Input]) -> None:
     of_name: dict[str, Input] = {}
     of_patient: dict[str, Input] = {}
     for scan in scans:
-        patient = _FRAME.sub("", scan.name)
+        patient = _patient(scan.name)
         if (other := of_name.setdefault(scan.name, scan)) is not scan:
             raise _alike("scan", scan.name, scan, other)
         if patient != scan.name and (other := of_patient.setdefault(patient, scan)).path.parent != scan.path.parent:

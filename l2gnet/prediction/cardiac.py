@@ -1,17 +1,16 @@
 """Cardiac function from the labels of a short-axis cine: volumes at both ends of the beat, ejection fraction, mass."""
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from l2gnet.data.inputs import patient_and_frame
 from l2gnet.prediction.doubt import said_of_frames
 
 MYOCARDIUM_G_PER_ML = 1.05  # density of heart muscle (Schulz-Menger et al. 2020, doi:10.1186/s12968-020-00610-6)
 _STRUCTURES = {"left ventricle", "right ventricle", "myocardium"}
 _LEAST_SHARE = 0.05  # of what a ventricle holds at the other end of the beat: no heart empties so far
-_FRAME_NAME = re.compile(r"(?P<patient>.+)_frame(?P<frame>[0-9]+)")  # as ACDC names single frames
 
 
 @dataclass(frozen=True)
@@ -109,12 +108,6 @@ def cardiac_function(volumes_ml: Mapping[int, Mapping[str, float]]) -> CardiacFu
     ]
     mass_g = MYOCARDIUM_G_PER_ML * volumes_ml[ed]["myocardium"]
     return CardiacFunction(ed, es, left, right, mass_g, tuple(doubts))
-
-
-def patient_and_frame(name: str) -> tuple[str, int] | None:
-    """Of a scan that is one frame of a patient's, named `PATIENT_frameNN` as in ACDC."""
-    matched = _FRAME_NAME.fullmatch(name)
-    return (matched["patient"], int(matched["frame"])) if matched else None
 
 
 def function_by_patient(

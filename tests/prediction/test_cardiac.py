@@ -44,8 +44,9 @@ def test_without_a_beat_there_is_no_function(volumes_ml):
     assert cardiac_function(volumes_ml) is None
 
 
-def test_frames_in_files_of_their_own_belong_to_a_patient():
-    volumes = {f"patient007_frame{frame:02d}": [volumes_ml] for frame, volumes_ml in BEAT.items()}
+@pytest.mark.parametrize("channel", ["", "_0000"])
+def test_frames_in_files_of_their_own_belong_to_a_patient(channel):
+    volumes = {f"patient007_frame{frame:02d}{channel}": [volumes_ml] for frame, volumes_ml in BEAT.items()}
     volumes |= {"patient008_frame01": [BEAT[1]], "patient009_4d": list(BEAT.values())}
     functions = function_by_patient(volumes, dict.fromkeys(volumes, ()), ["patient008_frame02"])
     assert functions == {"patient007": cardiac_function(BEAT)}
