@@ -1,7 +1,7 @@
 """`l2gnet predict`: from scans to labels, and what is said of them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -109,17 +109,22 @@ def _as_nnunet(scans: "list[Input]") -> "list[Input]":
 
 
 def _require_own(scans: "list[Input]", out: Path, end: str, *, seg: bool, shares: Path | None) -> None:
-    """Refuse to write results where another file lies: a scan, or what a person made."""
+    """Refuse to write results where another file lies: a scan, or what a person made or corrected."""
     from glob import escape
 
     from l2gnet.data.inputs import LABELS_END, patient_and_frame
+    from l2gnet.files import content_hash
 
     there = {scan.path.resolve() for scan in scans}
     for scan in scans:
         name, stem = scan.name, escape(scan.name)
-        about = out / f"{name}{end}.json"  # what is said of our own labels, and so of all beside them
-        ours = {"labels", "frames"} <= _fields(about)
-        results = {"labels": [out / f"{name}{end}.nii.gz", about]}
+        labels, about = out / f"{name}{end}.nii.gz", out / f"{name}{end}.json"
+        said = _said(about)  # of our own labels, and so of all beside them
+        ours = {"labels", "frames"} <= said.keys()
+        if labels.is_file() and content_hash(labels) != said.get("labels_sha256", content_hash(labels)):
+            rule = "predict may write labels over none but its own, got some that were changed since"
+            raise ConfigError(f"{labels}: {rule}; keep them elsewhere, or name another folder")
+        results = {"labels": [labels, about]}
         if seg:
             results["DICOM SEG"] = [out / f"{name}{LABELS_END}.dcm", *out.glob(f"{stem}{LABELS_END}_frame[0-9]*.dcm")]
         if shares is not None:
@@ -131,7 +136,7 @@ def _require_own(scans: "list[Input]", out: Path, end: str, *, seg: bool, shares
                     raise _not_ours(path, what)
     for patient in {of[0] for scan in scans if (of := patient_and_frame(scan.name))}:
         function = out / f"{patient}_function.json"
-        if function.exists() and not {"ed_frame", "es_frame"} <= _fields(function):
+        if function.exists() and not {"ed_frame", "es_frame"} <= _said(function).keys():
             raise _not_ours(function, "cardiac function")
 
 
@@ -140,12 +145,12 @@ def _not_ours(path: Path, what: str) -> ConfigError:
     return ConfigError(f"{path}: {rule}; name another folder")
 
 
-def _fields(path: Path) -> set[str]:
-    """The names in a JSON file of ours; none where it is not there, or broken off."""
+def _said(path: Path) -> dict[str, Any]:
+    """What a JSON file of ours says; nothing where it is not there, or broken off."""
     from l2gnet.files import read_json
 
     try:
         said = read_json(path)
     except (OSError, ValueError, RecursionError):
-        return set()
-    return set(said) if isinstance(said, dict) else set()
+        return {}
+    return said if isinstance(said, dict) else {}

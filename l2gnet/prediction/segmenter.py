@@ -15,7 +15,7 @@ from l2gnet.data.inputs import LABELS_END
 from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.volume import Volume, write_arrays, write_labels
 from l2gnet.errors import CheckpointError, VolumeError, unwritable
-from l2gnet.files import write_json
+from l2gnet.files import content_hash, write_json
 from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import load_checkpoint
 from l2gnet.models.settings import Precision
@@ -214,8 +214,10 @@ def write_prediction(folder: str | Path, prediction: Prediction, *, end: str = L
     }
     if prediction.function:
         about["cardiac_function"] = prediction.function.as_dict()
-    _write_json(path.with_name(f"{prediction.name}{end}.json"), about)  # first: no labels without their doubts
+    described = path.with_name(f"{prediction.name}{end}.json")
+    _write_json(described, about)  # first: no labels without their doubts
     write_labels(path, *prediction.labels)
+    _write_json(described, about | {"labels_sha256": content_hash(path)})  # which tells when a person corrects them
     return path
 
 

@@ -11,7 +11,7 @@ from commands import save_model
 
 from l2gnet.cli.predict import predict
 from l2gnet.data.made import heart_beat
-from l2gnet.data.volume import write_arrays
+from l2gnet.data.volume import read_labels, write_arrays, write_labels
 from l2gnet.errors import ConfigError
 
 HEART = Path("phantom-heart")
@@ -113,3 +113,19 @@ def test_a_description_that_broke_off_is_not_ours(tiny, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a_labels.json").write_text('{"labels": ')
     refused(r"a_labels\.json: predict may write labels over none but our own", tiny, [scan], tmp_path / "out")
+
+
+def test_labels_that_a_person_corrected_are_kept(tiny, tmp_path):
+    scan = save_noise(tmp_path / "a.nii.gz")
+    for _ in range(2):
+        predict(tiny, [scan], tmp_path / "out")
+    labels = tmp_path / "out" / "a_labels.nii.gz"
+    corrected = read_labels(labels)
+    corrected.array[0] = (corrected.array[0] + 1) % 4
+    write_labels(labels, corrected)
+    kept = labels.read_bytes()
+    message = r"a_labels\.nii\.gz: predict may write labels over none but its own, got some that were changed since;"
+    refused(message, tiny, [scan], tmp_path / "out")
+    assert labels.read_bytes() == kept
+    labels.unlink()
+    predict(tiny, [scan], tmp_path / "out")
