@@ -9,8 +9,8 @@ import numpy as np
 
 from l2gnet.data.dataset import Case
 from l2gnet.data.inputs import Input
-from l2gnet.data.volume import Volume, read_labels, read_volume, require_same_grid
-from l2gnet.errors import CheckpointError
+from l2gnet.data.volume import IGNORED, Volume, read_labels, read_volume, require_same_grid
+from l2gnet.errors import CheckpointError, volume_error
 from l2gnet.inspection.seen_scan import SeenScan, labels_of_slices
 from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import load_checkpoint
@@ -36,50 +36,54 @@ def bench_scans(scans: Sequence["OwnScan | Case | BenchScan"], card: ModelCard, 
     """
     if not scans:
         return [_of_case(case) for case in held_out_cases(card, data_dir=data_dir)]
-    return [_bench_scan(scan, number) for number, scan in enumerate(scans)]
+    return [_bench_scan(scan, number, card) for number, scan in enumerate(scans)]
 
 
-def _bench_scan(scan: "OwnScan | Case | BenchScan", number: int) -> BenchScan:
+def _bench_scan(scan: "OwnScan | Case | BenchScan", number: int, card: ModelCard) -> BenchScan:
     if isinstance(scan, BenchScan):
         return scan
-    return _of_case(scan) if isinstance(scan, Case) else own_scan(scan, number)
+    return _of_case(scan) if isinstance(scan, Case) else own_scan(scan, number, card)
 
 
-def own_scan(scan: "OwnScan", number: int) -> BenchScan:
+def own_scan(scan: "OwnScan", number: int, card: ModelCard) -> BenchScan:
     """A scan of one's own, by its number: names of files say more about patients than a picture should."""
     image, labels = scan if isinstance(scan, tuple) else (scan, None)
 
     def load() -> tuple[Volume, Volume | None]:
         volume = image if isinstance(image, Volume) else read_volume(image)
-        if labels is None:
-            return volume, None
-        truth = labels if isinstance(labels, Volume) else read_labels(labels)
-        require_same_grid(volume, truth, _place(image, "the scan"), _place(labels, "its label map"))
-        return volume, truth
+        return volume, _truth(labels, volume, "the scan" if isinstance(image, Volume) else image, card)
 
     return BenchScan(f"scan {number + 1}", load)
 
 
-def of_input(scan: Input, number: int, labels: Path | None = None) -> BenchScan:
+def of_input(scan: Input, number: int, card: ModelCard, labels: Path | None = None) -> BenchScan:
     """A scan that was found in files, with its label map; of a cine the first frame."""
 
     def load() -> tuple[Volume, Volume | None]:
         volume = scan.read()[0]
-        if labels is None:
-            return volume, None
-        truth = read_labels(labels)
-        require_same_grid(volume, truth, scan.path, labels)
-        return volume, truth
+        return volume, _truth(labels, volume, scan.path, card)
 
     return BenchScan(f"scan {number + 1}", load)
 
 
+def _truth(
+    labels: str | Path | Volume | None, volume: Volume, volume_path: str | Path, card: ModelCard
+) -> Volume | None:
+    """The label map of a scan, which must be on its grid and hold the labels of the model, or pixels left out."""
+    if labels is None:
+        return None
+    truth, path = (labels, "its label map") if isinstance(labels, Volume) else (read_labels(labels), labels)
+    require_same_grid(volume, truth, volume_path, path)
+    strange = sorted(set(np.unique(truth.array).tolist()) - {*range(len(card.labels)), IGNORED})
+    if strange:
+        known = ", ".join(f"{number} {name}" for number, name in enumerate(card.labels))
+        remedy = "give its structures the numbers of the model, and the others 0"
+        raise volume_error(path, f"labels must be those of the model, {known}", ", ".join(map(str, strange)), remedy)
+    return truth
+
+
 def _of_case(case: Case) -> BenchScan:
     return BenchScan(case.name, case.load)
-
-
-def _place(given: "str | Path | Volume", otherwise: str) -> str | Path:
-    return otherwise if isinstance(given, Volume) else given
 
 
 class Other:

@@ -121,7 +121,7 @@ class Workbench(Dropping, BenchState):
         Raises:
             VolumeError: it cannot be read, or not be brought onto the grid of the model.
         """
-        self._offer(own_scan(scan, len(self.scans)))
+        self._offer(own_scan(scan, len(self.scans), self.model_card))
 
     def _offer(self, scan: BenchScan) -> None:
         number = len(self.scans)
@@ -140,7 +140,7 @@ class Workbench(Dropping, BenchState):
             VolumeError: one cannot be read, or not be brought onto the grid of the model.
         """
         for scan in find_inputs([folder], self.model_card.channels, say=lambda line: None):
-            self._offer(of_input(scan, len(self.scans)))
+            self._offer(of_input(scan, len(self.scans), self.model_card))
 
     def close(self) -> None:
         """Leave the browser, and free all memory and files that are held here and there."""

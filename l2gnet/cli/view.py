@@ -23,7 +23,7 @@ def view(
     Args:
         model: A checkpoint, a run folder, or the name of a model that comes along.
         scans: NIfTI files, or folders of them or of DICOM series; by default those that the training held out.
-        labels: The label map of each scan, in the same order.
+        labels: The label map of each scan, in the same order, by the numbers of the model's labels.
         other: A second model of the same task, whose labels are shown beside those of the first.
         data_dir: The data set that the model was trained on, where no scans are named and it needs one.
         port: Where it is served, on this machine alone; 0 takes one that is free.
@@ -48,7 +48,7 @@ def view(
         from l2gnet.widgets.bench_scans import of_input
         from l2gnet.widgets.workbench import Workbench
 
-        opened = [of_input(scan, number, *labels[number : number + 1]) for number, scan in enumerate(found)]
+        opened = [of_input(scan, number, card, *labels[number : number + 1]) for number, scan in enumerate(found)]
         return Workbench(model, opened, other=other, data_dir=data_dir)
 
     serve_live([LiveViewer(make, Path(model).stem)], Path(model).stem, port=port, browser=browser)

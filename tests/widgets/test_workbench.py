@@ -332,9 +332,13 @@ def test_a_scan_that_cannot_be_opened_leaves_the_one_before(front_end, open_benc
     image = volume()
     two = Volume(image.array, AFFINE, more=(image.array,))
     (tmp_path / "none.nii").write_bytes(b"no scan")
-    bench = open_bench(models["l2gnet"], [image, two, tmp_path / "none.nii", (image, truth(slices=3))])
+    left_out, unknown = (truth().like(truth().array.copy()) for _ in range(2))
+    left_out.array[0, 0], unknown.array[0, :2] = 255, 4
+    scans = [(image, left_out), two, tmp_path / "none.nii", (image, truth(slices=3)), (image, unknown)]
+    bench = open_bench(models["l2gnet"], scans)
     before = bench.now
-    for scan, words in ((1, "channels"), (2, "none.nii"), (3, "the scan")):
+    foreign = "its label map: labels must be those of the model, 0 background, 1 right ventricle, 2 myocardium, 3 left"
+    for scan, words in ((1, "channels"), (2, "none.nii"), (3, "the scan"), (4, foreign), (4, "found 4; give")):
         front_end.change(bench, scan=scan)
         assert words in bench.error
         assert (bench.scan, bench.now, bench.about["scan"]) == (0, before, 0)
