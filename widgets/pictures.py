@@ -58,6 +58,7 @@ def draw_bench(
     *,
     spacing_mm: tuple[float, float],
     title: str,
+    receivers: str = "codes",
 ) -> Figure:
     """Draw a slice with each label map over it, and beside it the plan that sends and the one that receives."""
     count = len(maps) + len(plans or ())
@@ -65,7 +66,7 @@ def draw_bench(
     panels = list(np.atleast_1d(figure.subplots(1, count)))
     for (name, labels), axes in zip(maps.items(), panels, strict=False):
         draw_slice(axes, image, np.where(labels == IGNORED, 0, labels), spacing_mm=spacing_mm, title=name)
-    for way, plan, axes in zip(("codes send", "codes receive"), plans or (), panels[len(maps) :], strict=False):
+    for way, plan, axes in zip(("codes send", f"{receivers} receive"), plans or (), panels[len(maps) :], strict=False):
         draw_plan(axes, plan, title=f"{way}: {plan.shape[0]} codes, {plan.shape[1]} references")
     figure.suptitle(title, fontsize=10)
     return figure

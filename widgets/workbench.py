@@ -161,7 +161,14 @@ class Workbench(Dropping, BenchState):
         found = np.frombuffer(self.now["labels"], np.uint8).reshape(seen.images.shape[2:])
         maps = {"found": found} | ({} if seen.truth is None else {"truth": seen.truth[index]})
         words = f"{self._name}, {self.scans[self.scan].name}, slice {index + 1} of {len(seen.images)}"
-        return draw_bench(seen.images[index, 0], maps, plans, spacing_mm=seen.placed.spacing_mm[1:], title=words)
+        return draw_bench(
+            seen.images[index, 0],
+            maps,
+            plans,
+            spacing_mm=seen.placed.spacing_mm[1:],
+            title=words,
+            receivers="codes" if self.now.get("hearing") is None else "tokens",
+        )
 
     def _open(self) -> None:
         """Show another scan; one that cannot be opened leaves the one before it on the screen."""

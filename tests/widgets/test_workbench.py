@@ -84,6 +84,7 @@ def test_where_tokens_receive_each_is_told_what_it_hears(open_bench, front_end, 
     rows = np.frombuffer(bench.now["rows"], np.int32)
     for row in range(len(bench.now["names"])):
         np.testing.assert_allclose(plans(bench, "receiving")[:, row], hearing[:, rows == row].sum(1), atol=1e-6)
+    assert "tokens receive" in bench.draw().axes[-1].get_title()
 
 
 def test_it_opens_where_there_is_most_to_see(bench):
@@ -455,4 +456,5 @@ def test_the_card_of_a_code(front_end, bench):
 def test_the_picture_of_a_saved_notebook(bench):
     titles = [axes.get_title() for axes in bench.draw().axes]
     assert len(titles) > 2
+    assert "codes receive" in titles[-1]
     assert "text/html" in bench._repr_mimebundle_()[0]

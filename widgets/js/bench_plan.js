@@ -138,7 +138,7 @@ export function planPanel(bench) {
       spots.push({ box: spot, keys: { by: "reference", reference: column, code: null }, text: wordsOfColumn(plans, column) });
       top += share;
     }
-    const words = bench.about.two ? ["codes send", width > 310 ? "references" : "", "codes receive"] : ["codes", "references", "codes"];
+    const words = bench.about.two ? ["codes send", width > 310 ? "references" : "", receivers(plans)] : ["codes", "references", "codes"];
     titles(context, words, [left, middle + BOX / 2, right + BAR], 13, quiet);
     drawMoving(context, [left + BAR, middle, middle + BOX, right], Y);
   };
@@ -205,7 +205,7 @@ export function planPanel(bench) {
       if (atRow >= 0 && atColumn >= 0) outline(context, x + atColumn * cellWide, roof + atRow * cellTall, cellWide, Math.max(3, cellTall));
       else if (atRow >= 0) outline(context, x, roof + atRow * cellTall, wide, Math.max(3, cellTall));
       else if (atColumn >= 0) outline(context, x + atColumn * cellWide, roof, cellWide, tall);
-      const what = !two ? "codes and references share" : which === "sending" ? "codes send" : "codes receive";
+      const what = !two ? "codes and references share" : which === "sending" ? "codes send" : receivers(plans);
       titles(context, [wide > 180 ? `${what} up to ${permille(top)}` : what], [x + wide / 2], 13, quiet);
       titles(context, [`${R} references →`], [x + wide / 2], height - 5, quiet);
     });
@@ -283,6 +283,9 @@ export function planPanel(bench) {
   });
   return { element: box, verdict, draw, animate };
 }
+
+/** @type {(plans: Plans) => string} */
+const receivers = (plans) => plans.hearing ? "tokens receive" : "codes receive";
 
 /**
  * @param {CanvasRenderingContext2D} context
