@@ -19,8 +19,8 @@ FORMS = {
     "unet": {"model": "unet"},
     "l2gnet: neither codes nor plans": {"codes": 0, "relation": "none"},
     "l2gnet: codes": {"relation": "none"},
-    "l2gnet: codes and both plans": {},
-    "l2gnet: codes send, tokens receive": {"receivers": "tokens"},
+    "l2gnet: codes send, tokens receive": {},
+    "l2gnet: codes send and receive": {"receivers": "codes"},
     "l2gnet: both plans on tokens": {"codes": 0},
     "l2gnet: self-attention on tokens": {"codes": 0, "relation": "attention"},
 }

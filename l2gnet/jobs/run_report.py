@@ -26,6 +26,7 @@ from l2gnet.files import read_json, write_text
 from l2gnet.jobs.library import brought
 from l2gnet.jobs.parameters import read_parameters
 from l2gnet.models.card import NOT_CLINICAL, ModelCard, count_parameters, read_card
+from l2gnet.models.settings import UNNAMED
 from l2gnet.prediction.familiar import Familiar
 from l2gnet.prediction.model_card import card_text
 from l2gnet.prediction.segmenter import Prediction, Segmenter
@@ -245,7 +246,7 @@ def _codebook(trained: TrainedRun, numbers: Sequence[int], words: Sequence[str],
 
 def _settings(run: FinishedRun) -> dict[str, Any]:
     """All settings of a run; one that is younger than the run had its default."""
-    settings = asdict(TrainSettings()) | run.settings
+    settings = asdict(TrainSettings()) | UNNAMED | run.settings
     return {name: value for name, value in settings.items() if name not in _OF_A_START}
 
 

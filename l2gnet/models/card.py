@@ -16,6 +16,7 @@ from l2gnet.data.grid import Grid, Plane
 from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.errors import CheckpointError
 from l2gnet.models import MODELS, Variant
+from l2gnet.models.settings import UNNAMED
 
 FORMAT = "l2gnet-2"
 FORMATS = (FORMAT, "l2gnet-1")  # that can be read; models.older knows the names of the latter
@@ -127,6 +128,8 @@ def _parsed_card(card: Mapping[str, Any], older: bool) -> ModelCard:
     variant = settings.get("variant", "matched")
     if model == "l2gnet" and older:  # in version 0.1.0 there was one relation
         settings = {"relation": "symmetric", "references": 64, "heads": 1} | settings
+    if model == "l2gnet" and settings.get("relation", "send-receive") == "send-receive":
+        settings = UNNAMED | settings
     _require(variant in get_args(Variant), "variant", variant)
     for name, value in settings.items():  # whether the model takes them is looked at when it is built
         plain = isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))

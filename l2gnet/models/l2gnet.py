@@ -25,7 +25,7 @@ from l2gnet.shapes import Float
 
 Relation = Literal["send-receive", "symmetric", "attention", "mean", "none"]
 Positions = Literal["none", "absolute", "relative"]
-Receivers = Literal["codes", "tokens"]
+Receivers = Literal["tokens", "codes"]
 Mapper = L2GMapper | SelfAttention | MeanRelation
 
 
@@ -53,7 +53,7 @@ class L2GBottleneck(TokenBottleneck):
         mapper: Mapper | None,
         *,
         placed: bool = False,
-        receivers: Receivers = "codes",
+        receivers: Receivers = "tokens",
     ):
         super().__init__(features, dim)
         self.codebook, self.mapper, self.placed = codebook, mapper, placed
@@ -103,7 +103,7 @@ def build(
     commitment: float = 0.0,
     relation: Relation = "send-receive",
     positions: Positions = "none",
-    receivers: Receivers = "codes",
+    receivers: Receivers = "tokens",
     references: int = 16,
     heads: int = 4,
     epsilon: float = 0.02,
@@ -159,6 +159,7 @@ def build_published(
     channels: int = 1,
     classes: int = 4,
     relation: Relation = "send-receive",
+    receivers: Receivers = "tokens",
     references: int = 64,
     heads: int = 4,
 ) -> SegmentationUNet:
@@ -171,6 +172,7 @@ def build_published(
         codes=1024,
         code_dim=256,
         relation=relation,
+        receivers=receivers,
         references=references,
         heads=heads,
     )

@@ -13,7 +13,8 @@ Cost = Literal["cosine", "euclidean", "dot"]
 Readout = Literal["barycentric", "grid"]
 Relation = Literal["send-receive", "symmetric", "attention", "mean", "none"]
 Positions = Literal["none", "absolute", "relative"]
-Receivers = Literal["codes", "tokens"]
+Receivers = Literal["tokens", "codes"]
+UNNAMED = {"receivers": "codes"}  # what held before cards and runs said it, where that is no longer the default
 _LARGEST = 4096  # channels, dimensions and references; the layer between two of so many holds 600 MB
 
 
@@ -33,7 +34,7 @@ class ModelSettings:
     commitment: float = 0.0  # weight of the loss that draws tokens to their codes (vq_unet, synergynet, l2gnet)
     relation: Relation = "send-receive"  # send-receive (two plans), symmetric (one), attention, mean or none (l2gnet)
     positions: Positions = "none"  # tokens say where they lie: none, absolute (in the picture) or relative (l2gnet)
-    receivers: Receivers = "codes"  # what receives by the second plan: codes, or tokens before quantisation (l2gnet)
+    receivers: Receivers = "tokens"  # what receives by the second plan: tokens before quantisation, or codes (l2gnet)
     references: int = 16  # R, trainable references of each head that codes are transported to (l2gnet)
     heads: int = 4  # parts of the code dimension with transport plans each (l2gnet)
     epsilon: float = 0.02  # entropy of the plan that sends, in units of the cost, which lies in 0 to 1 (l2gnet)

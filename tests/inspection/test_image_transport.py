@@ -48,7 +48,7 @@ def model_and_image(**options):
 
 @pytest.mark.parametrize("head", [0, 1])
 def test_two_plans_are_those_of_a_model_that_sends_and_receives(head):
-    model, image = model_and_image(codes=12)
+    model, image = model_and_image(codes=12, receivers="codes")
     latent = model.eval().trace(image).latent
     transport = ImageTransport.of_model(model, image, head=head)
     sent, taken = (
@@ -65,7 +65,7 @@ def test_two_plans_are_those_of_a_model_that_sends_and_receives(head):
 
 @pytest.mark.parametrize("head", [0, 1])
 def test_tokens_receive_by_rows_of_their_own_as_in_the_model(head):
-    model, image = model_and_image(codes=6, receivers="tokens")
+    model, image = model_and_image(codes=6)
     with torch.no_grad():
         latent = model.eval().trace(image).latent
     transport = ImageTransport.of_model(model.train(), image, head=head)

@@ -47,7 +47,7 @@ def trained(name="l2gnet", **options):
     if name in ("l2gnet", "vq_unet", "synergynet"):
         options = CODES | options
     if name == "l2gnet":
-        options = {"references": 6} | options
+        options = {"references": 6, "receivers": "codes"} | options
     model = build_model(name, **SIZES | options)
     with torch.no_grad():
         for part in model.modules():

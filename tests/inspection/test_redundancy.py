@@ -40,7 +40,7 @@ def test_one_token_has_no_relation():
 @pytest.mark.parametrize("heads", [1, 2])
 def test_the_plans_relation_is_doubly_stochastic_and_the_mappers_own(heads):
     torch.manual_seed(0)
-    model = build_model("l2gnet", **SIZES, codes=8, code_dim=16, references=6, heads=heads).eval()
+    model = build_model("l2gnet", **SIZES, codes=8, code_dim=16, references=6, heads=heads, receivers="codes").eval()
     images = torch.rand(2, 1, 40, 48)
     relation = relations(model, images)["plan"]
     assert relation.shape == (2 * heads, 30, 30)

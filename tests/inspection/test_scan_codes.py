@@ -24,8 +24,8 @@ SMALL = {"classes": 4, "width": 4, "depth": 2, "codes": 12, "code_dim": 8}
 PLANS = {"references": 5, "heads": 2}
 MODELS = {
     "symmetric": ("l2gnet", {**PLANS, "relation": "symmetric"}),
-    "send-receive": ("l2gnet", {**PLANS, "relation": "send-receive", "positions": "relative"}),
-    "tokens receive": ("l2gnet", {**PLANS, "receivers": "tokens"}),
+    "send-receive": ("l2gnet", {**PLANS, "receivers": "codes", "positions": "relative"}),
+    "tokens receive": ("l2gnet", PLANS),
     "attention": ("l2gnet", {"relation": "attention"}),
     "vq_unet": ("vq_unet", {}),
     "synergynet": ("synergynet", {}),

@@ -290,13 +290,12 @@ def test_a_checkpoint_that_would_unfold_is_not_opened(tmp_path):
         require_resumable(path, task_of(build_model("l2gnet", **SETTINGS)))
 
 
-def test_a_card_of_version_0_1_means_the_symmetric_relation(tmp_path):
-    """There was no other."""
+def test_a_card_means_what_was_the_default_when_it_was_written(tmp_path):
     settings = {"classes": 4}
     for layout, model, told in (
         ("l2gnet-1", "l2gnet", settings | {"relation": "symmetric", "references": 64, "heads": 1}),
         ("l2gnet-1", "unet", settings),
-        ("l2gnet-2", "l2gnet", settings),
+        ("l2gnet-2", "l2gnet", settings | {"receivers": "codes"}),
     ):
         assert (
             read_card(forged(tmp_path / "a.safetensors", None, layout, model=model, settings=settings)).settings == told

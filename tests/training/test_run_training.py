@@ -126,13 +126,15 @@ def test_a_resumed_run_must_keep_its_settings(trained):
         train(changed, run.run_dir)
 
 
-def test_a_setting_younger_than_a_run_had_its_default_there(trained):
+@pytest.mark.parametrize(
+    ("name", "then", "now"), [("variant", "matched", "published"), ("receivers", "codes", "tokens")]
+)
+def test_a_setting_younger_than_a_run_had_the_default_of_then(trained, name, then, now):
     settings, run = trained
     config = json.loads((run.run_dir / "config.json").read_text())
-    del config["variant"]
-    (run.run_dir / "config.json").write_text(json.dumps(config))
-    changed = TrainSettings(model=settings.model, variant="published", **TINY | {"resume": True})
-    with pytest.raises(ConfigError, match=r"must keep its settings, got variant 'matched' -> 'published'"):
+    (run.run_dir / "config.json").write_text(json.dumps({key: config[key] for key in config if key != name}))
+    changed = TrainSettings(model=settings.model, **TINY | {"resume": True, name: now})
+    with pytest.raises(ConfigError, match=rf"must keep its settings, got {name} '{then}' -> '{now}'"):
         train(changed, run.run_dir)
 
 

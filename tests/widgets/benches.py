@@ -17,7 +17,7 @@ from l2gnet.prediction.inference import network_input
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
 SMALL = {"classes": 4, "width": 4, "depth": 2}
 CODES = {"codes": 12, "code_dim": 8}
-PLANS = {**CODES, "references": 5, "heads": 2}
+PLANS = {**CODES, "references": 5, "heads": 2, "receivers": "codes"}
 MODELS = {"l2gnet": PLANS, "vq_unet": CODES, "unet": {}}
 AFFINE = np.array([[0, 0, -3, 0], [0, -3, 0, 0], [16, 0, 0, 0], [0, 0, 0, 1.0]])  # superior, posterior, left
 

@@ -32,7 +32,8 @@ def boxes(svg):
 @pytest.mark.parametrize("relation", ["send-receive", "symmetric"])
 def test_each_box_holds_what_the_image_has_there(depth, relation):
     torch.manual_seed(0)
-    model = build_model("l2gnet", classes=4, width=4, depth=depth, codes=32, references=8, relation=relation).eval()
+    options = {"codes": 32, "references": 8, "relation": relation, "receivers": "codes"}
+    model = build_model("l2gnet", classes=4, width=4, depth=depth, **options).eval()
     image = torch.rand(1, 1, 64, 64)
     found = boxes(Architecture(model, image, LABELS).svg())
     names, shapes = [name for name, _, _ in found], [shape for _, shape, _ in found]
@@ -54,7 +55,7 @@ def test_each_box_holds_what_the_image_has_there(depth, relation):
 
 def test_what_tokens_receive_is_summed_over_those_of_each_code():
     torch.manual_seed(0)
-    model = build_model("l2gnet", classes=4, width=4, depth=2, codes=32, references=8, receivers="tokens").eval()
+    model = build_model("l2gnet", classes=4, width=4, depth=2, codes=32, references=8).eval()
     image = torch.rand(1, 1, 64, 64)
     found = {name: picture for name, _, picture in boxes(Architecture(model, image, LABELS).svg())}
     in_use = len(model.trace(image).latent.codes.unique())
