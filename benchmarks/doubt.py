@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from l2gnet.evaluation.metrics import score_case
 from l2gnet.evaluation.shifts import LEVELS, SHIFTS, shifted
-from l2gnet.prediction.doubt import find_strange
-from l2gnet.prediction.familiar import Familiar, Look
+from l2gnet.prediction.doubt import find_strange, look_at
+from l2gnet.prediction.familiar import Familiar
 from l2gnet.prediction.inference import Segmented, segment
 from l2gnet.training.run_folder import open_run
 
@@ -47,7 +47,7 @@ def main() -> None:
     looks = []
     for case in tqdm(cases, desc="as they are"):
         scan, _ = case.load()
-        looks.append(Look.at(scan, segment([run.model], scan, run.grid), case.patient, run.model))
+        looks.append(look_at(scan, segment([run.model], scan, run.grid), case.patient, run.model))
     table: dict[tuple[str, int], list[Seen]] = defaultdict(list)
     for case in tqdm(cases, desc="shifted"):
         familiar = Familiar.of_looks([look for look in looks if look.patient != case.patient])

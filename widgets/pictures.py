@@ -178,11 +178,14 @@ def plot_dice(dice: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
-def draw_plan(axes: Axes, plan: Float[np.ndarray, "K R"], *, title: str = "") -> None:
-    """Draw a transport plan as a heatmap, with its row sums at the left and its column sums on top."""
+def draw_plan(axes: Axes, plan: Float[np.ndarray, "K R"], *, title: str = "", row: str = "code") -> None:
+    """Draw a transport plan as a heatmap, with its row sums at the left and its column sums on top.
+
+    A `row` is that of a code or of a token.
+    """
     axes.imshow(plan, cmap="viridis", aspect="auto", vmin=0, interpolation="none")
     axes.set(xlabel="reference", xticks=[], yticks=[])
-    axes.text(-0.2, 0.5, "code", transform=axes.transAxes, rotation=90, ha="right", va="center")
+    axes.text(-0.2, 0.5, row, transform=axes.transAxes, rotation=90, ha="right", va="center")
     axes.set_title(title, fontsize=9, y=1.2)
     top, left = axes.inset_axes((0, 1.02, 1, 0.16), sharex=axes), axes.inset_axes((-0.18, 0, 0.16, 1), sharey=axes)
     rows, columns = (np.arange(n + 1) - 0.5 for n in plan.shape)

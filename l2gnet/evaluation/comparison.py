@@ -23,6 +23,7 @@ from scipy import stats
 from l2gnet.checks import nearest, require_path
 from l2gnet.errors import ConfigError
 from l2gnet.files import read_json
+from l2gnet.models.settings import UNNAMED
 from l2gnet.shapes import Float
 
 if TYPE_CHECKING:
@@ -143,13 +144,15 @@ def change_frame(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     Raises:
         ConfigError: a change and seed is there twice.
     """
-    settings = pd.DataFrame([run.settings for run in runs]).drop(columns=list(_FREE), errors="ignore")
+    known = [UNNAMED | run.settings for run in runs]
+    settings = pd.DataFrame(known).drop(columns=list(_FREE), errors="ignore")
     common = settings.mode().iloc[0]
     differing = [str(name) for name in settings if settings[name].nunique() > 1]
     labelled = []
-    for run in runs:
-        changed = [f"{name} {run.settings[name]}" for name in differing if run.settings[name] != common[name]]
-        labelled.append(replace(run, settings=run.settings | {"change": ", ".join(changed) or "as it is"}))
+    for run, own in zip(runs, known, strict=True):
+        told = {name: own.get(name, "not named") for name in differing}
+        changed = [f"{name} {value}" for name, value in told.items() if value != common[name]]
+        labelled.append(replace(run, settings=own | told | {"change": ", ".join(changed) or "as it is"}))
     return score_frame(labelled, "change", along=differing)
 
 

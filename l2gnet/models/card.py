@@ -129,7 +129,7 @@ def _parsed_card(card: Mapping[str, Any], older: bool) -> ModelCard:
     if model == "l2gnet" and older:  # in version 0.1.0 there was one relation
         settings = {"relation": "symmetric", "references": 64, "heads": 1} | settings
     if model == "l2gnet" and settings.get("relation", "send-receive") == "send-receive":
-        settings = UNNAMED | settings
+        settings = settings | UNNAMED | settings  # in their order
     _require(variant in get_args(Variant), "variant", variant)
     for name, value in settings.items():  # whether the model takes them is looked at when it is built
         plain = isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))

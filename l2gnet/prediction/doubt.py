@@ -2,8 +2,9 @@
 
 A codebook gives two measures of how well a scan is known, without any density model beside the network: how far its
 features lie from their codes, and how unusual the codes are that it uses. Their limits, and that of the model's own
-confidence, are the most extreme values among the volumes that training held out. What neither sees is that a picture
-is blurred: smooth pictures use usual codes, and the model is sure of them. Its grain tells.
+confidence, are what none of the volumes crosses that training held out, nor one in a hundred more like them. What
+neither sees is that a picture is blurred: smooth pictures use usual codes, and the model is sure of them. Its grain
+tells.
 """
 
 import math
@@ -109,9 +110,9 @@ def find_strange(
         return Strangeness(None, None, None, tuple(reasons))
     distance, surprise, unused, farthest, most = np.mean(measures, axis=0).tolist()
     if distance > farthest:
-        reasons.append(f"its features lie {distance:.3f} from their codes, {farthest:.3f} at most in held-out volumes")
+        reasons.append(f"its features lie {distance:.3f} from their codes, up to {farthest:.3f} is normal")
     if surprise > most:
-        reasons.append(f"its codes are unusual by {surprise:.2f} nats, {most:.2f} at most in held-out volumes")
+        reasons.append(f"its codes are unusual by {surprise:.2f} nats, up to {most:.2f} is normal")
     return Strangeness(distance, surprise, unused, tuple(reasons))
 
 
@@ -190,7 +191,7 @@ def _unlike(scan: Volume, seen: Segmented, familiar: Familiar) -> list[str]:
     if seen.grain > roughest + margin:
         reasons.append(f"its grain is {seen.grain:.2f}, {roughest:.2f} at most held out: is it noisy?")
     if confidence < familiar.confidence:
-        reasons.append(f"the model is sure by {confidence:.2f} only, {familiar.confidence:.2f} at least held out")
+        reasons.append(f"the model is sure by {confidence:.3f} only, from {familiar.confidence:.3f} on is normal")
     if scan.axes not in familiar.axes:
         known = " or ".join(familiar.axes)
         reasons.append(f"its D, H and W run to {scan.axes}, to {known} held out: was it cut in another plane?")

@@ -49,7 +49,7 @@ class Familiar:
 
     @classmethod
     def of_looks(cls, looks: Sequence[Look]) -> "Familiar":
-        """The limits that none of these volumes crosses.
+        """The limits that none of these volumes crosses, nor one in a hundred of others like them.
 
         How surprising the codes of a volume are is judged by those of the other patients.
         """
@@ -62,9 +62,9 @@ class Familiar:
         return cls(
             volumes=len(looks),
             code_counts=tuple(total.tolist()),
-            distance=max(look.distance for look in looks),
-            surprise=max(surprises, default=0.0),
-            confidence=min(look.confidence for look in looks),
+            distance=_highest([look.distance for look in looks]),
+            surprise=_highest(surprises) if surprises else 0.0,
+            confidence=-_highest([-look.confidence for look in looks]),
             grain=_range([look.grain for look in looks]),
             spacing_mm=(D, H, W),
             darkest=_range([look.darkest for look in looks]),
@@ -107,6 +107,21 @@ def code_surprise(histogram: Int64[np.ndarray, " K"], usual: Int64[np.ndarray, "
     q = (usual + _PRIOR) / (usual + _PRIOR).sum()
     used = p > 0
     return float((p[used] * np.log(p[used] / q[used])).sum())
+
+
+def _highest(values: Sequence[float]) -> float:
+    """The largest of a few values, or what one in a hundred more would exceed, where that is larger.
+
+    The second is the upper prediction limit of a normal distribution, mean + t s sqrt(1 + 1/n): the extreme of few
+    values says little of what is to come. With fewer than five, whose spread s says little itself, t is 4.
+    """
+    from scipy.stats import t  # on demand: it takes a second to import
+
+    n = len(values)
+    if n < 2:
+        return float(max(values))
+    spread = float(np.std(values, ddof=1)) * (1 + 1 / n) ** 0.5
+    return float(max(*values, np.mean(values) + min(t.ppf(0.99, n - 1), 4.0) * spread))
 
 
 def _range(values: Sequence[float]) -> Range:

@@ -58,6 +58,20 @@ def test_an_ablation_is_compared_by_what_each_run_changed(tmp_path):
         change_frame(read_runs(tmp_path))
 
 
+def test_what_older_runs_do_not_name_is_what_was_so_then(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / f"older{seed}", "l2gnet", seed=seed, codes=16)
+        write_run(tmp_path / f"codes{seed}", "l2gnet", seed=2 + seed, codes=16, receivers="codes")
+        write_run(tmp_path / f"tokens{seed}", "l2gnet", seed=seed, codes=16, receivers="tokens")
+    write_run(tmp_path / "heads", "l2gnet", codes=16, heads=2)
+    write_run(tmp_path / "more", "l2gnet", codes=16, heads=4, seed=4)
+    told = change_frame(read_runs(tmp_path)).groupby("run")["change"].first()
+    assert told[str(tmp_path / "heads")] == "as it is"
+    assert told[str(tmp_path / "more")] == "heads 4"
+    assert told[str(tmp_path / "older0")] == told[str(tmp_path / "codes0")] == "heads not named"
+    assert told[str(tmp_path / "tokens0")] == "receivers tokens, heads not named"
+
+
 def test_runs_that_do_not_compare_are_refused(tmp_path):
     write_run(tmp_path / "a", "unet")
     write_run(tmp_path / "b", "l2gnet", epochs=4)

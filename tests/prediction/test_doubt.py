@@ -13,7 +13,7 @@ from l2gnet.errors import CheckpointError
 from l2gnet.models import build_model
 from l2gnet.models.card import ModelCard
 from l2gnet.prediction.doubt import find_strange, grey_range, learn_familiar, said_of_frames
-from l2gnet.prediction.familiar import Familiar, code_surprise
+from l2gnet.prediction.familiar import Familiar, Look, code_surprise
 from l2gnet.prediction.inference import Segmented, segment
 
 GRID = Grid(2.0, 32)
@@ -44,11 +44,13 @@ def see(model, volume):
     return segment([model], volume, GRID)
 
 
-def test_the_limits_are_the_extremes_of_the_volumes_held_out(model, familiar):
+def test_the_limits_are_just_beyond_the_volumes_held_out(model, familiar):
     seen = [see(model, case.load()[0]) for case in cases()]
     assert familiar.volumes == 6
-    assert familiar.distance == pytest.approx(max(volume.distances[0].mean() for volume in seen))
-    assert familiar.confidence == pytest.approx(min(volume.confidence.mean() for volume in seen))
+    distances = np.array([volume.distances[0].mean() for volume in seen])
+    assert distances.max() <= familiar.distance <= distances.mean() + 4 * distances.std(ddof=1)
+    confidences = np.array([volume.confidence.mean() for volume in seen])
+    assert confidences.mean() - 4 * confidences.std(ddof=1) <= familiar.confidence <= confidences.min()
     assert sum(familiar.code_counts) == sum(volume.codes[0].size for volume in seen)
     assert familiar.spacing_mm == ((8, 8), (2, 2), (2, 2))
     assert familiar.axes == ("SPL",)
@@ -115,7 +117,7 @@ def test_grey_values_are_those_of_the_whole_scan(slices):
 def test_each_thing_that_is_not_normal_is_said(familiar):
     assert "features lie 9.000 from their codes" in strange(familiar, scan(0), distances=9.0).reasons[0]
     unsure = strange(familiar, scan(0), confidence=0.1)
-    assert any("the model is sure by 0.10 only" in reason for reason in unsure.reasons)
+    assert any("the model is sure by 0.100 only" in reason for reason in unsure.reasons)
     wide = strange(familiar, scan(0, spacing=3.0))
     assert any("its voxels measure 24 mm along D, 8 to 8 mm held out" in reason for reason in wide.reasons)
     hounsfield = scan(0).like(scan(0).array * 10 - 1000)
@@ -167,6 +169,35 @@ def test_a_model_without_a_codebook_still_knows_its_confidence():
     told = find_strange(scan(0), segment([plain], scan(0), GRID), [replace(familiar, confidence=1.1)])
     assert (told.distance, told.surprise, told.unused) == (None, None, None)
     assert "the model is sure by" in told.reasons[0]
+
+
+def looks(distances, confidences=None):
+    confidences = [0.9] * len(distances) if confidences is None else confidences
+    return [
+        Look(f"p{n}", np.ones(4, np.int64), distance, confidence, 1.0, (8.0, 2.0, 2.0), 0.0, "RPS")
+        for n, (distance, confidence) in enumerate(zip(distances, confidences, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("volumes", [5, 8, 40])
+def test_one_in_a_hundred_like_those_held_out_is_beyond_the_limits(volumes):
+    random, beyond = np.random.default_rng(0), []
+    for _ in range(400):
+        distances, confidences = random.normal(3.0, 0.2, volumes), random.normal(0.9, 0.02, volumes)
+        known = Familiar.of_looks(looks(distances.tolist(), confidences.tolist()))
+        assert known.distance >= distances.max()
+        assert known.confidence <= confidences.min()
+        beyond += [(random.normal(3.0, 0.2, 100) > known.distance).mean()]
+        beyond += [(random.normal(0.9, 0.02, 100) < known.confidence).mean()]
+    assert np.mean(beyond) == pytest.approx(0.01, abs=0.003)
+
+
+def test_limits_are_the_extremes_where_those_lie_farther_and_of_one_volume_itself():
+    far = [1.0] * 60 + [9.0]
+    assert Familiar.of_looks(looks(far)).distance == 9.0
+    alone = Familiar.of_looks(looks([2.0], [0.8]))
+    assert (alone.distance, alone.confidence) == (2.0, 0.8)
+    assert Familiar.of_looks(looks([2.0, 3.0])).distance == pytest.approx(2.5 + 4 * 0.5**0.5 * 1.5**0.5)
 
 
 def test_what_is_familiar_comes_back_from_the_card(familiar):
