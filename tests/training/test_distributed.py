@@ -99,7 +99,15 @@ def test_a_codebook_learns_from_all_processes_what_it_learns_from_the_whole_batc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changed", [{"model": "l2gnet"}, {"model": "unet", "recipe": "transunet", "epochs": 2}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"model": "l2gnet", "receivers": "codes"},
+        {"model": "l2gnet", "epochs": 4},
+        {"model": "unet", "recipe": "transunet", "epochs": 2},
+    ],
+    ids=["codes receive", "tokens receive", "unet"],
+)
 def test_two_processes_train_as_one(tmp_path, changed):
     (one, two), (_, first, second) = trained(tmp_path, **changed)
     # What rounding does to an early step decides some tokens' codes much later.
