@@ -121,7 +121,7 @@ def _require_own(scans: "list[Input]", out: Path, end: str, *, seg: bool, shares
         labels, about = out / f"{name}{end}.nii.gz", out / f"{name}{end}.json"
         said = _said(about)  # of our own labels, and so of all beside them
         ours = {"labels", "frames"} <= said.keys()
-        if labels.is_file() and content_hash(labels) != said.get("labels_sha256", content_hash(labels)):
+        if "labels_sha256" in said and labels.is_file() and content_hash(labels) != said["labels_sha256"]:
             rule = "predict may write labels over none but its own, got some that were changed since"
             raise ConfigError(f"{labels}: {rule}; keep them elsewhere, or name another folder")
         results = {"labels": [labels, about]}

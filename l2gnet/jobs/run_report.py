@@ -26,13 +26,12 @@ from l2gnet.files import read_json, write_text
 from l2gnet.jobs.library import brought
 from l2gnet.jobs.parameters import read_parameters
 from l2gnet.models.card import NOT_CLINICAL, ModelCard, count_parameters, read_card
-from l2gnet.models.settings import UNNAMED
 from l2gnet.prediction.familiar import Familiar
 from l2gnet.prediction.model_card import card_text
 from l2gnet.prediction.segmenter import Prediction, Segmenter
 from l2gnet.tables import read_rows
 from l2gnet.training.run_folder import TrainedRun, open_run
-from l2gnet.training.settings import TrainSettings
+from l2gnet.training.settings import TrainSettings, whole_settings
 from l2gnet.widgets import CodebookExplorer, SliceViewer
 from l2gnet.widgets.page import page, shown
 from l2gnet.widgets.pictures import plot_history
@@ -245,9 +244,8 @@ def _codebook(trained: TrainedRun, numbers: Sequence[int], words: Sequence[str],
 
 
 def _settings(run: FinishedRun) -> dict[str, Any]:
-    """All settings of a run; one that is younger than the run had its default."""
-    settings = asdict(TrainSettings()) | UNNAMED | run.settings
-    return {name: value for name, value in settings.items() if name not in _OF_A_START}
+    """All settings of a run but those of its start."""
+    return {name: value for name, value in whole_settings(run.settings).items() if name not in _OF_A_START}
 
 
 def _changes(settings: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -14,11 +14,10 @@ from l2gnet.models import build_model
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard, checkpoint_file, patient_fingerprint
 from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
-from l2gnet.models.settings import UNNAMED
 from l2gnet.prediction.doubt import learn_familiar
 from l2gnet.training.held_out import settings_of
 from l2gnet.training.resume import lightning_epochs, lightning_weights
-from l2gnet.training.settings import TrainSettings
+from l2gnet.training.settings import TrainSettings, whole_settings
 from l2gnet.version import code_version
 
 RESUME_FILE = "last.ckpt"
@@ -60,9 +59,7 @@ def require_same_run(run_dir: Path, settings: TrainSettings) -> None:
         return
     if not settings.resume:
         raise ConfigError(f"run_dir must be free, but {run_dir} holds a run; choose another, or set resume")
-    # A setting that is younger than the run had its default, or that of then.
-    before = asdict(TrainSettings()) | UNNAMED | read_json(run_dir / "config.json")
-    now = _shareable(settings)
+    before, now = whole_settings(read_json(run_dir / "config.json")), _shareable(settings)
     changed = sorted(name for name in now if name not in _FREE and before[name] != now[name])
     if changed:
         what = ", ".join(f"{name} {before[name]!r} -> {now[name]!r}" for name in changed)

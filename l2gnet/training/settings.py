@@ -1,12 +1,12 @@
 """Every setting of a training run: the flags of `l2gnet train` and the parameters of `notebooks/01_train.ipynb`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from l2gnet.checks import checked_settings, require, require_choices, require_least, require_positive
 from l2gnet.data.settings import DataSettings
-from l2gnet.models.settings import ModelSettings, Precision
+from l2gnet.models.settings import UNNAMED, ModelSettings, Precision
 
 Recipe = Literal["onecycle", "transunet"]
 Scoring = Literal["strict", "transunet"]
@@ -81,3 +81,8 @@ class TrainSettings(RunSettings, OptimisationSettings, DataSettings, ModelSettin
 
 
 PARTS: tuple[Any, ...] = (ModelSettings, DataSettings, OptimisationSettings, RunSettings)
+
+
+def whole_settings(named: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a run by those that it names; one that is younger than the run had the default of then."""
+    return asdict(TrainSettings()) | UNNAMED | dict(named)
