@@ -23,9 +23,11 @@ def slice_moments(labels: UInt8[np.ndarray, "D H W"], classes: int) -> list[list
 def slice_dice(
     reference: UInt8[np.ndarray, "D H W"], other: UInt8[np.ndarray, "D H W"], classes: int
 ) -> Float32[np.ndarray, "D L"]:
-    """Dice of each class on each slice (background too); NaN where both maps lack the class."""
+    """Dice of each class on each slice (background too), where both are known; NaN where both maps lack the class."""
     dice = np.full((len(reference), classes), np.nan, np.float32)
     for d, (one, two) in enumerate(zip(reference, other, strict=True)):
+        if classes <= IGNORED and (unknown := (one == IGNORED) | (two == IGNORED)).any():
+            one, two = one[~unknown], two[~unknown]
         pairs = np.bincount((one.astype(np.uint16) * classes + two).ravel(), minlength=classes**2)
         joint = pairs.reshape(classes, classes)
         total = joint.sum(0) + joint.sum(1)

@@ -20,6 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from l2gnet.colours import AGREEMENT, COLOURS
+from l2gnet.data.volume import IGNORED
 from l2gnet.shapes import Float, Float32, Num, UInt8
 
 CT_WINDOWS = {  # HU, low and high
@@ -51,7 +52,7 @@ class SliceViewer(Viewer):
         labels: label maps on the same grid by name, of the same kinds: one for all frames, or one a frame.
         spacing_mm: of an array, along (D, H, W); files know their own.
         orientation: where D, H and W of an array lead, for example "SPL"; files know their own.
-        classes: names of the labels, from 0 (background) on.
+        classes: names of the labels, from 0 (background) on. Where they are told, 255 means that a label is not known.
         codes: the code of every token, (D, h, w), or (T, D, h, w) of a cine: a token covers H/h x W/w pixels.
 
     Raises:
@@ -91,11 +92,12 @@ class SliceViewer(Viewer):
         T, D, H, W = self.frames.shape
         self.planes = planes_of("".join(nib.aff2axcodes(self.scan.affine)) if placed else orientation)
         self.maps = {name: open_label_frames(name, each, self.scan, of, T) for name, each in (labels or {}).items()}
-        count = 1 + max((int(array.max()) for array in self.maps.values()), default=0)
-        self.classes = [*classes, *map(str, range(len(classes), count))]
-        areas = {name: slice_areas(array, len(self.classes)) for name, array in self.maps.items()}
-        present = [label for label in range(1, count) if any(area[:, label].any() for area in areas.values())]
-        self._areas = next(iter(areas.values()), np.zeros((D, 1)))
+        areas = {name: slice_areas(array, IGNORED + 1) for name, array in self.maps.items()}
+        present = [label for label in range(1, IGNORED + 1) if any(area[:, label].any() for area in areas.values())]
+        if IGNORED in present and 0 < len(classes) <= IGNORED:
+            present.remove(IGNORED)
+        self.classes = [*classes, *map(str, range(len(classes), 1 + max(present, default=0)))]
+        self._areas = next(iter(areas.values()), np.zeros((D, 1)))[:, : len(self.classes)]
         self._dice = {name: self._compared(array) for name, array in list(self.maps.items())[1:]}
         stored, scale = compact(self.frames)
         self.presets = presets(self.frames)
@@ -223,6 +225,7 @@ class SliceViewer(Viewer):
         compared = [name for name in names if name in self._dice]
         if self.mode == "errors" and compared:
             truth, predicted = self._visible(self.reference, plane), self._visible(self.maps[compared[0]], plane)
+            predicted[plane.slice(self._now(self.reference), index) == IGNORED] = 0
             self._draw_errors(axes, agreement(truth, predicted), aspect)
             draw_outlines(axes, truth, colour="white")  # the verdicts need the colours
         else:

@@ -110,6 +110,38 @@ def test_structures_maps_errors_and_planes(heart):
     notebook.screenshot("slices-errors-dark", viewer)
 
 
+PARTLY = """
+import numpy as np
+from l2gnet.widgets.slice_viewer import SliceViewer
+
+d, h, w = np.mgrid[:4, :96, :96]
+found = ((np.hypot(h - 48, w - 48) < 30) * 1).astype(np.uint8)
+truth = np.where(w < 40, found, 255).astype(np.uint8)
+viewer = SliceViewer(h + d, {"truth": truth, "found": found}, orientation="SPL", classes=("", "left ventricle"))
+viewer.window = [0, 1000]
+viewer
+"""
+
+
+def test_what_is_not_known_is_neither_drawn_nor_wrong(open_notebook):
+    notebook = open_notebook([PARTLY])
+    notebook.run_all()
+    viewer = notebook.page.locator(".l2g-viewer")
+    viewer.get_by_text("truth: left ventricle").wait_for()
+    assert viewer.locator(".l2g-structures button").count() == 1
+    canvas = viewer.locator("canvas").first
+    box = canvas.bounding_box()
+    canvas.hover(position={"x": 0.6 * box["width"], "y": 0.5 * box["height"]})
+    viewer.get_by_text("truth: not known · found: left ventricle").wait_for()
+    canvas.focus()
+    notebook.page.keyboard.press("e")
+    picture = notebook.screenshot("slices-partly-known", canvas)
+    for wrong in ((0, 255, 240), (255, 0, 90), (165, 120, 255)):
+        assert pixels_of(picture, wrong, 40) < 20
+    half = picture.shape[1] // 2
+    assert pixels_of(picture[:-2, half + 20 :], (255, 255, 255), 40) < 100  # letters, and no outline
+
+
 MANY = """
 import numpy as np
 from l2gnet.widgets.slice_viewer import SliceViewer

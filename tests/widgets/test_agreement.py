@@ -29,3 +29,10 @@ def test_agreement_of_pixels():
 def test_where_nothing_is_known_maps_neither_agree_nor_differ():
     truth, predicted = np.array([[255, 255, 255]], np.uint8), np.array([[0, 1, 255]], np.uint8)
     assert agreement(truth, predicted).tolist() == [[0, 0, 0]]
+
+
+def test_what_is_not_known_counts_for_no_class():
+    truth, predicted = np.array([[[1, 1, 255, 255]]], np.uint8), np.array([[[1, 0, 1, 2]]], np.uint8)
+    np.testing.assert_allclose(slice_dice(truth, predicted, 3), [[0, 2 / 3, np.nan]])
+    np.testing.assert_allclose(slice_dice(predicted, truth, 3), [[0, 2 / 3, np.nan]])
+    assert slice_dice(truth, truth, 256)[0, 255] == 1  # the number of a class

@@ -156,6 +156,22 @@ def test_the_snapshot_shows_errors_first_and_hatches_where_colours_run_out(front
     assert 0.001 < hatched < share_of(drawn(viewer)[40:-40], AGREEMENT["missed"]) / 2
 
 
+def test_what_is_not_known_is_no_structure_and_no_error(front_end, image, maps):
+    for labels in maps.values():
+        labels[:, :, 12:] = 2
+    maps["truth"][:, :, 12:] = 255
+    viewer = SliceViewer(image, maps, classes=("background", "heart", "lung", "liver"))
+    assert viewer.visible == [1, 2, 3]
+    viewer.mode, viewer.index, viewer.opacity = "errors", 2, 1.0
+    wrong = list(AGREEMENT.values())[1:]
+    assert [share_of(drawn(viewer)[40:-60], colour) for colour in wrong] == [0, 0, 0]  # the key is below
+    viewer.index = 1
+    shares = [share_of(drawn(viewer)[40:-60], colour) for colour in wrong]
+    assert (shares[0], shares[1] > 0.01, shares[2]) == (0, True, 0)
+    unnamed = SliceViewer(image, {"mask": 255 * (maps["truth"] == 1).astype(np.uint8)})
+    assert [s["name"] for s in unnamed.about["structures"]] == ["255"]
+
+
 def test_the_snapshot_is_zoomed_and_measured_as_in_the_browser(front_end, image, truth):
     viewer = SliceViewer(image, {"truth": truth}, spacing_mm=(5, 2, 1), orientation="SPL")
     assert viewer.ruler_mm is None

@@ -1,7 +1,7 @@
 // How a slice viewer's slices are painted: greys, structures or errors, the tokens of a code.
 
 import { Layer } from "./layers.js";
-import { agreement, edges } from "./slices.js";
+import { IGNORED, agreement, edges } from "./slices.js";
 
 /** @import { Box } from "./drawing.js" */
 /** @import { Cut, Run } from "./slices.js" */
@@ -10,7 +10,7 @@ import { agreement, edges } from "./slices.js";
 /** @typedef {{of: unknown[], labels: Uint8Array, runs: Run[] | null}} Seen the visible labels of a slice, and their edges */
 
 const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
-const WHITE = Array(256).fill("#ffffff");
+const WHITE = Array(IGNORED).fill("#ffffff"); // what is not known has no outline
 const RIGHT = 0.35; // of the opacity: errors are seen before what is right
 const SLOPES = [[], [1], [-1], [1, -1]]; // of the hatching of right, added, missed and confused
 
@@ -63,7 +63,7 @@ export class SlicePainter {
   }
 
   /**
-   * The visible labels of a map on a slice: 0 where they are hidden or not here yet.
+   * The visible labels of a map on a slice, and IGNORED: 0 where they are hidden or not here yet.
    *
    * @param {string} name
    * @param {number} index
@@ -77,6 +77,7 @@ export class SlicePainter {
     const labels = last?.labels ?? new Uint8Array(cut.size);
     const table = new Uint8Array(256);
     for (const label of state.visible) table[label] = label;
+    if (!state.names[IGNORED]) table[IGNORED] = IGNORED; // no structure of its own
     if (array) cut.copy(array.packed ?? array.data, index, labels, table);
     /** @type {Seen} */
     const seen = { of, labels, runs: null };

@@ -7,7 +7,7 @@ import { TOOLS, nextPreset, onlyStructure, sliceControls, sliceLegend, toggleStr
 import { SlicePainter } from "./slice_painter.js";
 import { SliceState } from "./slice_state.js";
 import { sliceStrips } from "./slice_strips.js";
-import { lengthMm, millimetres } from "./slices.js";
+import { IGNORED, lengthMm, millimetres } from "./slices.js";
 
 const PANES_HEIGHT = 480;
 const PANES_GAP = 6; // as in slice_viewer.css
@@ -130,7 +130,8 @@ export default viewer((view) => {
     for (const name of maps) {
       const labels = state.part(`labels of ${name}`);
       if (!labels?.packed || !labels.known[voxel[0]]) continue;
-      parts.push(`${name}: ${state.names[labels.packed.at(voxel[0], voxel[1], voxel[2])] ?? "background"}`);
+      const label = labels.packed.at(voxel[0], voxel[1], voxel[2]);
+      parts.push(`${name}: ${state.names[label] ?? (label === IGNORED ? "not known" : "background")}`);
     }
     const code = state.codeAt(voxel);
     if (code !== null) parts.push(`code ${code}`);
