@@ -94,7 +94,7 @@ def read_runs(*folders: str | Path) -> list[FinishedRun]:
         scores = pd.read_csv(folder / "scores.csv")
         if "patient" not in scores:
             raise ConfigError(f"{folder}/scores.csv must name the patient of each row; run it again")
-        runs.append(FinishedRun(folder, read_json(folder / "config.json"), scores))
+        runs.append(FinishedRun(folder, UNNAMED | read_json(folder / "config.json"), scores))
     if not runs:
         raise ConfigError(
             f"{', '.join(map(str, folders))}: there must be a finished run, found none; see `l2gnet sweep`"
@@ -144,15 +144,14 @@ def change_frame(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     Raises:
         ConfigError: a change and seed is there twice.
     """
-    known = [UNNAMED | run.settings for run in runs]
-    settings = pd.DataFrame(known).drop(columns=list(_FREE), errors="ignore")
+    settings = pd.DataFrame([run.settings for run in runs]).drop(columns=list(_FREE), errors="ignore")
     common = settings.mode().iloc[0]
     differing = [str(name) for name in settings if settings[name].nunique() > 1]
     labelled = []
-    for run, own in zip(runs, known, strict=True):
-        told = {name: own.get(name, "not named") for name in differing}
+    for run in runs:
+        told = {name: run.settings.get(name, "not named") for name in differing}
         changed = [f"{name} {value}" for name, value in told.items() if value != common[name]]
-        labelled.append(replace(run, settings=own | told | {"change": ", ".join(changed) or "as it is"}))
+        labelled.append(replace(run, settings=run.settings | told | {"change": ", ".join(changed) or "as it is"}))
     return score_frame(labelled, "change", along=differing)
 
 

@@ -65,6 +65,8 @@ def test_what_older_runs_do_not_name_is_what_was_so_then(tmp_path):
         write_run(tmp_path / f"tokens{seed}", "l2gnet", seed=seed, codes=16, receivers="tokens")
     write_run(tmp_path / "heads", "l2gnet", codes=16, heads=2)
     write_run(tmp_path / "more", "l2gnet", codes=16, heads=4, seed=4)
+    (older,) = read_runs(tmp_path / "older0")
+    assert older.settings["receivers"] == "codes"
     told = change_frame(read_runs(tmp_path)).groupby("run")["change"].first()
     assert told[str(tmp_path / "heads")] == "as it is"
     assert told[str(tmp_path / "more")] == "heads 4"
