@@ -39,7 +39,7 @@ def plot_scores(frame: pd.DataFrame, metric: str, by: str = "model") -> Figure:
         squeeze=False,
     )
     for panel, structure in zip(panels[0], structures, strict=True):
-        part = frame[(frame["structure"] == structure) & np.isfinite(frame[metric])]
+        part = frame[(frame["structure"] == structure) & ~np.isinf(frame[metric])]
         patients = patient_means(part, metric, by)
         patients = patients.iloc[patients.mean(axis=1).argsort()]
         for column, value in enumerate(values):

@@ -72,10 +72,10 @@ def seeds(
         by: The setting to compare, if it is another than the model.
     """
     require_path(*runs)
-    from l2gnet.evaluation.comparison import METRICS, read_runs, score_frame, seed_spread
+    from l2gnet.evaluation.comparison import METRICS, metrics_of, read_runs, score_frame, seed_spread
 
     frame = score_frame(read_runs(*runs), by)
-    for name, metric in METRICS.items():
-        table = seed_spread(frame, name, by).rename(columns={"structure": metric.label})
+    for name in metrics_of(frame):
+        table = seed_spread(frame, name, by).rename(columns={"structure": METRICS[name].label})
         rows = table.round(4).to_dict("records")
         print(text_table([{str(column): str(value) for column, value in row.items()} for row in rows]), end="\n\n")

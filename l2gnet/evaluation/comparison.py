@@ -4,9 +4,8 @@ The patient is the unit: a patient's volumes (phases) and the seeds of a model a
 tested, since they do not vary independently. Such a test speaks of these trained networks, not of training them
 anew, so a difference must also stand out of what the seeds alone would make.
 
-Tests are Wilcoxon's signed-rank with Holm's correction (Scandinavian Journal of Statistics 6, 1979) over all of a
-table; the effect is the matched-pairs rank-biserial correlation (Kerby 2014, doi:10.2466/11.IT.3.1), its interval
-and that of the difference from a bootstrap over patients.
+Tests are Wilcoxon's signed-rank with Holm's correction over all of a table; the effect is the matched-pairs
+rank-biserial correlation, its interval and that of the difference from a bootstrap over patients.
 """
 
 import itertools
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from l2gnet.checks import nearest, require_path
 from l2gnet.errors import ConfigError
+from l2gnet.evaluation.paired import bootstrap_interval, holm, paired_differences, rank_biserial, signed_rank_p
 from l2gnet.files import read_json
 from l2gnet.models.settings import UNNAMED
 from l2gnet.shapes import Float
@@ -35,20 +34,22 @@ _FREE = ("seed", "resume", "data_dir", "cache_dir")  # settings in which compara
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of `scores.csv`: its name in print, which way is better, and how differences are averaged.
+    """A column of `scores.csv`: its name in print, which way is better, its best, and how differences are averaged.
 
     Distances may be infinite (a missed structure), and then have no mean difference, but a median one.
     """
 
     label: str
     better: Literal["higher", "lower"]
+    best: float
     centre: Literal["mean", "median"]
 
 
 METRICS = {
-    "dice": Metric("Dice", "higher", "mean"),
-    "hd95_mm": Metric("HD95 (mm)", "lower", "median"),
-    "false_negative_rate": Metric("false-negative rate", "lower", "mean"),
+    "dice": Metric("Dice", "higher", 1.0, "mean"),
+    "hd95_mm": Metric("HD95 (mm)", "lower", 0.0, "median"),
+    "hd95_voxels": Metric("HD95 (voxels)", "lower", 0.0, "median"),
+    "false_negative_rate": Metric("false-negative rate", "lower", 0.0, "mean"),
 }
 
 
@@ -83,12 +84,15 @@ def shipped_scores() -> list[str]:
 def read_runs(*folders: str | Path) -> list[FinishedRun]:
     """Every finished run in these folders and below them, by name; or those of `shipped_scores()`.
 
+    Scores without settings, as `l2gnet evaluate --out` leaves them, are none of a run.
+
     Raises:
         ConfigError: there is no such folder or no run, or one was written by an older version.
     """
     folders = tuple(_SHIPPED / folder if str(folder) in shipped_scores() else folder for folder in folders)
     require_path(*folders)
-    found = sorted({path.parent for folder in folders for path in Path(folder).rglob("scores.csv")})
+    scored = {path.parent for folder in folders for path in Path(folder).rglob("scores.csv")}
+    found = sorted(folder for folder in scored if (folder / "config.json").exists())
     runs = []
     for folder in found:
         scores = pd.read_csv(folder / "scores.csv")
@@ -182,13 +186,21 @@ def seed_spread(frame: pd.DataFrame, metric: str, by: str = "model") -> pd.DataF
     return pd.DataFrame(rows)
 
 
+def metrics_of(frame: pd.DataFrame) -> list[str]:
+    """Names of the metrics that some row of the frame has; distances are in mm or in voxels."""
+    return [name for name in METRICS if name in frame and frame[name].notna().any()]
+
+
 def patient_means(frame: pd.DataFrame, metric: str, by: str = "model") -> pd.DataFrame:
     """One row a patient, one column for each value of `by`: the mean over seeds, volumes and structures.
 
-    A patient with an infinite distance anywhere has an infinite mean; structures that a volume lacks do not count.
+    A patient with an infinite distance anywhere has an infinite mean. Structures that a volume lacks do not count,
+    unless one of the runs gives a false alarm there: then the best score is of those that found nothing.
     """
+    asked = frame.groupby(["case", "structure"])[metric].transform("count") > 0
+    scores = frame[metric].fillna(METRICS[metric].best)[asked]
     with np.errstate(invalid="ignore"):
-        means = frame.dropna(subset=[metric]).groupby(["patient", by], sort=False)[metric].mean()
+        means = scores.groupby([frame["patient"], frame[by]], sort=False).mean()
     return means.unstack(by).dropna()
 
 
@@ -200,11 +212,10 @@ def patient_gains(
     Raises:
         ConfigError: no patient is in both.
     """
-    means = [
-        pd.concat([run.scores for run in runs]).dropna(subset=[metric]).groupby("patient")[metric].mean()
-        for runs in (better, worse)
-    ]
-    gains = (means[0] - means[1]).dropna()
+    sides = {"better": better, "worse": worse}
+    frame = pd.concat([run.scores.assign(side=side) for side, runs in sides.items() for run in runs], ignore_index=True)
+    means = patient_means(frame, metric, "side")
+    gains = (means["better"] - means["worse"]).dropna()
     if gains.empty:
         raise ConfigError(f"runs to compare must share patients, got none in {better[0].folder} and {worse[0].folder}")
     return gains.to_numpy(dtype=np.float64)
@@ -213,7 +224,7 @@ def patient_gains(
 def compare(
     frame: pd.DataFrame,
     reference: str,
-    metrics: Sequence[str] = tuple(METRICS),
+    metrics: Sequence[str] = (),
     *,
     by: str = "model",
     level: float = 0.05,
@@ -221,20 +232,26 @@ def compare(
 ) -> pd.DataFrame:
     """Test `reference` against every other value of `by`, for each metric, over the same patients.
 
+    Without names of metrics, all that the scores have are tested.
+
     Returns a row a test: the difference (reference minus other) and its 95 % interval, its standard error by the
     spread over seeds (nan for one seed), the effect (1: the reference is better in every patient, -1: worse in every
     one) and its interval, p, Holm's p, and the verdict in words.
 
     Raises:
-        ConfigError: there is no such reference, or nothing to compare it with.
+        ConfigError: there is no such reference, nothing to compare it with, or a metric that the scores have not.
     """
     values = list(dict.fromkeys(frame[by]))
     if reference not in values or len(values) < 2:
         raise ConfigError(f"reference must be one of at least two values of {by}, got {reference!r} of {values}")
+    known = metrics_of(frame)
+    if lacking := [name for name in metrics if name not in known]:
+        raise ConfigError(f"metrics must be among those that the scores have, {', '.join(known)}; got {lacking[0]!r}")
     rows = []
-    for name, other in itertools.product(metrics, (value for value in values if value != reference)):
-        metric, means = METRICS[name], patient_means(frame, name, by)
-        differences = _differences(means[reference].to_numpy(), means[other].to_numpy())
+    for name, other in itertools.product(metrics or known, (value for value in values if value != reference)):
+        pair = frame[frame[by].isin([reference, other])]
+        metric, means = METRICS[name], patient_means(pair, name, by)
+        differences = paired_differences(means[reference].to_numpy(), means[other].to_numpy())
         gains = differences if metric.better == "higher" else -differences
         centre = np.mean if metric.centre == "mean" else np.median
         low, high = bootstrap_interval(differences, centre, resamples)
@@ -247,7 +264,7 @@ def compare(
                 "difference": float(centre(differences)),
                 "low": low,
                 "high": high,
-                "seed_error": _seed_error(frame, name, by, (reference, other)),
+                "seed_error": _seed_error(pair, name, by),
                 "effect": rank_biserial(gains),
                 "effect_low": effect_low,
                 "effect_high": effect_high,
@@ -279,59 +296,13 @@ def _with_interval(tests: pd.DataFrame, *columns: str) -> list[str]:
     return [f"{middle:+.4f} ({low:+.4f} to {high:+.4f})" for middle, low, high in tests[[*columns]].to_numpy()]
 
 
-def holm(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
-    """P values corrected for their number: step down, smallest first (Holm 1979)."""
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
-    corrected = np.empty_like(stepped)
-    corrected[order] = stepped
-    return corrected
-
-
-def signed_rank_p(differences: Float[np.ndarray, " patients"]) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test; differences may be infinite, and zeros are left out."""
-    ranked = _ranks_only(differences)
-    return float(stats.wilcoxon(ranked).pvalue) if len(ranked) else 1.0
-
-
-def rank_biserial(gains: Float[np.ndarray, " patients"]) -> float:
-    """Rank sum of the gains less that of the losses, as a share of both: -1 to 1, and 0 if nothing differs."""
-    ranked = _ranks_only(gains)
-    ranks = stats.rankdata(np.abs(ranked))
-    return float((np.sign(ranked) * ranks).sum() / ranks.sum()) if len(ranked) else 0.0
-
-
-def _differences(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Paired differences; two infinite distances are equally bad."""
-    with np.errstate(invalid="ignore"):
-        return np.where(a == b, 0.0, a - b)
-
-
-def _ranks_only(differences: Float[np.ndarray, " n"]) -> Float[np.ndarray, " kept"]:
-    """Differences that are not zero, infinite ones put beyond all finite ones: enough for anything that ranks."""
-    kept = differences[differences != 0]
-    finite = np.abs(kept[np.isfinite(kept)])
-    beyond = 2 * finite.max(initial=1.0)
-    return kept.clip(-beyond, beyond)
-
-
-def bootstrap_interval(values: Float[np.ndarray, " n"], statistic: Any, resamples: int) -> tuple[float, float]:
-    """The middle 95 % of the statistic over patients drawn with replacement."""
-    rng = np.random.default_rng(0)
-    drawn = values[rng.integers(0, len(values), (resamples, len(values)))]
-    with np.errstate(invalid="ignore"):
-        found = np.array([statistic(row) for row in drawn])
-    low, high = np.quantile(found, (0.025, 0.975), method="inverted_cdf")
-    return float(low), float(high)
-
-
-def _seed_error(frame: pd.DataFrame, metric: str, by: str, pair: tuple[str, str]) -> float:
-    """Standard error of the difference of two values of `by`, from the spread of their seeds' means or medians."""
+def _seed_error(pair: pd.DataFrame, metric: str, by: str) -> float:
+    """Standard error of the difference of two values of `by`, from the spread of their runs' means or medians."""
+    centres = getattr(patient_means(pair, metric, "run"), METRICS[metric].centre)()
     variance = 0.0
-    for value in pair:
-        of_seeds = [patient_means(part, metric, by)[value] for _, part in frame[frame[by] == value].groupby("seed")]
-        centres = np.array([getattr(patients, METRICS[metric].centre)() for patients in of_seeds])
-        finite = centres[np.isfinite(centres)]
+    for _, runs in pair.groupby(by)["run"]:
+        finite = centres[runs.unique()]
+        finite = finite[np.isfinite(finite)]
         variance += finite.var(ddof=1) / len(finite) if len(finite) > 1 else math.nan
     return math.sqrt(variance)
 

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 
 from l2gnet.errors import ConfigError
-from l2gnet.evaluation.comparison import FinishedRun, bootstrap_interval, patient_means, score_frame
+from l2gnet.evaluation.comparison import FinishedRun, patient_means, score_frame
+from l2gnet.evaluation.paired import bootstrap_interval
 from l2gnet.inspection.evidence import Reach
 from l2gnet.models.settings import ModelSettings
 from l2gnet.shapes import Float

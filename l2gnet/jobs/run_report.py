@@ -21,7 +21,8 @@ from nbconvert.filters import markdown2html_mistune
 from l2gnet.data.dataset import DataSet
 from l2gnet.data.slices import prepare_slices
 from l2gnet.errors import ConfigError
-from l2gnet.evaluation.comparison import FinishedRun, bootstrap_interval, patient_gains, read_runs
+from l2gnet.evaluation.comparison import FinishedRun, patient_gains, read_runs
+from l2gnet.evaluation.paired import bootstrap_interval
 from l2gnet.files import read_json, write_text
 from l2gnet.jobs.library import brought
 from l2gnet.jobs.parameters import read_parameters

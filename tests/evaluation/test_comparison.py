@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from runs import PATIENTS, write_run
 
 from l2gnet.data.grid import Grid
@@ -16,14 +14,13 @@ from l2gnet.errors import ConfigError
 from l2gnet.evaluation.comparison import (
     change_frame,
     compare,
-    holm,
     in_words,
+    metrics_of,
+    patient_gains,
     patient_means,
-    rank_biserial,
     read_runs,
     score_frame,
     seed_spread,
-    signed_rank_p,
 )
 from l2gnet.jobs.sweep_file import read_sweep
 from l2gnet.models import build_model
@@ -182,6 +179,58 @@ def test_a_missed_structure_counts_as_the_worst_distance(tmp_path):
     assert table.loc[0, "p"] < 0.05
 
 
+def test_who_rightly_finds_nothing_has_the_best_score_where_another_gives_a_false_alarm(tmp_path):
+    """Twelve patients, six without structure a: l2gnet finds it in all of them, unet in none."""
+    healthy = PATIENTS[:6]
+    for name, gain, found in (("a", 0.01, (0.0, math.inf)), ("b", 0.0, (math.nan, math.nan))):
+        write_run(tmp_path / name, "l2gnet" if name == "a" else "unet", gain=gain)
+        scores = pd.read_csv(tmp_path / name / "scores.csv")
+        without = scores["patient"].isin(healthy) & (scores["structure"] == "a")
+        scores.loc[without, ["dice", "hd95_mm", "false_negative_rate"]] = (*found, math.nan)
+        scores[scores["structure"] == "a"].to_csv(tmp_path / name / "scores.csv", index=False)
+    runs = read_runs(tmp_path)
+    table = compare(score_frame(runs), "l2gnet", resamples=200).set_index("metric")
+    assert table["patients"].tolist() == [12, 12, 6]  # what is missed is asked where something is there alone
+    assert table.loc["Dice", "difference"] == pytest.approx((6 * -1 + 6 * 0.01) / 12)
+    assert (table.loc["Dice", "effect"] < 0, table.loc["HD95 (mm)", "difference"]) == (True, math.inf)
+    assert sorted(patient_gains(runs[:1], runs[1:], "dice")) == pytest.approx([-1.0] * 6 + [0.01] * 6)
+    both = patient_means(score_frame(runs), "dice")
+    assert both.loc[healthy[0]].tolist() == [0, 1]
+
+
+def test_a_third_model_changes_nothing_between_two(tmp_path):
+    for name, gain in (("l2gnet", 0.02), ("unet", 0.0), ("vq_unet", 0.01)):
+        write_run(tmp_path / name, name, gain=gain)
+    alone = compare(score_frame(read_runs(tmp_path / "l2gnet", tmp_path / "unet")), "l2gnet", ["dice"], resamples=200)
+    table = compare(score_frame(read_runs(tmp_path)), "l2gnet", ["dice"], resamples=200)
+    columns = ["difference", "low", "high", "effect", "p"]
+    against = table.set_index("against").loc["unet", columns]
+    assert against.tolist() == alone.loc[0, columns].tolist()
+
+
+def test_distances_in_voxels_are_compared_where_there_are_none_in_mm(tmp_path):
+    for name, gain in (("l2gnet", 0.1), ("unet", 0.0)):
+        write_run(tmp_path / name, name, gain=gain)
+        scores = pd.read_csv(tmp_path / name / "scores.csv")
+        scores = scores.assign(hd95_voxels=scores["hd95_mm"], hd95_mm=math.nan)
+        scores.to_csv(tmp_path / name / "scores.csv", index=False)
+    frame = score_frame(read_runs(tmp_path))
+    assert metrics_of(frame) == ["dice", "hd95_voxels", "false_negative_rate"]
+    table = compare(frame, "l2gnet", resamples=200)
+    assert table["metric"].tolist() == ["Dice", "HD95 (voxels)", "false-negative rate"]
+    with pytest.raises(ConfigError, match=r"metrics must be among .* dice, hd95_voxels, false.*; got 'hd95_mm'"):
+        compare(frame, "l2gnet", ["dice", "hd95_mm"])
+
+
+def test_scores_without_settings_are_none_of_a_run(tmp_path):
+    write_run(tmp_path / "run", "unet")
+    write_run(tmp_path / "scored", "unet")
+    (tmp_path / "scored/config.json").unlink()
+    assert [run.folder.name for run in read_runs(tmp_path)] == ["run"]
+    with pytest.raises(ConfigError, match="there must be a finished run, found none"):
+        read_runs(tmp_path / "scored")
+
+
 def test_another_setting_can_be_compared(tmp_path):
     write_run(tmp_path / "a", "l2gnet", readout="grid")
     write_run(tmp_path / "b", "l2gnet", readout="barycentric", gain=0.01)
@@ -189,35 +238,6 @@ def test_another_setting_can_be_compared(tmp_path):
     assert compare(frame, "grid", ["dice"], by="readout", resamples=200).loc[0, "verdict"] == "grid worse"
     with pytest.raises(ConfigError, match="reference must be one of at least two values of readout"):
         compare(frame, "none", by="readout")
-
-
-@pytest.mark.parametrize(
-    ("p", "corrected"),
-    [
-        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
-        ([0.5], [0.5]),
-        ([0.04, 0.001, 0.9, 0.01], [0.08, 0.004, 0.9, 0.03]),
-        ([0.6, 0.7], [1.0, 1.0]),
-    ],
-)
-def test_holm_by_hand(p, corrected):
-    assert holm(np.array(p)) == pytest.approx(np.array(corrected))
-
-
-@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=8))
-def test_holm_lies_between_uncorrected_and_bonferroni(p):
-    corrected = holm(np.array(p))
-    assert (corrected >= np.array(p) - 1e-12).all()
-    assert (corrected <= np.minimum(1, np.array(p) * len(p)) + 1e-12).all()
-
-
-def test_signed_ranks_by_hand():
-    differences = np.array([1.0, 2.0, -3.0, 4.0])
-    assert rank_biserial(differences) == (1 + 2 + 4 - 3) / 10
-    # Of 16 sets of ranks, 5 add up to at most 3: {}, 1, 2, 3, 1 + 2; and 5 to at least 7.
-    assert signed_rank_p(differences) == pytest.approx(2 * 5 / 16)
-    assert rank_biserial(np.array([math.inf, -1.0, -2.0, 0.0])) == 0.0
-    assert signed_rank_p(np.zeros(3)) == 1.0
 
 
 @pytest.mark.parametrize("name", ["phantom-models", "phantom-choices", "phantom-domains"])

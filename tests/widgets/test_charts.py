@@ -25,7 +25,8 @@ def texts(axes):
 
 def test_each_patient_and_each_seed_is_a_dot():
     rows = [
-        {"model": model, "seed": seed, "patient": f"p{patient}", "structure": structure, "dice": 0.8 + patient / 100}
+        {"model": model, "seed": seed, "patient": f"p{patient}", "case": f"p{patient}"}
+        | {"structure": structure, "dice": 0.8 + patient / 100}
         for model in ("a", "b")
         for seed in (0, 1, 2)
         for patient in range(5)
@@ -40,7 +41,8 @@ def test_each_patient_and_each_seed_is_a_dot():
 def test_a_patient_has_one_place_in_all_columns_and_seeds_stand_beside_each_other():
     dice = {"a": [0.9, 0.7, 0.8], "b": [0.6, 0.7, 0.9]}  # of three patients; in the mean the second is the hardest
     rows = [
-        {"model": model, "seed": seed, "patient": f"p{patient}", "structure": "x", "dice": value}
+        {"model": model, "seed": seed, "patient": f"p{patient}", "case": f"p{patient}"}
+        | {"structure": "x", "dice": value}
         for model, values in dice.items()
         for seed in (0, 1)
         for patient, value in enumerate(values)

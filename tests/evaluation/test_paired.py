@@ -1,0 +1,39 @@
+"""Tests, effects and intervals by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l2gnet.evaluation.paired import holm, rank_biserial, signed_rank_p
+
+
+@pytest.mark.parametrize(
+    ("p", "corrected"),
+    [
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
+        ([0.5], [0.5]),
+        ([0.04, 0.001, 0.9, 0.01], [0.08, 0.004, 0.9, 0.03]),
+        ([0.6, 0.7], [1.0, 1.0]),
+    ],
+)
+def test_holm_by_hand(p, corrected):
+    assert holm(np.array(p)) == pytest.approx(np.array(corrected))
+
+
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=8))
+def test_holm_lies_between_uncorrected_and_bonferroni(p):
+    corrected = holm(np.array(p))
+    assert (corrected >= np.array(p) - 1e-12).all()
+    assert (corrected <= np.minimum(1, np.array(p) * len(p)) + 1e-12).all()
+
+
+def test_signed_ranks_by_hand():
+    differences = np.array([1.0, 2.0, -3.0, 4.0])
+    assert rank_biserial(differences) == (1 + 2 + 4 - 3) / 10
+    # Of 16 sets of ranks, 5 add up to at most 3: {}, 1, 2, 3, 1 + 2; and 5 to at least 7.
+    assert signed_rank_p(differences) == pytest.approx(2 * 5 / 16)
+    assert rank_biserial(np.array([math.inf, -1.0, -2.0, 0.0])) == 0.0
+    assert signed_rank_p(np.zeros(3)) == 1.0
