@@ -111,7 +111,7 @@ def test_it_is_evaluated_on_the_same_channels_by_name(run, task, tmp_path, capsy
         return json.loads((tmp_path / "scores/metrics.json").read_text())["all"]["overall"]["dice"]["mean"]
 
     assert score(task) == score(other) == pytest.approx(dice(run))
-    assert "2 volumes; 6 of patients that it was trained on left out" in capsys.readouterr().out
+    assert "2 volumes; 6 of patients that it was trained on, by their names, left out" in capsys.readouterr().out
     assert score(other, channel="0, 1") < 0.5  # who insists on an order gets it
     with pytest.raises(ConfigError, match=r"takes the image channels T2, ADC, got ADC; name as many by channel"):
         score(other, channel="ADC")

@@ -247,7 +247,7 @@ def test_train_info_export_predict_and_evaluate(desk):
     assert "patient001: left ventricle " in out
     assert (desk / "path/to/labels/patient001_frame07_labels.nii.gz").exists()
     out = run(desk, command("l2gnet evaluate"))
-    assert "6 volumes; 0 of patients that it was trained on left out" in out
+    assert "6 volumes; 0 of patients that it was trained on, by their names, left out" in out
     metrics = json.loads((desk / "path/to/scores/metrics.json").read_text())
     assert metrics["all"]["cases"] == 6
     error = metrics["calibration"]["all_voxels"]["expected_calibration_error"]

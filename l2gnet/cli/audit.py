@@ -39,7 +39,10 @@ def audit(
     from l2gnet.models.card import read_card
 
     card = read_card(model)
-    settings = DataSettings(data=data, data_dir=str(data_dir or ""), channel=channel)
+    trained = card.training.get("settings", {})
+    made = ("patients", "split_seed") if data.startswith("phantom") and trained.get("data") == data else ()
+    same = {name: trained[name] for name in made if name in trained}  # or its held-out patients are not among them
+    settings = DataSettings(data=data, data_dir=str(data_dir or ""), channel=channel, **same)
     require_path(*with_block, *without_block)
     if figure is not None:
         require(figure.suffix in _FIGURES, "figure", f"a file {', '.join(_FIGURES)}", str(figure))
@@ -51,28 +54,32 @@ def audit(
     from l2gnet.evaluation.scores import open_for_model, unseen
     from l2gnet.inspection.audit import audit as audit_model
     from l2gnet.inspection.audit import open_slices
+    from l2gnet.inspection.blocks import blocks_of
     from l2gnet.inspection.evidence import evidence_on_grid
     from l2gnet.inspection.verdict import worth_of
     from l2gnet.models.checkpoint import load_checkpoint
+    from l2gnet.prediction.inference import on_best_device
 
+    network, _ = load_checkpoint(model)
+    blocks_of(network)  # refused before a scan is read
     dataset = open_for_model(settings, card)
     cases = unseen(card, dataset.cases)
     if not cases:
         raise ConfigError(f"{data_dir or data}: the model was trained on every patient; name other data")
     worth = worth_of(read_runs(*with_block), read_runs(*without_block)) if with_block else None
-    network, _ = load_checkpoint(model)
     slices = open_slices(cases, card, dataset.classes, dataset.regions)
     owners = [case.patient for case in cases]
-    found = audit_model(
-        network,
-        slices,
-        card.classes,
-        patients=owners,
-        structures=dataset.classes[1:],
-        worth=worth,
-        evidence_px=evidence_on_grid(cases, card.grid),
-        regions=card.regions,
-    )
+    with on_best_device(network):
+        found = audit_model(
+            network,
+            slices,
+            card.classes,
+            patients=owners,
+            structures=dataset.classes[1:],
+            worth=worth,
+            evidence_px=evidence_on_grid(cases, card.grid),
+            regions=card.regions,
+        )
     print(
         f"Dice {found.dice:.4f} on slices of {found.patients} patients, on the grid of the model; losses in points:\n"
     )

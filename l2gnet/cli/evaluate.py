@@ -56,7 +56,10 @@ def evaluate(
     )
     print(text_table(structure_table(scores)))
     print(calibration)
-    print(f"{len(cases)} volumes; {len(dataset.cases) - len(cases)} of patients that it was trained on left out")
+    left_out = f"{len(dataset.cases) - len(cases)} of patients that it was trained on, by their names, left out"
+    if not all_cases and "trained_on" not in card.training:
+        left_out = "the model does not say on whom it was trained, so none is left out"
+    print(f"{len(cases)} volumes; {left_out}")
     if out is not None:
         write_scores(out, scores, cases, {"model": card.model, "data": dataset.name}, calibration)
 

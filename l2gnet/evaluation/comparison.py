@@ -64,16 +64,17 @@ class FinishedRun:
     def model(self) -> "SegmentationModel":
         """Its model; or, where scores came without weights, one of these settings, untrained: as large and as fast."""
         # Whoever compares scores alone does not wait for torch.
-        from l2gnet.models import build_model
+        from l2gnet.models import build_model, model_options
         from l2gnet.models.checkpoint import load_checkpoint
         from l2gnet.models.settings import ModelSettings
 
         if (self.folder / "model.safetensors").exists():
             return load_checkpoint(self.folder)[0]
-        names = {field.name for field in fields(ModelSettings)} - {"pretrained"}
-        settings = ModelSettings(**{name: self.settings[name] for name in names & self.settings.keys()})
+        told = {name: value for name, value in self.settings.items() if name != "pretrained"}
+        settings = ModelSettings(**{each.name: told[each.name] for each in fields(ModelSettings) if each.name in told})
+        options = {name: told[name] for name in model_options(settings.model, settings.variant) if name in told}
         classes = 1 + self.scores["structure"].nunique()
-        return build_model(settings.model, **settings.model_settings(classes)).eval()
+        return build_model(settings.model, **(settings.model_settings(classes) | options)).eval()
 
 
 def shipped_scores() -> list[str]:

@@ -41,22 +41,25 @@ def measure_costs(
 ) -> dict[str, Cost]:
     """Measure models side by side, in turns, so that whatever else the machine does slows them all alike."""
     device = best_device()
-    one, many = (torch.rand(B, 1, size_px, size_px, device=device) for B in (1, batch_size))
     placed = {name: model.eval().to(device) for name, model in models.items()}
+    one, many = (
+        {name: torch.rand(B, model.channels, size_px, size_px, device=device) for name, model in placed.items()}
+        for B in (1, batch_size)
+    )
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in placed}
     for _ in range(turns):
         for name, model in placed.items():
-            seconds[name].append((_seconds(model, one), _seconds(model, many)))
+            seconds[name].append((_seconds(model, one[name]), _seconds(model, many[name])))
     costs = {}
     for name, model in placed.items():
         latency, batch = np.median(seconds[name][1:] or seconds[name], axis=0)  # the first turn warms up
         parameters = sum(p.numel() for p in model.parameters())
         costs[name] = Cost(
             parameters,
-            gflops=_gflops(model, one),
+            gflops=_gflops(model, one[name]),
             latency_ms=float(1000 * latency),
             slices_per_s=float(batch_size / batch),
-            peak_memory_mb=_peak_mb(model, one),
+            peak_memory_mb=_peak_mb(model, one[name]),
         )
     return costs
 

@@ -53,9 +53,10 @@ def score_case(
     structure. `found` gives the labels of each in the prediction, where they are others than in the truth.
 
     Distances run between surface voxels, those with a face neighbour outside the structure (beyond the image is
-    outside). HD95 is the larger of the two directed 95th percentiles; ASSD averages both directions' distances
-    together; NSD is the share of them within the tolerance. These are the definitions of MONAI
-    (`compute_hausdorff_distance`, `compute_average_surface_distance(symmetric=True)`, `compute_surface_dice`).
+    outside; of a volume of one slice those on its outlines). HD95 is the larger of the two directed 95th percentiles;
+    ASSD averages both directions' distances together; NSD is the share of them within the tolerance. These are the
+    definitions of MONAI (`compute_hausdorff_distance`, `compute_average_surface_distance(symmetric=True)`,
+    `compute_surface_dice`).
     A structure missed, or predicted where there is none, has Dice 0, NSD 0 and infinite distances; in neither
     volume, all four are nan. The false-negative rate is nan when the truth has no such structure.
 
@@ -78,6 +79,7 @@ def score_case(
     labels = regions.labels_of(len(classes))
     voxel_ml = math.nan if spacing_mm is None else math.prod(spacing_mm) / 1000
     step = None if convention == "transunet" else spacing_mm
+    flat = len(truth) == 1 and convention == "strict"
     predicted_boxes = _boxes(prediction, found or labels)
     truth_boxes = _boxes(truth, labels)
 
@@ -95,8 +97,8 @@ def score_case(
 
         if true_voxels and predicted_voxels:
             dice = 2 * hits / (predicted_voxels + true_voxels)
-            predicted_surface = _surface_points(predicted_mask, predicted_box, step or (1.0, 1.0, 1.0))
-            true_surface = _surface_points(truth_mask, truth_box, step or (1.0, 1.0, 1.0))
+            predicted_surface = _surface_points(predicted_mask, predicted_box, step or (1.0, 1.0, 1.0), flat)
+            true_surface = _surface_points(truth_mask, truth_box, step or (1.0, 1.0, 1.0), flat)
             hd95, assd, nsd = _surface_scores(predicted_surface, true_surface, nsd_tolerance_mm, convention)
         else:
             wrong = missed or false_positive
@@ -184,12 +186,13 @@ def _around(boxes: Sequence[Box]) -> Box:
 
 
 def _surface_points(
-    mask: Bool[np.ndarray, "d h w"], box: Box, step: tuple[float, float, float]
+    mask: Bool[np.ndarray, "d h w"], box: Box, step: tuple[float, float, float], flat: bool
 ) -> Float[np.ndarray, "surface 3"]:
-    """Coordinates of the surface voxels of a structure cut out of its volume at `box`."""
+    """Coordinates of the surface voxels of a structure cut out of its volume at `box`; its outline where it is flat."""
     from scipy import ndimage
 
-    surface = mask & ~ndimage.binary_erosion(mask)  # 6-connected; beyond the crop is outside the structure anyway
+    faces = ndimage.generate_binary_structure(2, 1)[np.newaxis] if flat else None  # None: all six
+    surface = mask & ~ndimage.binary_erosion(mask, faces)  # beyond the crop is outside the structure anyway
     return (np.argwhere(surface) + [side.start for side in box]) * step
 
 

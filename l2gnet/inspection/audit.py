@@ -89,14 +89,15 @@ def audit(
         raise ConfigError(f"an audit needs a structure beside the background, got the classes {', '.join(classes)}")
     if unknown := [name for name in structures if name not in classes[1:]]:
         raise ConfigError(f"structures must be among the classes {', '.join(classes[1:])}, got {', '.join(unknown)}")
-    count = _patients_with_structures(slices, patients)
+    columns = [list(classes[1:]).index(name) for name in structures]
+    labels = [label for column in columns for label in regions.labels_of(len(classes))[column]]
+    count = _patients_with(labels, slices, patients)
     found = blocks_of(model, blocks, residual=residual)
     if worth is not None and len(found) > 1:
         names = ", ".join(block.name for block in found)
         raise ConfigError(f"worth is that of training without one block, got {names}; leave it out, or name one block")
     partners = of_other_patients(slices, patients, seed)
     distances = None if evidence_px is None else Distances(evidence_px, slices.labels)
-    columns = [list(classes[1:]).index(name) for name in structures]
     counts = partial(_Counts, slices, classes, columns, regions, distances)
     plain = counts()
     changes: dict[tuple[str, str], _Counts] = defaultdict(counts)
@@ -118,8 +119,9 @@ def audit(
                 if isinstance(output, Mapped):
                     both = (output.transport, output.receiving)
                     errors.setdefault(block.name, []).append(tuple(float(plan.marginal_error.max()) for plan in both))
-            for name, look in _looks(model, images).items():
-                looks.setdefault(name, []).append(look)
+            for image in images.split(1):  # as a matrix of all tokens by all tokens takes much memory
+                for name, look in _looks(model, image).items():
+                    looks.setdefault(name, []).append(look)
     known, audited = _told(model, looks), []
     for block in found:
         told = {
@@ -154,15 +156,15 @@ def open_slices(
     return replace(slices, labels=label_of[slices.labels])
 
 
-def _patients_with_structures(slices: SliceSet, patients: Sequence[str]) -> int:
-    """How many patients have a structure in their masks: no other tells what is lost. ConfigError for too few."""
+def _patients_with(labels: Sequence[int], slices: SliceSet, patients: Sequence[str]) -> int:
+    """How many patients have one of the labels in their masks: no other tells what is lost. ConfigError for too few."""
     if len(patients) != len(slices.names):
         raise ConfigError(f"patients must name that of each of {len(slices.names)} cases, got {len(patients)} names")
-    marked = ((slices.labels > 0) & (slices.labels != IGNORED)).any((1, 2))
+    marked = np.isin(slices.labels, labels).any((1, 2))
     count = len(set(np.array(patients)[slices.case[marked]]))
     if count < FEWEST_PATIENTS:
         rule = f"an audit needs at least {FEWEST_PATIENTS} patients for an interval"
-        raise ConfigError(f"{rule}, got {count} with a structure in their masks; give it more")
+        raise ConfigError(f"{rule}, got {count} with one of its structures in their masks; give it more")
     return count
 
 
@@ -269,16 +271,16 @@ def _mean(values: Float[np.ndarray, "..."], axis: int | None = None) -> Any:
         return np.nanmean(values, axis=axis)
 
 
-def _looks(model: nn.Module, images: Float[Tensor, "B C H W"]) -> dict[str, tuple[float, float]]:
+def _looks(model: nn.Module, image: Float[Tensor, "1 C H W"]) -> dict[str, tuple[float, float]]:
     """Entropy and similarity of each relation that a model of this project makes."""
     if not isinstance(model, SegmentationModel):
         return {}
-    found = {name: redundancy(matrix) for name, matrix in relations(model, images).items()}
+    found = {name: redundancy(matrix) for name, matrix in relations(model, image).items()}
     return {name: (look.entropy, look.similarity) for name, look in found.items()}
 
 
 def _told(model: nn.Module, looks: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, tuple[float, float]]:
-    """Means over the batches, for each block of the model that relates tokens; relations come in the order of these."""
+    """Means over the images, for each block of the model that relates tokens; relations come in the order of these."""
     means = [tuple(np.mean(look, axis=0).tolist()) for look in looks.values()]
     relating = [block.name for block in blocks_of(model) if block.kind == "global"] if means else []
     return dict(zip(relating, means, strict=True)) if len(means) == len(relating) else {}

@@ -6,6 +6,7 @@ whose features have another shape than its input, as those of an encoder, adds n
 and so is that of an attention around which the residual lies. A block may write into its input: a copy of it is kept.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -119,10 +120,11 @@ def blocks_of(model: nn.Module, names: Sequence[str] = (), *, residual: bool = T
                 found.append(Block(f"bottleneck.{name}", module))
         layers = getattr(bottleneck, "layers", ())
         found += [Block(f"bottleneck.layers.{number}", layer) for number, layer in enumerate(layers)]
-        gates = ((f"decoder.{n}.gate", modules.get(f"decoder.{n}.gate")) for n in range(len(modules)))
-        found += [Block(name, gate) for name, gate in gates if gate is not None]
+        gates = (name for name in modules if re.fullmatch(r"decoder\.\d+\.gate", name))
+        found += [Block(name, modules[name]) for name in gates]
     if not found:
-        raise ConfigError("the model has no block that relates or gates, so there is nothing to audit; name its blocks")
+        rule = "the model has no block that relates or gates, so there is nothing to audit"
+        raise ConfigError(f"{rule}; audit another, or name modules of it as blocks in Python")
     return found
 
 

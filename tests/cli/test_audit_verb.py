@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import folders
 import pytest
@@ -10,7 +11,7 @@ from l2gnet.data.folders.synapse import CLASSES
 from l2gnet.data.grid import Grid
 from l2gnet.errors import ConfigError
 from l2gnet.models.card import ModelCard, checkpoint_file
-from l2gnet.models.checkpoint import save_checkpoint
+from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 
 SMALL = {"classes": len(CLASSES), "width": 4, "depth": 2, "code_dim": 8}
 
@@ -48,7 +49,8 @@ def test_worth_is_told_by_runs_with_and_without(task, tmp_path, capsys):
         audit(model, task, data="decathlon", with_block=(tmp_path / "with",))
 
 
-def test_a_model_that_relates_nothing_is_refused(task, tmp_path):
+def test_a_model_that_relates_nothing_is_refused_before_a_scan_is_read(task, tmp_path, monkeypatch):
+    monkeypatch.setattr("l2gnet.evaluation.scores.open_whole", None)
     path = tmp_path / "unet.safetensors"
     settings = {"classes": len(CLASSES), "width": 4, "depth": 2}
     save_checkpoint(
@@ -56,6 +58,19 @@ def test_a_model_that_relates_nothing_is_refused(task, tmp_path):
     )
     with pytest.raises(ValueError, match="nothing to audit"):
         audit(path, task, data="decathlon")
+
+
+def test_made_patients_are_those_of_the_training(tmp_path, monkeypatch):
+    path = saved(tmp_path / "model.safetensors")
+    model, card = load_checkpoint(path)
+    told = {"settings": {"data": "phantom-key", "patients": 50, "split_seed": 3}}
+    save_checkpoint(path, model, replace(card, training=told))
+    asked = []
+    monkeypatch.setattr("l2gnet.evaluation.scores.open_whole", lambda settings: asked.append(settings) or 1 / 0)
+    for data in ("phantom-key", "phantom-side"):
+        with pytest.raises(ZeroDivisionError):
+            audit(path, data=data)
+    assert [(each.patients, each.split_seed) for each in asked] == [(50, 3), (40, 0)]
 
 
 def test_a_made_task_needs_no_folder_and_tells_of_distances(tmp_path, capsys):

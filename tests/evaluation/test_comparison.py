@@ -23,9 +23,10 @@ from l2gnet.evaluation.comparison import (
     seed_spread,
 )
 from l2gnet.jobs.sweep_file import read_sweep
-from l2gnet.models import build_model
+from l2gnet.models import MODELS, build_model
 from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import save_checkpoint
+from l2gnet.training.settings import TrainSettings
 
 JOBS = Path(__file__).parents[2] / "notebooks/jobs"
 
@@ -253,11 +254,18 @@ def test_a_grid_that_comes_along_is_the_one_of_its_job_file(name):
     assert not wanted
 
 
-def test_a_run_without_weights_stands_for_a_model_as_large(tmp_path):
+@pytest.mark.parametrize("name", MODELS)
+def test_a_run_without_weights_stands_for_a_model_as_large(name):
+    run = next(run for run in read_runs("phantom-models") if run.settings["model"] == name)
+    trained = TrainSettings.from_mapping(run.settings)
+    model = build_model(name, **trained.model_settings(4))
+    assert [x.shape for x in run.model().parameters()] == [x.shape for x in model.parameters()]
+
+
+def test_a_run_with_weights_has_its_model(tmp_path):
     run = next(run for run in read_runs("phantom-models") if run.settings["model"] == "vq_unet")
     settings = {name: run.settings[name] for name in ("width", "depth", "codes", "code_dim")} | {"classes": 4}
     model = build_model("vq_unet", **settings)
-    assert [x.shape for x in run.model().parameters()] == [x.shape for x in model.parameters()]
     card = ModelCard("vq_unet", settings, HEART_CLASSES, Grid(3.0, 64))
     save_checkpoint(tmp_path / "model.safetensors", model, card)
     trained = replace(run, folder=tmp_path).model()

@@ -48,3 +48,11 @@ def test_the_slower_model_is_seen_to_be_slower():
     costs = measure_costs({"fast": Pixelwise(), "slow": Slow()}, size_px=32, turns=5)
     assert costs["slow"].latency_ms > 2 * costs["fast"].latency_ms
     assert costs["slow"].slices_per_s < costs["fast"].slices_per_s / 2
+
+
+def test_each_model_gets_the_channels_that_it_takes():
+    models = {name: build_model("unet", width=4, depth=2, channels=n) for name, n in (("one", 1), ("three", 3))}
+    costs = measure_costs(models, size_px=32, turns=1)
+    assert costs["three"].gflops - costs["one"].gflops == pytest.approx(
+        2 * 2 * 4 * 9 * 32 * 32 / 1e9
+    )  # of the first layer

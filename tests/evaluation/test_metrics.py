@@ -217,6 +217,23 @@ def test_agrees_with_monai(pair, spacing_mm, tolerance_mm):
     assert score.nsd == pytest.approx(nsd, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")  # as above
+def test_a_volume_of_one_slice_is_scored_by_its_outlines():
+    """Discs of 30 px that lie 4 px apart, as MONAI scores pictures."""
+    rows, columns = np.mgrid[:128, :128]
+    pair = [(np.hypot(rows - 64, columns - middle) < 30).astype(np.uint8) for middle in (60, 64)]
+    masks = [torch.from_numpy(picture)[None, None] for picture in pair]
+    given_to_all = {"include_background": True, "spacing": (1.0, 1.0)}
+    hd95 = compute_hausdorff_distance(*masks, percentile=95, **given_to_all).item()
+    nsd = compute_surface_dice(*masks, class_thresholds=[2.0], **given_to_all).item()
+    flat = [picture[None] for picture in pair]
+    score = score_one(*flat, spacing_mm=(8.0, 1.0, 1.0))
+    assert (score.hd95_mm, score.nsd) == pytest.approx((hd95, nsd), rel=1e-6)
+    assert (hd95, nsd < 0.5) == (4, True)
+    # Their code erodes in three dimensions, so every voxel is of the surface.
+    assert score_one(*flat, convention="transunet").hd95_voxels == pytest.approx(medpy_percase(*flat)[1])
+
+
 @settings(max_examples=60, deadline=None)
 @given(volumes(), spacings, st.floats(0.0, 8.0))
 def test_agrees_with_brute_force_in_both_conventions(pair, spacing_mm, tolerance):

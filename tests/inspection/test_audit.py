@@ -252,6 +252,17 @@ def test_what_cannot_be_audited_is_refused():
         audit(model, *(lambda few: (few[0], CLASSES))(patients(4)), patients=patients(4)[1], blocks=["block"])
 
 
+def test_patients_without_the_structures_that_are_asked_for_do_not_count():
+    slices, owners = patients(9)
+    few = slices.labels.copy()
+    few[8:][few[8:] == 2] = 1  # four patients keep b
+    model = Model(Doubled(), lambda features, made: features)
+    some = replace(slices, labels=few)
+    with pytest.raises(ValueError, match="got 4 with one of its structures in their masks"):
+        audit(model, some, CLASSES, patients=owners, blocks=["block"], structures=["b"])
+    assert audit(model, some, CLASSES, patients=owners, blocks=["block"], structures=["a"]).patients == 9
+
+
 class Gives(nn.Module):
     """Gives what a function makes of the features."""
 
@@ -360,7 +371,7 @@ def test_a_false_alarm_costs_a_healthy_patient_all():
     assert removed.missed.mean == 0.0
     few = np.flatnonzero(~healthy)[2:]
     slices.labels[few[:4]] = 0
-    with pytest.raises(ValueError, match="at least 5 patients for an interval, got 4 with a structure"):
+    with pytest.raises(ValueError, match="at least 5 patients for an interval, got 4 with one of its structures"):
         audit(Model(Raised(), read), slices, CLASSES, patients=owners, blocks=["block"])
 
 
