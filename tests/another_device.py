@@ -145,7 +145,7 @@ def main() -> None:
             task = SegmentationTask(settings, dataset.classes, 1).to(DEVICE)
             optimiser = torch.optim.AdamW(task.parameters())
             for _ in range(2):
-                loss = task.training_step(batch, 0)
+                loss = task.training_step(batch, 0)["loss"]
                 loss.backward()
                 optimiser.step()
             assert loss.device == DEVICE

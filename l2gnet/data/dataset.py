@@ -13,6 +13,7 @@ import numpy as np
 from l2gnet.data.beside import aside
 from l2gnet.data.folders import acdc, decathlon, synapse
 from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans, counted, is_ct, split_patients
+from l2gnet.data.folders.synapse import PREPARED
 from l2gnet.data.grid import Grid
 from l2gnet.data.made import KINDS, Kind, placed
 from l2gnet.data.regions import NO_REGIONS, Regions
@@ -186,6 +187,9 @@ def _find(settings: DataSettings) -> ScanFolder:
 
 def _dataset(settings: DataSettings, folder: ScanFolder, validation: frozenset[str]) -> DataSet:
     cases = [_case(scan) for scan in folder.scans if scan.label is not None]
+    if settings.window and folder.window == PREPARED:
+        rule = "window must be empty for scans that were prepared, whose grey values lie in 0..1"
+        raise ConfigError(f"{settings.data_dir}: {rule}, got {settings.window!r}; leave it out")
     return DataSet(
         name=folder.name,
         classes=folder.classes,

@@ -53,6 +53,8 @@ class DataSettings:
             f"empty for {self.data}, which is learnt whole",
             self.structures,
         )
+        channels = self.channel == "" or self.data == "decathlon"
+        require(channels, "channel", f"empty for {self.data}, which has one channel", self.channel)
         require_least(self, 1, "patients", "validation_patients")
         require_least(self, 1, "size_px", most=4096)
         fits = self.spacing_mm == 0 or 0.01 <= self.spacing_mm <= 100

@@ -97,14 +97,15 @@ def open_for_model(settings: DataSettings, card: ModelCard) -> DataSet:
     """
     dataset = open_whole(settings)
     if not settings.channel and len(dataset.channels) > 1:
-        dataset = open_whole(replace(settings, channel=", ".join(card.channels)))
+        settings = replace(settings, channel=", ".join(card.channels))
+        dataset = open_whole(settings)
     if len(dataset.channels) != len(card.channels):
         rule = f"the model takes the image channels {', '.join(card.channels)}"
         raise ConfigError(f"{settings.data_dir}: {rule}, got {', '.join(dataset.channels)}; name as many by channel")
     known = [name for name in dataset.classes[1:] if name in card.classes]
     unknown = [name for name in dataset.classes[1:] if name not in card.classes]
     if unknown and known and card.training.get("settings", {}).get("structures"):
-        return open_whole(replace(settings, channel=", ".join(dataset.channels), structures=", ".join(known)))
+        return open_whole(replace(settings, structures=", ".join(known)))
     if unknown:
         rule = "the masks must hold structures that the model knows"
         remedy = "give one structure one name in dataset.json, or take a model of this task"

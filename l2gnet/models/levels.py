@@ -11,5 +11,5 @@ def level_of(tokens_at: int, depth: int) -> int:
     """
     level = tokens_at.bit_length() - 1 if tokens_at else depth
     there = tokens_at in (0, 1 << max(level, 0)) and 1 <= level <= depth
-    require(there, "tokens_at", f"0, or a power of two, at most 2^{depth} at this depth", tokens_at)
+    require(there, "tokens_at", f"0, or a power of two from 2 to 2^{depth} at this depth", tokens_at)
     return level

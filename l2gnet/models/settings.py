@@ -1,6 +1,6 @@
 """The settings that decide a model, and the precision that it computes in."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,17 @@ Relation = Literal["send-receive", "symmetric", "attention", "mean", "none"]
 Positions = Literal["none", "absolute", "relative"]
 Receivers = Literal["tokens", "codes"]
 UNNAMED = {"receivers": "codes"}  # what held before cards and runs said it, where that is no longer the default
+# What is no size, and not for published models to have:
+_MATCHED_ONLY = (
+    "deep_supervision",
+    "tokens_at",
+    "commitment",
+    "positions",
+    "epsilon",
+    "epsilon_receive",
+    "cost",
+    "readout",
+)
 _LARGEST = 4096  # channels, dimensions and references; the layer between two of so many holds 600 MB
 
 
@@ -61,6 +72,11 @@ class ModelSettings:
             require(1e-4 <= value <= 1000, name, "from 0.0001 to 1000, beside costs from 0 to 1", value)
         if self.variant == "matched":
             level_of(self.tokens_at, self.depth)
+        else:
+            for each in fields(ModelSettings):
+                kept = each.name not in _MATCHED_ONLY or getattr(self, each.name) == each.default
+                rule = f"{each.default!r} for published models, which have their own; or variant must be matched"
+                require(kept, each.name, rule, getattr(self, each.name))
         if self.model == "l2gnet":
             self._require_relation()
 
@@ -68,7 +84,8 @@ class ModelSettings:
         """Check what decides how l2gnet relates its tokens against each other."""
         # Published L2GNet has a dimension of its own.
         dim, whose = (256, "the published code_dim") if self.variant == "published" else (self.code_dim, "code_dim")
-        require(dim % self.heads == 0, "heads", f"a divisor of {whose} = {dim}", self.heads)
+        headed = self.relation not in ("mean", "none")
+        require(dim % self.heads == 0 or not headed, "heads", f"a divisor of {whose} = {dim}", self.heads)
         if self.variant == "published":
             return
         relative = self.relation in ("send-receive", "attention") or self.positions != "relative"
@@ -85,6 +102,8 @@ class ModelSettings:
         """Raise ConfigError unless the model takes images of so many pixels."""
         smallest = 2 ** (self.halvings + 1)  # what lies deepest has four pixels, enough to be normalised
         require(size_px >= smallest, "size_px", f"at least {smallest} at depth {self.halvings}", size_px)
+        cell = self.tokens_at or 2**self.halvings  # a token is of so many pixels, and none is left over
+        require(size_px % cell == 0, "size_px", f"a multiple of {cell}, the pixels along a token", size_px)
         if self.model == "l2gnet" and self.variant == "matched" and self.readout == "grid":
             tokens = (size_px // (self.tokens_at or 2**self.depth)) ** 2
             rule = f"{tokens}, one for each token, for readout 'grid' at size_px {size_px}"

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from l2gnet.data.volume import IGNORED
 from l2gnet.files import atomic_path, write_json
 from l2gnet.tables import read_rows
 from l2gnet.training.task import SegmentationTask
@@ -76,7 +77,7 @@ class Pulse(Callback):
             return
         self.told = time.monotonic()
         part = (batch_idx + 1) / max(trainer.num_training_batches, 1)
-        loss = float(outputs["loss"])
+        loss = float(outputs["whole"])
         write_json(self.path, {"epochs": trainer.current_epoch + part, "loss": loss if math.isfinite(loss) else None})
 
 
@@ -103,7 +104,7 @@ class Samples(Callback):
         if batch_idx > 0:
             return
         slices, labels, case = batch
-        labelled = (labels > 0).flatten(1).sum(1)
+        labelled = ((labels > 0) & (labels != IGNORED)).flatten(1).sum(1)
         rows = [int(torch.where(case == one, labelled, -1).argmax()) for one in case.unique()[: self.count]]
         kinds = {"image": slices[:, 0], "truth": labels, "predicted": outputs}
         arrays: dict[str, Any] = {name: tensor[rows].to(torch.uint8).cpu().numpy() for name, tensor in kinds.items()}

@@ -7,6 +7,7 @@ import torch
 
 from l2gnet.data.dataset import DataSet
 from l2gnet.data.slices import prepare_slices
+from l2gnet.data.volume import IGNORED
 from l2gnet.prediction.inference import network_input
 from l2gnet.shapes import Float32, UInt8
 from l2gnet.training.batches import mixed_seed
@@ -37,7 +38,7 @@ def look(settings: TrainSettings, dataset: DataSet, count: int = 6) -> tuple[See
     titles, rows = [], []
     for number in range(len(chosen)):
         own = np.flatnonzero(whole.case == number)
-        best = int((whole.labels[own] > 0).sum((1, 2)).argmax())
+        best = int(((whole.labels[own] > 0) & (whole.labels[own] != IGNORED)).sum((1, 2)).argmax())
         rows.append(own[best])
         titles.append(f"case {number + 1}, slice {best + 1} of {len(own)}")
     images, labels = network_input(whole.images[rows]), torch.from_numpy(whole.labels[rows])

@@ -36,6 +36,8 @@ def require_devices(settings: TrainSettings) -> None:
     """Raise ConfigError unless this machine has the accelerator and as many devices as the settings ask for."""
     if settings.accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError("accelerator must be one that this machine has, got 'gpu' and no GPU; use auto or cpu")
+    if settings.precision == "16-mixed" and (settings.accelerator == "cpu" or not torch.cuda.is_available()):
+        raise ConfigError("precision must be 32-true or bf16-mixed on a CPU, which has no 16-mixed; got 16-mixed")
     if settings.accelerator != "cpu" and settings.devices > torch.cuda.device_count() > 0:
         have = torch.cuda.device_count()
         raise ConfigError(f"devices must be at most the {have} GPUs of this machine, got {settings.devices}")

@@ -28,7 +28,7 @@ def build_loss(settings: TrainSettings, regions: Regions = NO_REGIONS) -> Segmen
 
 
 def build_augmentation(settings: TrainSettings, classes: Sequence[str]) -> nn.Module:
-    """What is done to images (B,1,H,W) and labels (B,H,W) of a training step; see `about_mirrors`."""
+    """What is done to images (B,C,H,W) and labels (B,H,W) of a training step; see `about_mirrors`."""
     if settings.recipe == "transunet":
         return TurnOrMirror()
     return Augmentation(flips=settings.flips and not sided(classes), field_shift=settings.field_shift)

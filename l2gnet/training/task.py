@@ -87,8 +87,10 @@ class SegmentationTask(pl.LightningModule):
             if isinstance(metric, Metric):
                 metric.reset()
 
-    def training_step(self, batch: Sequence[Tensor], batch_index: int) -> Tensor:
+    def training_step(self, batch: Sequence[Tensor], batch_index: int) -> dict[str, Tensor]:
         """Augment, predict, and add up the losses; of several parts, those before the last pass back here as well.
+
+        Returns the `loss` that is still to pass back, that of the last part, and that of the `whole` batch.
 
         Raises:
             ConfigError: the loss is not finite.
@@ -110,7 +112,7 @@ class SegmentationTask(pl.LightningModule):
         if not bool(whole.isfinite()):
             raise self._diverged(f"the loss must be finite, got {whole.item()}")
         self.epoch["loss"].update(whole)
-        return loss
+        return {"loss": loss, "whole": whole}
 
     def _diverged(self, what: str) -> ConfigError:
         rate, precision = self.settings.learning_rate, self.settings.precision
@@ -183,9 +185,10 @@ class SegmentationTask(pl.LightningModule):
             self.epoch["codes_revived"].update(latent.revived.float())
         if latent.loss is not None:
             self.epoch["quantiser_loss"].update(gathered(latent.loss.detach()).mean())
-        if latent.transport is not None:
-            self.epoch["transport_error"].update(gathered(latent.transport.marginal_error.detach()).max())
-            self.epoch["transport_iterations"].update(gathered(latent.transport.iterations).float().mean())
+        for plan in (latent.transport, latent.receiving):
+            if plan is not None:
+                self.epoch["transport_error"].update(gathered(plan.marginal_error.detach()).max())
+                self.epoch["transport_iterations"].update(gathered(plan.iterations).float().mean())
 
 
 def _epoch_totals() -> dict[str, Metric | MetricCollection]:

@@ -54,6 +54,4 @@ def test_each_model_gets_the_channels_that_it_takes():
     """The first layer is what differs."""
     models = {name: build_model("unet", width=4, depth=2, channels=n) for name, n in (("one", 1), ("three", 3))}
     costs = measure_costs(models, size_px=32, turns=1)
-    assert costs["three"].gflops - costs["one"].gflops == pytest.approx(
-        2 * 2 * 4 * 9 * 32 * 32 / 1e9
-    )
+    assert costs["three"].gflops - costs["one"].gflops == pytest.approx(2 * 2 * 4 * 9 * 32 * 32 / 1e9)

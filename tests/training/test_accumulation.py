@@ -75,7 +75,11 @@ def test_gradients_of_parts_add_up_to_those_of_the_batch(precision, rounding, tm
     def keep(self, optimizer):
         gradients.append(torch.cat([one.grad.flatten() for one in self.parameters()]))
 
+    told = []
     monkeypatch.setattr(SegmentationTask, "on_before_optimizer_step", keep)
+    monkeypatch.setattr(
+        "l2gnet.training.history.Pulse.on_train_batch_end", lambda *given: told.append(given[3]["whole"])
+    )
     monkeypatch.setattr(torch.nn, "BatchNorm2d", torch.nn.InstanceNorm2d)  # so that nothing is taken of a batch
     settings = TrainSettings(**TINY | {"epochs": 1, "precision": precision})
     whole = train(settings, tmp_path / "whole")
@@ -84,6 +88,7 @@ def test_gradients_of_parts_add_up_to_those_of_the_batch(precision, rounding, tm
     assert len(gradients) == 2 * STEPS
     for expected, got in zip(gradients[:STEPS], gradients[STEPS:], strict=True):
         assert (got - expected).norm() < rounding * expected.norm()
+    assert torch.allclose(torch.stack(told[:STEPS]), torch.stack(told[STEPS:]), rtol=rounding)
     losses = [float(read_rows(run.run_dir / "history.csv")[0]["loss"]) for run in (whole, parts)]
     assert losses[1] == pytest.approx(losses[0], rel=rounding)
 

@@ -1,15 +1,20 @@
 """nnU-Net's `ignore`, from the files to the scores: masks of which two thirds were never drawn."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import nibabel as nib
 import numpy as np
 import pytest
 from tiny import TINY
 
+from l2gnet.data.dataset import open_dataset
+from l2gnet.data.volume import IGNORED
 from l2gnet.evaluation.scores import evaluate_cases
 from l2gnet.inspection.audit import open_slices
 from l2gnet.models.card import read_card
+from l2gnet.training.look import look
 from l2gnet.training.run import train
 from l2gnet.training.settings import TrainSettings
 
@@ -52,5 +57,23 @@ def test_a_model_learns_from_what_was_drawn_and_is_scored_on_it(truths, tmp_path
         assert np.array_equal(labels.array[drawn], truths[case.name][drawn])
         assert score.truth_ml == pytest.approx((labels.array == 1).sum() * 32 / 1000)
         assert score.dice > 0.8
+    shown = np.load(run.run_dir / "samples.npz")["truth"]
+    assert (shown == 1).any((1, 2)).all()
     card = read_card(run.run_dir / "model.safetensors")
     assert 255 in open_slices(run.dataset.validation, card, run.dataset.classes).labels
+
+
+def test_the_slice_that_is_looked_at_is_one_on_which_something_was_drawn(truths, tmp_path):
+    given = {"data": "decathlon", "data_dir": str(truths[0]), "cache_dir": str(tmp_path), "validation_patients": 2}
+    settings = TrainSettings(**TINY | given | {"spacing_mm": 2.0})
+    dataset = open_dataset(settings)
+
+    def masked(case):
+        image, labels = case.load()
+        array = labels.array.copy()
+        array[3:] = IGNORED  # nobody drew on these
+        return image, labels.like(array)
+
+    cases = tuple(replace(case, load=partial(masked, case), files=()) for case in dataset.training)
+    plain, _ = look(settings, replace(dataset, training=cases), count=2)
+    assert (plain.labels == 1).any((1, 2)).all()

@@ -19,6 +19,7 @@ from l2gnet.data.slices import load_slices
 from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.files import sole_writer, write_json
 from l2gnet.inspection.forming import FORMING_FILE
+from l2gnet.method.transport import ConvergenceWarning
 from l2gnet.models import MODELS
 from l2gnet.models.card import read_card
 from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
@@ -109,6 +110,15 @@ def test_history_has_a_row_an_epoch_and_watches_the_codebook(trained):
         assert 1 <= float(rows[1]["codes_perplexity"]) <= float(rows[1]["codes_used"]) <= 16
     if settings.model == "l2gnet":
         assert float(rows[1]["transport_error"]) <= 1e-4
+
+
+def test_the_error_of_the_plan_that_receives_is_told_too(tmp_path):
+    """At so small an epsilon it does not converge, where the plan that sends does."""
+    settings = TrainSettings(**TINY | {"model": "l2gnet", "epochs": 1, "epsilon_receive": 1e-4})
+    with pytest.warns(ConvergenceWarning):
+        run = train(settings, tmp_path / "run")
+    (row,) = read_rows(run.run_dir / "history.csv")
+    assert float(row["transport_error"]) > 1e-3
 
 
 def test_a_run_folder_in_use_is_refused(trained):

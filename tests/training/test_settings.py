@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2gnet.errors import ConfigError
-from l2gnet.models import MODELS, Variant, build_model
+from l2gnet.models import MODELS, Variant, build_model, model_options
+from l2gnet.models.settings import _MATCHED_ONLY
 from l2gnet.training.settings import TrainSettings
 
 
@@ -42,8 +43,14 @@ from l2gnet.training.settings import TrainSettings
             {"positions": "relative", "relation": "mean"},
             "positions must be none or absolute for relation 'mean', got 'relative'",
         ),
-        ({"tokens_at": 3}, "tokens_at must be 0, or a power of two, at most 2\\^4 at this depth, got 3"),
-        ({"tokens_at": 32}, "tokens_at must be 0, or a power of two, at most 2\\^4"),
+        ({"tokens_at": 3}, "tokens_at must be 0, or a power of two from 2 to 2\\^4 at this depth, got 3"),
+        ({"tokens_at": 1}, "tokens_at must be 0, or a power of two from 2 to 2\\^4 at this depth, got 1"),
+        ({"tokens_at": 32}, "tokens_at must be 0, or a power of two from 2 to 2\\^4"),
+        ({"size_px": 100}, "size_px must be a multiple of 16, the pixels along a token, got 100"),
+        ({"size_px": 98, "tokens_at": 4}, "size_px must be a multiple of 4, .* got 98"),
+        ({"recipe": "transunet", "field_shift": 0.3}, "field_shift must be 0 for the recipe transunet, .* got 0.3"),
+        ({"variant": "published", "cost": "dot"}, "cost must be 'cosine' for published models, .* got 'dot'"),
+        ({"channel": "T2"}, "channel must be empty for phantom, which has one channel, got 'T2'"),
         ({"width": 10**6}, "width must be at most 4096, got 1000000"),
         ({"width": 512, "depth": 4}, "width must be at most 4096 / 2\\^depth"),
         ({"depth": 10**9, "size_px": 64}, "depth must be at most 4096"),
@@ -81,8 +88,14 @@ def test_a_wrong_setting_is_refused_with_the_rule(values, message):
 
 def test_what_a_model_does_not_take_is_not_asked_of_it():
     assert TrainSettings(model="vq_unet", code_dim=30).heads == 4  # which only l2gnet cuts its codes into
+    assert TrainSettings(relation="none", code_dim=30).heads == 4
     with pytest.raises(ConfigError, match="heads must be a divisor of code_dim = 30, got 4"):
         TrainSettings(code_dim=30)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_published_models_have_no_say_in_what_is_refused_for_them(model):
+    assert not set(_MATCHED_ONLY) & set(model_options(model, "published"))
 
 
 def test_whole_numbers_serve_as_floats():

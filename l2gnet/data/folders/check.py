@@ -54,7 +54,9 @@ def check(data_dir: str | Path) -> Report:
         channels = decathlon.read_channels(data_dir)
         several = f"channels {', '.join(channels)}; a model takes all together, or those that `channel` names"
         notes = [several] if len(channels) > 1 else []
-        folders = [decathlon.find_scans(data_dir, str(number)) for number in range(len(channels))]
+        # By name, as a name may be the number of another; by number, where several have one name.
+        once = (name if channels.count(name) == 1 else str(number) for number, name in enumerate(channels))
+        folders = [decathlon.find_scans(data_dir, channel) for channel in once]
         return _report(kind, data_dir, folders, notes)
     folder = find_whole(data_dir)
     absent = folder.test_patients - {scan.patient for scan in folder.scans}

@@ -47,6 +47,7 @@ BTCV = (
 )  # the challenge's order: what the raw label maps hold
 CLASS_OF_BTCV = tuple(CLASSES.index(organ) if organ in CLASSES else 0 for organ in BTCV)
 TEST_CASES = frozenset(f"case{number:04d}" for number in (1, 2, 3, 4, 8, 22, 25, 29, 32, 35, 36, 38))
+PREPARED = (0.0, 1.0)  # what grey values of the prepared form lie in
 LICENCE = "the terms of the BTCV challenge at synapse.org, after registration"
 CITATION = (
     "B. Landman, Z. Xu, J. E. Igelsias, M. Styner, T. R. Langerak, A. Klein. Multi-Atlas Labeling Beyond the Cranial "
@@ -79,14 +80,14 @@ class PreparedScan(Scan):
         return _in_voxels(array)
 
     def read_labels(self) -> Volume:
-        """The label map; raises VolumeError where a file is damaged or holds other labels than 0 to 8."""
+        """The label map, of values 0 to L-1; raises VolumeError where a file is damaged or holds others than 0 to 8."""
         labels = exact_labels(self.image, self._read("label"))
         if labels.max() >= len(CLASSES):
             rule = f"labels must lie in 0..{len(CLASSES) - 1}"
             raise volume_error(
                 self.image, rule, int(labels.max()), "prepare TransUNet's eight organs, or use the raw scans"
             )
-        return _in_voxels(labels)
+        return _in_voxels(np.array(self.class_of or range(len(CLASSES)), np.uint8)[labels])
 
     def _read(self, name: str) -> Num[np.ndarray, "D H W"]:
         if not self.slices:
@@ -120,7 +121,7 @@ def find_scans(data_dir: str | Path) -> ScanFolder:
     if raw is not None:
         scans, problems, window = *_raw_scans(*raw), ABDOMEN_HU
     elif prepared is not None:
-        scans, problems, window = *_prepared_scans(prepared), (0.0, 1.0)
+        scans, problems, window = *_prepared_scans(prepared), PREPARED
     else:
         rule = "the folder must hold imgNNNN.nii.gz and labelNNNN.nii.gz, or train_npz and test_vol_h5"
         raise volume_error(root, rule, "none" if root.is_dir() else "no folder", "name the folder they lie in")

@@ -12,7 +12,7 @@ from l2gnet.shapes import Float, Int64
 
 @dataclass(frozen=True)
 class Latent:
-    """What a bottleneck makes of the deepest features, and what a viewer wants to know of it.
+    """What a bottleneck makes of the features of its level, and what a viewer wants to know of it.
 
     A bottleneck with a codebook gives `loss` (the quantiser's), `codes`, `distances` of the tokens from them (as a
     share of the token's length) and, while training, `revived` (dead codes that this batch replaced); one with a

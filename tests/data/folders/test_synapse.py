@@ -15,7 +15,7 @@ from l2gnet.data.folders.synapse import BTCV, CLASS_OF_BTCV, CLASSES, TEST_CASES
 from l2gnet.data.grid import Grid
 from l2gnet.data.phantoms import ABDOMEN_CLASSES
 from l2gnet.data.resampling import image_on_grid, labels_on_grid
-from l2gnet.errors import VolumeError
+from l2gnet.errors import ConfigError, VolumeError
 from l2gnet.training.settings import TrainSettings
 
 NAMES = ["case0002", "case0005", "case0006", "case0007"]
@@ -112,6 +112,23 @@ def test_both_forms_give_a_model_the_same_pictures(tmp_path):
         (one, one_labels), (other, other_labels) = pictures
         assert np.abs(one - other).max() <= 1
         assert np.array_equal(one_labels, other_labels)
+
+
+@pytest.mark.parametrize("write", [folders.write_raw_synapse, folders.write_prepared_synapse])
+def test_some_organs_can_be_learnt_from_either_form(tmp_path, write):
+    write(tmp_path)
+    dataset = open_synapse(tmp_path, structures="liver, aorta")
+    assert dataset.classes == ("background", "aorta", "liver")
+    for number, case in zip(folders.CASES, dataset.cases, strict=True):
+        theirs = folders.abdomen(number)[1]
+        expected = np.select([theirs == CLASSES.index("aorta"), theirs == CLASSES.index("liver")], [1, 2])
+        assert np.array_equal(case.load()[1].array, expected)
+
+
+def test_what_was_windowed_is_not_windowed_again(prepared):
+    rule = r"window must be empty for scans that were prepared, .* 0\.\.1, got '-125 275'; leave it out"
+    with pytest.raises(ConfigError, match=rule):
+        open_synapse(prepared, window="-125 275")
 
 
 def test_the_split_is_by_list_whatever_the_settings_say(raw):
