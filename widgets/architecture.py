@@ -41,7 +41,7 @@ _SAID = {  # of feature maps
 }
 _SENT = "How much of each code in use (a row) goes to each reference (a column); a tile a head."
 _GATHERED = "What each reference (a row) has gathered, an average of the codes sent to it; a tile a head."
-_RECEIVED = "How much each code in use (a row) takes from the slot of each reference (a column); a tile a head."
+_RECEIVED = "How much each {} (a row) takes from the slot of each reference (a column); a tile a head."
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class _Box:
         width, height = (round(scale * pixels) for pixels in size)
         picture = (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"><image width="{width}" '
-            f'height="{height}" style="image-rendering:pixelated" href="{_embedded(held.whole, _OPENED[0])}"/></svg>'
+            f'height="{height}" preserveAspectRatio="none" style="image-rendering:pixelated" '
+            f'href="{_embedded(held.whole, _OPENED[0])}"/></svg>'
         )
         return (
             f'<details name="architecture"><summary title="{escape(held.name)}: open" style="{place}">'
@@ -186,7 +187,7 @@ def _run(model: SegmentationUNet, image: Float[Tensor, "1 C H W"]) -> tuple[list
     h, w = features.shape[2:]
     used, code_of_pixel = np.unique(latent.codes[0].cpu().numpy(), return_inverse=True)
     colours = code_colours(codebook.vectors[used].cpu().numpy())[code_of_pixel.reshape(h, w)]
-    words = "Each pixel's nearest vector of the codebook, like codes in like colours: all that is left of the image."
+    words = "Each pixel's nearest vector of the codebook, like codes in like colours: all that a pixel says."
     maker, picture = "l2gnet/method/codebook.py", _bytes(colours)
     bottom = [
         _features("features", features, len(down) - 1, "deepest"),
@@ -213,14 +214,23 @@ def _features(name: str, tensor: Float[Tensor, "1 C h w"], halvings: int, way: s
 
 def _plans(plans: Plans, slots: Float[Tensor, "h 1 R _"], receivers: str) -> list[_Held]:
     """The plan that sends, the slots that it fills, and the plan that receives: of the first head, and of all."""
-    send, receive = (plan[0].cpu().numpy() for plan in (plans.sending, plans.receiving))
+    received = plans.receiving if plans.hearing is None else plans.hearing  # by row or by token
+    send, receive = (plan[0].cpu().numpy() for plan in (plans.sending, received))
     rows, columns = plan_order(send[0], "clustering")
-    send, receive = (plan[:, rows][:, :, columns] for plan in (send, receive))
+    hearers = rows if plans.hearing is None else plan_order(receive[0], "clustering")[0]
+    send, receive = send[:, rows][:, :, columns], receive[:, hearers][:, :, columns]
     gathered = slots[:, 0].cpu().numpy()[:, columns]
+    who, many = ("code in use", "codes in use") if plans.hearing is None else ("token", "N")
     held = [
-        ("plan T: codes send", send, "heads × K × R", _SENT, "l2gnet/method/transport.py"),
+        ("plan T: codes send", send, "heads × codes in use × R", _SENT, "l2gnet/method/transport.py"),
         ("slots", gathered, "heads × R × d/heads", _GATHERED, "l2gnet/method/mapper.py"),
-        (f"plan S: {receivers} receive", receive, "heads × K × R", _RECEIVED, "l2gnet/method/transport.py"),
+        (
+            f"plan S: {receivers} receive",
+            receive,
+            f"heads × {many} × R",
+            _RECEIVED.format(who),
+            "l2gnet/method/transport.py",
+        ),
     ]
     return [
         _Held(name, _shape(of_heads), letters, words, file, _heat(of_heads[0]), _heat(_tiled(of_heads, len(of_heads))))
@@ -277,10 +287,11 @@ def _tiled(parts: Num[np.ndarray, "n h w"], columns: int) -> Num[np.ndarray, "_ 
 
 
 def _embedded(picture: UInt8[np.ndarray, "h w 3"], most: int) -> str:
-    """A picture as a data address, of at most so many pixels a side: PNG where each of them counts, WebP where they are
-    many."""
+    """A picture as a data address, of at most so many pixels along each side: PNG where each of them counts, WebP where
+    they are many."""
     image, stream = Image.fromarray(picture), io.BytesIO()
-    image.thumbnail((most, most))
+    if max(image.size) > most:  # each side by itself, as a plan has many rows and few columns
+        image = image.resize([min(side, most) for side in image.size])
     kind = "png" if image.width * image.height <= _MANY else "webp"
     if kind == "png":
         image.quantize(64).save(stream, kind, optimize=True)

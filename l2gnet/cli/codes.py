@@ -24,7 +24,8 @@ def codes(
     model did not look); NAME_sent_to.nii.gz and NAME_received_from.nii.gz, the reference that takes the most of a voxel
     by the plan that sends, and by that which receives, a volume for each head. As numbers: NAME_codes.npz (codes,
     affine, histogram; sending, receiving, row_codes), NAME_histogram.csv (the codes of each slice) and NAME_plan.csv
-    (the mass from each code to each reference, mean of all slices). A symmetric relation has one plan, sending; other
+    (the mass from each code to each reference, mean of all slices). Where tokens receive by themselves, the plan that
+    receives is given as the sum over those of each code. A symmetric relation has one plan, sending; other
     models have none.
 
     Args:

@@ -1,6 +1,7 @@
 """Scanner-like shifts: the same case as another scanner might have seen it, to test what a model stands.
 
-Each shift has three levels; the first lies at the edge of what training's augmentation covers, the others beyond.
+Each shift has three levels. The first lies within or a little beyond what training's augmentation covers, where it
+covers such a shift at all (a bias field and coarser pixels it never makes); the others lie beyond.
 """
 
 import zlib

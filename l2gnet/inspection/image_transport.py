@@ -193,9 +193,10 @@ class ImageTransport:
         return ((taken[row] / source[row] / self.target.clip(1e-30)) @ self._by_pixel(plan).T)[self._rows]
 
     def attention(self, row: int) -> Float[np.ndarray, "h w"]:
-        """What softmax attention gives a pixel of `row` from each pixel, on the same tokens: it adds up to 1.
+        """What softmax attention gives a pixel of `row` from each pixel, on the same codes: it adds up to 1.
 
-        Queries and keys are the tokens themselves, normalised as a transformer does: softmax(<q, k> / sqrt(d)).
+        Queries and keys are what is sent (of tokens their codes), normalised as a transformer does: softmax(<q, k> /
+        sqrt(d)).
         """
         tokens = self.normed_tokens
         scores = (tokens @ tokens[row] / tokens.shape[1] ** 0.5)[self._rows]

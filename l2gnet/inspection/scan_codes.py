@@ -116,7 +116,8 @@ def write_codes(folder: str | Path, name: str, frames: Sequence[ScanCodes]) -> N
     `NAME_sent_to.nii.gz` has the reference that takes the most of a voxel's mass, a volume for each head, and
     `NAME_received_from.nii.gz` the same of the plan that receives. `NAME_codes.npz` holds `codes` (slice, row, column),
     `affine` (from there to the world, RAS in mm), `histogram` (slice, code), and with plans `sending` and `receiving`
-    (slice, head, row, reference) with `row_codes` (slice, row), the code of each row. `NAME_histogram.csv` has a row
+    (slice, head, row, reference) with `row_codes` (slice, row), the code of each row; where tokens receive by
+    themselves, a row of `receiving` is the sum over those of its code. `NAME_histogram.csv` has a row
     for each code of each slice, `NAME_plan.csv` one for each plan, head and code, with the mass that goes to each
     reference, mean of all slices. All numbers of codes, references, heads and slices begin at 0.
 

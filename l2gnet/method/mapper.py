@@ -1,8 +1,8 @@
 """The L2G mapper: discrete codes are related globally by transport to trainable references.
 
 Paper: Gorade et al., arXiv 2502.05229 ("relating discrete codes using optimal transport and aligning codes on
-a trainable reference", "without an additional weight matrix"). Cost, the two plans, readouts and scaling are our
-reading.
+a trainable reference", "without an additional weight matrix"). Cost, the two plans, tokens that receive as they
+were before quantisation, readouts and scaling are our reading.
 """
 
 import functools
@@ -76,8 +76,8 @@ class L2GMapper(nn.Module):
     value matrix.
 
     With `positions`, G also says where in the image the matter of a slot lies, and every token is given that as seen
-    from itself: how far, in which direction and, by its length, how scattered (see `places.py`). The plans stay on
-    codes.
+    from itself: how far, in which direction and, by its length, how scattered (see `places.py`). No plan depends on
+    them.
 
     Codes may send and others receive in their place: the tokens as they were before they were quantised, which can tell
     more finely what they are to hear.

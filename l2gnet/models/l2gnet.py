@@ -1,6 +1,7 @@
 """L2GNet: discrete codes in the bottleneck, related globally by optimal transport (arXiv 2502.05229).
 
-The published text gives the idea; sizes, the two plans, readout and the order of the small layers are our reading.
+The published text gives the idea; sizes, the two plans, tokens that receive as they were before quantisation, readout
+and the order of the small layers are our reading.
 What it is to be compared with stands at the same place: no relation, the image's mean, self-attention, and tokens that
 are not quantised.
 """
@@ -30,7 +31,7 @@ Mapper = L2GMapper | SelfAttention | MeanRelation
 
 
 class L2GBottleneck(TokenBottleneck):
-    """Features to codes, codes to globally related codes, and back to features.
+    """Features to codes, what each token hears of all codes beside its own, and back to features.
 
     What a token is given by the relation stands beside it, in channels of its own, so that the convolution which
     follows can tell sender from receiver. Only the symmetric mapper adds it to the token, as version 0.1 did.

@@ -53,13 +53,14 @@ def test_each_box_holds_what_the_image_has_there(depth, relation):
     assert len(np.unique(found[2 * depth + 1][2].reshape(-1, 3), axis=0)) == 4
 
 
-def test_what_tokens_receive_is_summed_over_those_of_each_code():
+def test_what_is_received_has_a_row_for_each_token():
     torch.manual_seed(0)
     model = build_model("l2gnet", classes=4, width=4, depth=2, codes=32, references=8).eval()
     image = torch.rand(1, 1, 64, 64)
     found = {name: picture for name, _, picture in boxes(Architecture(model, image, LABELS).svg())}
     in_use = len(model.trace(image).latent.codes.unique())
-    assert found["plan S: tokens receive"].shape == found["plan T: codes send"].shape == (in_use, 8, 3)
+    assert found["plan T: codes send"].shape == (in_use, 8, 3)
+    assert found["plan S: tokens receive"].shape == (128, 8, 3)  # of 256 tokens, as far as a box shows them
 
 
 def test_codes_that_are_alike_have_like_colours_and_none_is_black():
@@ -99,7 +100,8 @@ def test_each_box_opens_and_shows_the_whole_tensor():
     assert held["slots"][:2] == ("heads × R × d/heads", "2 × 8 × 8")
     assert held["slots"][3].shape == (8, 2 * 8 + 1, 3)  # a tile a head, a line between them
     assert held["level 1"][3].shape == (2 * 16 + 1, 4 * 16 + 3, 3)  # a tile a channel
-    assert held["plan T: codes send"][1].startswith("2 × ")
+    assert held["plan T: codes send"][0] == "heads × codes in use × R"
+    assert held["plan S: tokens receive"][:2] == ("heads × N × R", "2 × 64 × 8")
 
 
 def test_places_to_click_lie_on_their_boxes():

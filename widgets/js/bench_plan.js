@@ -2,7 +2,7 @@
 
 import { element } from "./viewer.js";
 import { PLAN_COLOURS, brief, drawCells, outline, percent, permille, position, sharp } from "./drawing.js";
-import { ofHead, ribbons, strongest } from "./plans.js";
+import { ofHead, partsOf, ribbons, strongest } from "./plans.js";
 
 /** @import { Bench } from "./bench_state.js" */
 /** @import { Box } from "./drawing.js" */
@@ -50,32 +50,14 @@ export function planPanel(bench) {
     return `reference ${column} gathers ${percent(plans.target[column])} of the mass, most from\n${words}`;
   };
 
-  /**
-   * How much a ribbon is part of what is selected, 0 to 1; everything is, a little, where nothing is selected.
-   *
-   * @param {Plans} plans
-   * @returns {(row: number, column: number, right: boolean) => number}
-   */
-  const weights = (plans) => {
-    const { by = "voxel" } = bench.selection;
-    const [row, column, R] = [bench.row, bench.column, plans.references];
-    if (by === "cell") return (r, c) => Number(r === row && c === column);
-    if (column >= 0) return (_, c) => Number(c === column);
-    if (row < 0) return () => 0.25;
-    // A pixel hears: back from what its code receives. A code sends: on from where its mass goes.
-    const back = by === "voxel";
-    const own = ofHead(plans, back ? "receiving" : "sending", bench.get("head")).subarray(row * R, (row + 1) * R);
-    const most = Math.max(...own, 1e-30);
-    return (r, c, right) => (right === back ? Number(r === row) : own[c] / most > 0.15 ? 0.75 * (own[c] / most) : 0);
-  };
-
   /** @type {(context: CanvasRenderingContext2D, width: number, height: number, plans: Plans, order: number[][]) => void} */
   const drawFlow = (context, width, height, plans, [rows, columns]) => {
     const tall = height - ROOF - FLOOR;
     const Y = (/** @type {number} */ share) => ROOF + share * tall;
     const [left, middle, right] = [SIDE, (width - BOX) / 2, width - SIDE - BAR];
     const head = bench.get("head");
-    const weight = weights(plans);
+    const { by = "voxel" } = bench.selection;
+    const weight = partsOf(plans, head, { by, row: bench.row, column: bench.column, token: bench.token });
     const quiet = view.colour("--l2g-quiet");
     /** @type {Drawn[]} */
     const all = [];

@@ -118,6 +118,25 @@ export function strongest(plans, which, head, row, most, token = -1) {
 }
 
 /**
+ * How much a ribbon is part of what is selected, 0 to 1; everything is, a little, where nothing is selected.
+ *
+ * @param {Plans} plans
+ * @param {number} head
+ * @param {{by: string, row: number, column: number, token: number}} selected by voxel, code, reference or cell; -1 for none
+ * @returns {(row: number, column: number, right: boolean) => number}
+ */
+export function partsOf(plans, head, { by, row, column, token }) {
+  if (by === "cell") return (r, c) => Number(r === row && c === column);
+  if (column >= 0) return (_, c) => Number(c === column);
+  if (row < 0) return () => 0.25;
+  // A pixel hears: back from what it receives. A code sends: on from where its mass goes.
+  const back = by === "voxel";
+  const own = shares(plans, back ? "receiving" : "sending", head, row, back ? token : -1);
+  const most = Math.max(...own, 1e-30);
+  return (r, c, right) => (right === back ? Number(r === row) : own[c] / most > 0.15 ? 0.75 * (own[c] / most) : 0);
+}
+
+/**
  * Where the matter of a reference lies that was sent to it: its middle, and how far it scatters, both in millimetres
  * along (down, across) once multiplied by the size of a token.
  *

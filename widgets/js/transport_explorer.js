@@ -19,7 +19,7 @@ import { itself, labelColour, neighbour, outline, panel, position, sharp, typed 
  * @property {number[] | null} labels of the codes
  * @property {string[]} classes
  * @property {boolean} tokens
- * @property {boolean} two whether codes receive by a plan of its own
+ * @property {boolean} two whether there is another plan, to receive by
  */
 /**
  * Its plan, and how the solver came there.

@@ -11,7 +11,7 @@ import { changesPanel } from "./bench_changes.js";
 
 const HELP = [
   ["click in the slice", "select a pixel; the plans show whom it hears"],
-  ["click a bar of the plans", "select a code (left: it sends, right: it receives) or a reference"],
+  ["click a bar of the plans", "select a code (left: it sends, right: its tokens receive) or a reference"],
   ["click a ribbon or a cell", "select what one code and one reference share"],
   ["wheel, arrow keys", "the next slice; with Ctrl, zoom; with Shift, move the picture"],
   ["drag in the slice", "change the contrast; double click shows the whole slice"],

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { percent, permille } from "../../../widgets/js/drawing.js";
-import { coverage, matter, ofHead, relation, ribbons, shares, strongest } from "../../../widgets/js/plans.js";
+import { coverage, matter, ofHead, partsOf, relation, ribbons, shares, strongest } from "../../../widgets/js/plans.js";
 
 // Codes 7 (three tokens) and 2 (one) on 2 x 2 tokens, three references, of which none hears by the last.
 const plans = {
@@ -54,6 +54,22 @@ test("a token that receives by itself hears as its own row says", () => {
   assert.equal(strongest(own, "receiving", 1, 0, 1)[0].reference, 1);
   near(coverage(own, "receiving", 1, 0), [2, 0.4, 1.6, 0]);
   near(coverage(own, "sending", 1, 0), coverage(plans, "sending", 1, 0));
+});
+
+test("a pixel lights what it hears itself, a code what it sends, a reference and a cell themselves", () => {
+  const hearing = Float32Array.of(...new Float32Array(12).fill(9), 0.25, 0, 0, 0.05, 0.2, 0, 0.2, 0.05, 0, 0, 0.25, 0);
+  const own = { ...plans, hearing };
+  const lit = (selected, right) => {
+    const part = partsOf(own, 1, { row: -1, column: -1, token: -1, ...selected });
+    return [0, 1].flatMap((row) => [0, 1, 2].map((column) => part(row, column, right)));
+  };
+  near(lit({ by: "voxel", row: 0, token: 0 }, false), [0.75, 0, 0, 0.75, 0, 0]); // reference 0 alone, whoever sent to it
+  near(lit({ by: "voxel", row: 0, token: 0 }, true), [1, 1, 1, 0, 0, 0]);
+  near(lit({ by: "code", row: 0, token: 0 }, true), [0.75, 0.375, 0, 0.75, 0.375, 0]);
+  near(lit({ by: "code", row: 0 }, false), [1, 1, 1, 0, 0, 0]);
+  near(lit({ by: "reference", column: 1 }, true), [0, 1, 0, 0, 1, 0]);
+  near(lit({ by: "cell", row: 1, column: 0 }, true), [0, 0, 0, 1, 0, 0]);
+  near(lit({ by: "voxel" }, true), Array(6).fill(0.25));
 });
 
 test("a token without a row takes part in nothing", () => {
