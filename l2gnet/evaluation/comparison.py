@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from l2gnet.models.backbone import SegmentationModel
 
 _SHIPPED = Path(__file__).parent / "shipped"
-_FREE = ("seed", "resume", "data_dir", "cache_dir")  # settings in which comparable runs may differ
+# Settings in which comparable runs may differ: where and on how many devices one was trained is no choice of a method.
+_FREE = ("seed", "resume", "data_dir", "cache_dir", "devices", "nodes", "accumulate", "accelerator")
 
 
 @dataclass(frozen=True)

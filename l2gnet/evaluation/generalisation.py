@@ -17,11 +17,12 @@ from l2gnet.models.backbone import SegmentationUNet
 def domain_matrix(frame: pd.DataFrame, metric: str, column: str) -> pd.DataFrame:
     """Mean score with the training domain (`train_on`) down and the test domain across: the values of `column`.
 
-    `frame` is a `score_frame(runs, by="train_on")`; `column` is "phase" or "group". Infinite distances are left out.
+    `frame` is a `score_frame(runs, by="train_on")`; `column` is "phase" or "group". Infinite distances are left out;
+    where all are, the mean is NaN.
     """
     finite = frame[np.isfinite(frame[metric])]
     matrix = finite.pivot_table(index="train_on", columns=column, values=metric, aggfunc="mean")
-    return matrix.loc[list(dict.fromkeys(frame["train_on"]))].rename(index={"": "all"})
+    return matrix.reindex(list(dict.fromkeys(frame["train_on"]))).rename(index={"": "all"})
 
 
 def shift_table(

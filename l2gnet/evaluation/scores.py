@@ -13,7 +13,7 @@ from l2gnet.data.dataset import Case, DataSet, open_whole
 from l2gnet.data.grid import Grid, Plane
 from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.settings import DataSettings
-from l2gnet.errors import ConfigError
+from l2gnet.errors import ConfigError, VolumeError
 from l2gnet.evaluation.calibration import Calibration
 from l2gnet.evaluation.metrics import Convention, StructureScore, score_case, summarise
 from l2gnet.files import write_json, write_text
@@ -49,6 +49,7 @@ def evaluate_cases(
 
     Raises:
         ConfigError: the model has not as many outputs as its classes or regions ask for.
+        VolumeError: a scan cannot be brought onto the grid of the model, or belongs to no mask.
     """
     theirs, their_regions = (card.classes, card.regions) if card else (tuple(classes), regions)
     plane: Plane = card.plane if card else "acquired"
@@ -64,7 +65,10 @@ def evaluate_cases(
                 their_regions.require_outputs(scores.shape[1], theirs)
                 count(scores)
 
-            predicted = predict_volume(model, seen, grid, regions=their_regions, on_scores=hear)
+            try:
+                predicted = predict_volume(model, seen, grid, regions=their_regions, on_scores=hear)
+            except VolumeError as error:
+                raise VolumeError(f"{case.name}: {error}") from error
             spacing_mm = truth.spacing_mm if truth.has_mm else None
             scores[case.name] = score_case(
                 predicted.turned(image.axes).array,

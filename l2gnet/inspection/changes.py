@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -51,9 +52,11 @@ class Interventions:
             numbers = getattr(self, name)
             fits = isinstance(numbers, tuple) and all(map(_is_index, numbers))
             require(fits, name, "a tuple of numbers from 0", numbers)
+            object.__setattr__(self, name, tuple(map(int, numbers)))  # also of NumPy's, which JSON does not know
         pairs = self.replaced_codes
         fits = isinstance(pairs, Mapping) and all(map(_is_index, (*pairs, *pairs.values())))
         require(fits, "replaced_codes", "a number from 0 for each of some others", pairs)
+        object.__setattr__(self, "replaced_codes", {int(code): int(other) for code, other in pairs.items()})
         both = sorted(set(self.silenced_codes) & set(pairs))
         require(not both, "replaced_codes", "of codes that are not silenced too", both, "; leave out one of the two")
         known = get_args(Relation)
@@ -119,4 +122,4 @@ def _require_below(count: int, name: str, numbers: tuple[int, ...], what: str, r
 
 
 def _is_index(value: object) -> bool:
-    return type(value) is int and value >= 0
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0

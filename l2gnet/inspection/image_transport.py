@@ -245,6 +245,8 @@ def codebook_and_mapper(model: SegmentationModel) -> tuple[Codebook, L2GMapper]:
     Raises:
         ValueError: the model does not have both.
     """
-    if model.codebook is None or model.mapper is None:
-        raise ValueError("this model has no transport plan; use one that has, as l2gnet")
+    if model.mapper is None:
+        raise ValueError("a model must have transport plans, got one without; use one that has, as l2gnet")
+    if model.codebook is None:
+        raise ValueError("a model must have a codebook, got one whose tokens stay as they are (codes 0); use another")
     return model.codebook, model.mapper

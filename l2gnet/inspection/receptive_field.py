@@ -7,6 +7,7 @@ where the gradient is.
 import torch
 from torch import Tensor
 
+from l2gnet.inspection.changed_parts import evaluating
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.shapes import Float
 
@@ -23,9 +24,9 @@ def receptive_field_px(model: SegmentationModel, images: Float[Tensor, "B C H W"
         raise ValueError(f"share must lie in 0..1, got {share}")
     seen: list[Tensor] = []
     look = model.bottleneck.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    with torch.enable_grad(), look:
+    with torch.enable_grad(), look, evaluating(model):
         images = images.clone().requires_grad_()
-        model.eval().trace(images)
+        model.trace(images)
         (h, w), (H, W) = seen[0].shape[2:], images.shape[2:]
         (gradient,) = torch.autograd.grad(seen[0][:, :, h // 2, w // 2].square().sum(), images)
     weight = gradient.abs().sum((0, 1)).double()

@@ -13,6 +13,7 @@ from l2gnet.data.resampling import affine_of_cells, batches_on_grid, cells_on_sc
 from l2gnet.data.volume import Volume, write_arrays
 from l2gnet.errors import unwritable
 from l2gnet.files import atomic_path, write_text
+from l2gnet.inspection.changed_parts import evaluating
 from l2gnet.method.mapper import sum_of_rows
 from l2gnet.method.rows import rows_of_codes
 from l2gnet.models.backbone import SegmentationModel
@@ -93,11 +94,11 @@ def codes_of_scan(model: SegmentationModel, card: ModelCard, scan: Volume, *, ba
     """
     if model.codebook is None:
         raise ValueError(f"a model must have a codebook for codes, got {card.model} without; name an l2gnet with codes")
-    model.eval()
     device = next(model.parameters()).device
     codes, sending, receiving = [], [], []
     for slices in batches_on_grid(scan.in_plane(card.plane), card.grid, batch_size):
-        latent = model.trace(network_input(slices).to(device)).latent
+        with evaluating(model):
+            latent = model.trace(network_input(slices).to(device)).latent
         assert latent.codes is not None  # a codebook gives them
         codes.append(latent.codes.cpu())
         if model.mapper is not None and latent.transport is not None and latent.receiving is not None:

@@ -9,6 +9,7 @@ from l2gnet.data.outputs import confidence_of, labels_of, probabilities_of
 from l2gnet.data.regions import NO_REGIONS, Regions
 from l2gnet.data.resampling import affine_of_cells, image_on_grid, labels_on_grid
 from l2gnet.data.volume import Volume
+from l2gnet.inspection.changed_parts import evaluating
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard
 from l2gnet.prediction.inference import network_input
@@ -47,11 +48,11 @@ def see_scan(
     require_frames([scan], "scan", card)
     turned = scan.in_plane(card.plane)
     images = image_on_grid(turned, card.grid)
-    model.eval()
     device = next(model.parameters()).device
     labels, confidence, codes, distances = [], [], [], []
     for batch in torch.from_numpy(images).split(batch_size):
-        trace = model.trace(network_input(batch).to(device))
+        with evaluating(model):
+            trace = model.trace(network_input(batch).to(device))
         shares = probabilities_of(trace.logits.float(), card.regions)
         labels.append(labels_of(shares, card.regions).cpu())
         confidence.append(confidence_of(shares, card.regions).cpu())
@@ -80,8 +81,8 @@ def labels_of_slices(
     batch_size: int = 16,
 ) -> UInt8[np.ndarray, "D H W"]:
     """What a model finds in slices of its grid."""
-    model.eval()
     device = next(model.parameters()).device
     batches = (network_input(batch).to(device) for batch in torch.from_numpy(images).split(batch_size))
-    found = [labels_of(probabilities_of(model(batch).float(), regions), regions).cpu() for batch in batches]
+    with evaluating(model):
+        found = [labels_of(probabilities_of(model(batch).float(), regions), regions).cpu() for batch in batches]
     return torch.cat(found).numpy().astype(np.uint8)

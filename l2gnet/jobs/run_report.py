@@ -43,7 +43,7 @@ _OF_DOUBTS = (
     "Doubts are what a model says of a scan that is unlike those it knows. It knows these very cases, from which the "
     "limits of its measures were learnt: none crosses them, and one that comes near is the strangest of them."
 )
-_OF_A_START = ("resume", "devices", "nodes")  # settings that do not tell one training from another
+_OF_A_START = ("resume", "devices", "nodes", "accumulate")  # settings that do not tell one training from another
 
 
 def write_run_report(run_dirs: Sequence[Path], out: Path, *, data_dir: str = "", author: str = "") -> Path:

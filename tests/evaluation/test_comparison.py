@@ -232,6 +232,12 @@ def test_scores_without_settings_are_none_of_a_run(tmp_path):
         read_runs(tmp_path / "scored")
 
 
+def test_on_how_many_devices_a_run_was_trained_is_no_difference(tmp_path):
+    write_run(tmp_path / "a", "unet", devices=1, accelerator="auto")
+    write_run(tmp_path / "b", "l2gnet", devices=2, accelerator="gpu")
+    assert set(score_frame(read_runs(tmp_path))["model"]) == {"unet", "l2gnet"}
+
+
 def test_another_setting_can_be_compared(tmp_path):
     write_run(tmp_path / "a", "l2gnet", readout="grid")
     write_run(tmp_path / "b", "l2gnet", readout="barycentric", gain=0.01)

@@ -26,6 +26,12 @@ def test_what_was_missed_is_left_out_of_mean_distances():
     assert domain_matrix(frame, "hd95_mm", "group").loc["all"].to_dict() == {"NOR": 3.0, "RV": 5.0}
 
 
+def test_where_all_was_missed_the_mean_distance_is_not_known():
+    frame = pd.DataFrame({"train_on": ["", "phase=ED"], "phase": "ES", "hd95_mm": [3.0, np.inf]})
+    matrix = domain_matrix(frame, "hd95_mm", "phase")
+    assert (matrix.loc["all", "ES"], np.isnan(matrix.loc["phase=ED", "ES"])) == (3.0, True)
+
+
 def test_a_model_that_thresholds_stands_blur_and_falls_to_gamma():
     labels = np.zeros((2, 48, 48), dtype=np.uint8)
     labels[:, 12:36, 12:36] = 1

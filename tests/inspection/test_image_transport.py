@@ -94,8 +94,10 @@ def test_tokens_receive_by_rows_of_their_own_as_in_the_model(head):
 
 
 def test_only_models_with_a_plan_have_one():
-    with pytest.raises(ValueError, match="this model has no transport plan"):
+    with pytest.raises(ValueError, match="a model must have transport plans, got one without"):
         ImageTransport.of_model(build_model("unet", width=4, depth=2), torch.rand(1, 1, 24, 24))
+    with pytest.raises(ValueError, match=r"must have a codebook, got one whose tokens stay as they are \(codes 0\)"):
+        ImageTransport.of_model(build_model("l2gnet", width=4, depth=2, codes=0), torch.rand(1, 1, 24, 24))
     with pytest.raises(ValueError, match=r"head must lie in 0\.\.3, the heads of the mapper, got 4"):
         ImageTransport.of_model(build_model("l2gnet", width=4, depth=2), torch.rand(1, 1, 24, 24), head=4)
 

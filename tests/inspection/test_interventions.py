@@ -560,6 +560,13 @@ def test_interventions_come_back_from_json(asked):
     assert Interventions.from_json({}) == Interventions()
 
 
+@pytest.mark.usefixtures("as_a_user")
+def test_numbers_of_an_array_are_numbers():
+    rare = np.flatnonzero([0, 1, 1])
+    asked = Interventions(silenced_codes=tuple(rare), replaced_codes={np.int64(0): np.int64(3)})
+    assert json.loads(json.dumps(asked.to_json())) == Interventions((1, 2), {0: 3}).to_json()
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

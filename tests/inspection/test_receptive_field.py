@@ -22,6 +22,12 @@ def test_most_of_it_lies_in_a_smaller_square():
     assert 2 <= sides[0] < sides[-1]
 
 
+def test_a_model_in_training_stays_so():
+    model = build_model("unet", width=4, depth=1).train()
+    receptive_field_px(model, torch.rand(1, 1, 32, 32))
+    assert model.training
+
+
 def test_the_share_is_a_share():
     with pytest.raises(ValueError, match=r"share must lie in 0\.\.1, got 1.5"):
         field(32, 1.5)

@@ -116,7 +116,7 @@ def test_places_to_click_lie_on_their_boxes():
 
 
 def test_a_model_without_plans_is_refused():
-    with pytest.raises(ValueError, match="no transport plan"):
+    with pytest.raises(ValueError, match="a model must have transport plans"):
         Architecture(build_model("unet", classes=4, width=4), torch.rand(1, 1, 64, 64), LABELS)
     model = build_model("l2gnet", classes=4, width=4, depth=3, codes=16, references=4, tokens_at=4)
     with pytest.raises(ValueError, match="deepest level, 3, got 2"):

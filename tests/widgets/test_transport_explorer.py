@@ -301,7 +301,7 @@ def test_arrays_that_do_not_belong_together_are_refused():
         TransportExplorer(transport(), np.zeros((8, 8)), labels=LABELS[:4, :4])
     with pytest.raises(ValueError, match=r"with the axes \(D, H, W\); got shape \(1, 1, 8, 8\)"):
         TransportExplorer(transport(), np.zeros((1, 1, 8, 8)))
-    with pytest.raises(ValueError, match="this model has no transport plan"):
+    with pytest.raises(ValueError, match="a model must have transport plans"):
         TransportExplorer.of_model(build_model("unet", width=4, depth=2), np.zeros((1, 1, 16, 16), np.uint8))
 
 

@@ -16,6 +16,8 @@ from l2gnet.data.grid import Grid
 from l2gnet.data.phantoms import ABDOMEN_CLASSES
 from l2gnet.data.resampling import image_on_grid, labels_on_grid
 from l2gnet.errors import ConfigError, VolumeError
+from l2gnet.evaluation.scores import evaluate_cases
+from l2gnet.models import build_model
 from l2gnet.training.settings import TrainSettings
 
 NAMES = ["case0002", "case0005", "case0006", "case0007"]
@@ -161,6 +163,12 @@ def test_a_prepared_scan_is_not_resampled_to_millimetres(prepared):
         VolumeError, match=r"unknown voxel size cannot be resampled to spacing_mm = 2\.0; set spacing_mm"
     ):
         image_on_grid(image, Grid(2.0, 48))
+
+
+def test_the_scan_that_a_model_cannot_take_is_named(prepared):
+    model = build_model("unet", classes=len(CLASSES), width=4, depth=2)
+    with pytest.raises(VolumeError, match=r"case0002: .*unknown voxel size"):
+        evaluate_cases(model, open_synapse(prepared).cases[:1], Grid(2.0, 48), CLASSES)
 
 
 def test_the_report_of_each_form(raw, tmp_path_factory):
