@@ -5,7 +5,7 @@ it would be worse without. That is told by training alone, by runs with the bloc
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
@@ -71,6 +71,7 @@ class BlockAudit:
     """What was found of a block.
 
     `similarity` is the mean cosine between whom two tokens listen to: near 1 the relation does not depend on who asks.
+    `entropy` says how many those are: 0 is one token, 1 all alike (see `Redundancy`).
     `marginal_errors` are those of the plans, sending first. `worth` is what training without the block loses.
     """
 
@@ -109,8 +110,14 @@ class BlockAudit:
                 said = f"the model needs {own}{self._doubt()}"
             case "matters":
                 said = f"the model needs {own}, and training without it is worse"
-        told = f"; {self.similarity:.2f} alike whoever asks" if self.similarity is not None else ""
-        return f"{self.name}: {self.verdict}: {said}{told}"
+        return "; ".join([f"{self.name}: {self.verdict}: {said}", *self._look()])
+
+    def _look(self) -> Iterator[str]:
+        """What the relation looks at, and whether its plans can be trusted."""
+        if self.similarity is not None and self.entropy is not None:
+            yield f"{self.similarity:.2f} alike whoever asks, and {self.entropy:.2f} as wide as the mean of all"
+        if self.marginal_errors:
+            yield f"plans within {max(self.marginal_errors):.0e} of their sums"
 
     def _doubt(self) -> str:
         """Why a block on which a model leans is not said to matter."""

@@ -303,10 +303,3 @@ def sum_of_rows(plan: Float[Tensor, "Bh N R"], rows: Rows) -> Float[Tensor, "Bh 
     h = len(plan) // max(len(rows.row), 1)
     by_token = rearrange(plan, "(B h) N R -> h B N R", h=h)
     return rearrange(gather_up(by_token, rows.row, rows.counts.shape[1]), "h B U R -> (B h) U R")
-
-
-def plan_on_codes(plan: Float[Tensor, "Bh U R"], codes: Int64[Tensor, "B U"], size: int) -> Float[Tensor, "Bh K R"]:
-    """A mapper's plan with a row for each of the `size` codes of the codebook, empty for codes that are not used."""
-    codes = codes.repeat_interleave(len(plan) // max(len(codes), 1), dim=0)  # heads of an image lie together
-    on_codes = plan.new_zeros(len(plan), size, plan.shape[2])
-    return on_codes.scatter_add(1, codes.clamp_min(0).unsqueeze(2).expand_as(plan), plan)

@@ -12,7 +12,7 @@ from l2gnet.ahead import one_ahead
 from l2gnet.data.grid import Grid
 from l2gnet.data.outputs import labels_of, masks_of, probabilities_of, structures_of
 from l2gnet.data.regions import NO_REGIONS, Regions
-from l2gnet.data.resampling import batches_on_grid, image_on_grid, labels_on_scan
+from l2gnet.data.resampling import batches_on_grid, labels_on_scan
 from l2gnet.data.volume import Volume
 from l2gnet.errors import VolumeError
 from l2gnet.models.backbone import SegmentationModel
@@ -140,22 +140,14 @@ def _mean_step(images: Float[Tensor, "B C H W"], pixels: int) -> Float[Tensor, "
 
 
 @torch.inference_mode()
-def trace_codes(
-    model: SegmentationModel, scan: Volume, grid: Grid, *, batch_size: int = 16
-) -> Int64[torch.Tensor, "D h w"]:
-    """The code of every bottleneck pixel of a scan, for models with a codebook.
+def codes_of_slices(
+    model: SegmentationModel, slices: UInt8[np.ndarray, "B C H W"], *, batch_size: int = 16
+) -> Int64[torch.Tensor, "B h w"]:
+    """The code of every bottleneck pixel of slices of a `Grid`, for models with a codebook.
 
     Raises:
         ValueError: the model has no codebook.
     """
-    return codes_of_slices(model, image_on_grid(scan, grid), batch_size=batch_size)
-
-
-@torch.inference_mode()
-def codes_of_slices(
-    model: SegmentationModel, slices: UInt8[np.ndarray, "B C H W"], *, batch_size: int = 16
-) -> Int64[torch.Tensor, "B h w"]:
-    """The code of every bottleneck pixel of slices of a `Grid`; raises as `trace_codes` does."""
     if model.codebook is None:
         raise ValueError("this model has no codebook, so its pixels have no codes; use one that has, as l2gnet")
     model.eval()

@@ -421,6 +421,15 @@ def test_what_a_relation_looks_at_is_told_of_its_own_block():
     turned = audit(model, slices, CLASSES, blocks=[*names[::-1], "encoder.1"]).blocks
     assert {block.name: block.entropy for block in turned} == own | {"encoder.1": None}
     assert len(set(own.values())) == len(names)
+    assert all(f"alike whoever asks, and {block.entropy:.2f} as wide" in str(block) for block in turned[:-1])
+
+
+def test_the_errors_of_plans_are_told_in_words():
+    torch.manual_seed(0)
+    model = build_model("l2gnet", **SIZES)
+    (block,) = audit(model, random_slices(model), CLASSES).blocks
+    assert max(block.marginal_errors) <= 1e-4
+    assert str(block).endswith(f"; plans within {max(block.marginal_errors):.0e} of their sums")
 
 
 def test_a_model_is_left_in_the_mode_in_which_it_was():

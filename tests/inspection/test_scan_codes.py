@@ -17,7 +17,7 @@ from l2gnet.inspection.image_transport import ImageTransport
 from l2gnet.inspection.scan_codes import codes_of_scan, write_codes
 from l2gnet.models import build_model
 from l2gnet.models.card import ModelCard
-from l2gnet.prediction.inference import network_input, trace_codes
+from l2gnet.prediction.inference import codes_of_slices, network_input
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
 SMALL = {"classes": 4, "width": 4, "depth": 2, "codes": 12, "code_dim": 8}
@@ -95,7 +95,7 @@ def test_codes_lie_in_the_world_where_both_files_say(scan, tmp_path, plane, grid
 def test_codes_and_histogram_are_those_of_the_model(scan, tmp_path, kind):
     numbers = written(scan, kind, tmp_path / "out")
     (frame,) = read_frames(scan)
-    expected = trace_codes(model(kind), frame, Grid(3.0, 48)).numpy()
+    expected = codes_of_slices(model(kind), image_on_grid(frame, Grid(3.0, 48))).numpy()
     assert np.array_equal(numbers["codes"], expected)
     assert numbers["histogram"].shape == (5, 12)
     with (tmp_path / "out/scan_histogram.csv").open() as file:

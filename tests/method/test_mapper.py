@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from l2gnet.method.cost import unit_cost
-from l2gnet.method.mapper import L2GMapper, plan_on_codes
+from l2gnet.method.mapper import L2GMapper
 from l2gnet.method.transport import solve_transport
 
 COSTS = ("cosine", "euclidean", "dot")
@@ -63,7 +63,14 @@ def test_cosine_cost_of_equal_and_opposite_directions():
     torch.testing.assert_close(price.flatten(), torch.tensor([0.0, 1.0, 0.5]))
 
 
-def test_plan_on_codes_is_the_plan_of_the_histogram():
+def plan_on_codes(plan, codes, size):
+    """A mapper's plan (Bh, U, R) with a row for each of the `size` codes of the codebook, empty for those not used."""
+    codes = codes.repeat_interleave(len(plan) // len(codes), dim=0)  # heads of an image lie together
+    on_codes = plan.new_zeros(len(plan), size, plan.shape[2])
+    return on_codes.scatter_add(1, codes.clamp_min(0).unsqueeze(2).expand_as(plan), plan)
+
+
+def test_a_plan_is_that_of_the_histogram_of_codes():
     codebook, indices = tokens(1, 4, 8)[0], torch.tensor([[0, 0, 2, 3, 2, 0], [1, 1, 1, 1, 3, 3]])
     mapper = L2GMapper(8, 5, relation="symmetric", epsilon=0.1)
     mapped = mapper(codebook[indices], indices)
@@ -75,7 +82,7 @@ def test_plan_on_codes_is_the_plan_of_the_histogram():
     )
 
 
-def test_plan_on_codes_keeps_the_heads_of_an_image_together():
+def test_a_plan_keeps_the_heads_of_an_image_together():
     x, indices = tokens(), torch.tensor([[0, 1, 2] * 4, [5, 3, 3] * 4])
     x = x[:, :1].expand(-1, 12, -1) + indices.unsqueeze(2)
     mapped = L2GMapper(8, 6, heads=2)(x, indices)

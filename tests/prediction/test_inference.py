@@ -4,11 +4,12 @@ import torch
 
 from l2gnet.data.grid import Grid
 from l2gnet.data.regions import Regions
+from l2gnet.data.resampling import image_on_grid
 from l2gnet.data.volume import Volume
 from l2gnet.models import build_model
 from l2gnet.models.backbone import Trace
 from l2gnet.models.blocks.latent import Latent
-from l2gnet.prediction.inference import network_input, predict_volume, segment, slice_confidence, trace_codes
+from l2gnet.prediction.inference import codes_of_slices, network_input, predict_volume, segment, slice_confidence
 from l2gnet.prediction.views import View
 
 GRID = Grid(2.0, 32)
@@ -53,14 +54,14 @@ def test_batches_do_not_change_the_result_and_the_model_is_left_in_evaluation():
 
 def test_every_bottleneck_pixel_has_a_code():
     model = build_model("l2gnet", width=4, depth=2, codes=8, code_dim=8, references=4)
-    codes = trace_codes(model, scan(), GRID, batch_size=2)
+    codes = codes_of_slices(model, image_on_grid(scan(), GRID), batch_size=2)
     assert codes.shape == (3, 8, 8)
     assert 0 <= codes.min() <= codes.max() < 8
 
 
 def test_a_model_without_a_codebook_has_no_codes():
     with pytest.raises(ValueError, match="this model has no codebook"):
-        trace_codes(build_model("unet", width=4, depth=2), scan(), GRID)
+        codes_of_slices(build_model("unet", width=4, depth=2), image_on_grid(scan(), GRID))
 
 
 def test_the_input_runs_from_0_to_1():
