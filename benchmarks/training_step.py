@@ -39,7 +39,7 @@ class Step:
         start = time.perf_counter()
         self.optimiser.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16-mixed"):
-            loss = self.task.training_step(batch, 0)
+            loss = self.task.training_step(batch, 0)["loss"]
         loss.backward()
         self.optimiser.step()
         return time.perf_counter() - start

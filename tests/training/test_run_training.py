@@ -352,8 +352,8 @@ def test_no_checkpoint_is_written_once_a_weight_is_no_number(tmp_path, monkeypat
     def spoilt(self, batch, batch_index):
         nonlocal steps
         steps += 1
-        loss = step(self, batch, batch_index)
-        return loss if self.current_epoch == 0 else loss * math.nan  # as a gradient that overflows
+        told = step(self, batch, batch_index)
+        return told if self.current_epoch == 0 else told | {"loss": told["loss"] * math.nan}  # as one that overflows
 
     monkeypatch.setattr(SegmentationTask, "training_step", spoilt)
     settings = TrainSettings(**TINY | {"epochs": 3, "batch_size": 64, "model": "unet"})  # a step an epoch
