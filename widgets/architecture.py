@@ -192,7 +192,7 @@ def _run(model: SegmentationUNet, image: Float[Tensor, "1 C H W"]) -> tuple[list
     bottom = [
         _features("features", features, len(down) - 1, "deepest"),
         _Held(f"codes: {len(used)} in use", f"{h} × {w}", "h × w", words, maker, picture, picture),
-        *_plans(plans, seen[mapper].slots, "tokens" if model.tokens_receive else "codes"),
+        *_plans(plans, seen[mapper].slots),
         _features("back to features", latent.features.cpu(), len(down) - 1, "related"),
     ]
     return down, up, bottom
@@ -212,7 +212,7 @@ def _features(name: str, tensor: Float[Tensor, "1 C h w"], halvings: int, way: s
     return _Held(name, _shape(tensor[0]), letters, words, file, small, whole)
 
 
-def _plans(plans: Plans, slots: Float[Tensor, "h 1 R _"], receivers: str) -> list[_Held]:
+def _plans(plans: Plans, slots: Float[Tensor, "h 1 R _"]) -> list[_Held]:
     """The plan that sends, the slots that it fills, and the plan that receives: of the first head, and of all."""
     received = plans.receiving if plans.hearing is None else plans.hearing  # by row or by token
     send, receive = (plan[0].cpu().numpy() for plan in (plans.sending, received))
@@ -220,7 +220,9 @@ def _plans(plans: Plans, slots: Float[Tensor, "h 1 R _"], receivers: str) -> lis
     hearers = rows if plans.hearing is None else plan_order(receive[0], "clustering")[0]
     send, receive = send[:, rows][:, :, columns], receive[:, hearers][:, :, columns]
     gathered = slots[:, 0].cpu().numpy()[:, columns]
-    who, many = ("code in use", "codes in use") if plans.hearing is None else ("token", "N")
+    receivers, who, many = (
+        ("codes", "code in use", "codes in use") if plans.hearing is None else ("tokens", "token", "N")
+    )
     held = [
         ("plan T: codes send", send, "heads × codes in use × R", _SENT, "l2gnet/method/transport.py"),
         ("slots", gathered, "heads × R × d/heads", _GATHERED, "l2gnet/method/mapper.py"),

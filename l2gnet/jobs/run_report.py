@@ -32,7 +32,7 @@ from l2gnet.prediction.model_card import card_text
 from l2gnet.prediction.segmenter import Prediction, Segmenter
 from l2gnet.tables import read_rows
 from l2gnet.training.run_folder import TrainedRun, open_run
-from l2gnet.training.settings import TrainSettings, whole_settings
+from l2gnet.training.settings import OF_A_START, TrainSettings, whole_settings
 from l2gnet.widgets import CodebookExplorer, SliceViewer
 from l2gnet.widgets.page import page, shown
 from l2gnet.widgets.pictures import plot_history
@@ -43,7 +43,6 @@ _OF_DOUBTS = (
     "Doubts are what a model says of a scan that is unlike those it knows. It knows these very cases, from which the "
     "limits of its measures were learnt: none crosses them, and one that comes near is the strangest of them."
 )
-_OF_A_START = ("resume", "devices", "nodes", "accumulate")  # settings that do not tell one training from another
 
 
 def write_run_report(run_dirs: Sequence[Path], out: Path, *, data_dir: str = "", author: str = "") -> Path:
@@ -246,7 +245,7 @@ def _codebook(trained: TrainedRun, numbers: Sequence[int], words: Sequence[str],
 
 def _settings(run: FinishedRun) -> dict[str, Any]:
     """All settings of a run but those of its start."""
-    return {name: value for name, value in whole_settings(run.settings).items() if name not in _OF_A_START}
+    return {name: value for name, value in whole_settings(run.settings).items() if name not in OF_A_START}
 
 
 def _changes(settings: Mapping[str, Any]) -> list[dict[str, str]]:

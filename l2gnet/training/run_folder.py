@@ -17,14 +17,13 @@ from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.doubt import learn_familiar
 from l2gnet.training.held_out import settings_of
 from l2gnet.training.resume import lightning_epochs, lightning_weights
-from l2gnet.training.settings import TrainSettings, whole_settings
+from l2gnet.training.settings import OF_A_START, TrainSettings, whole_settings
 from l2gnet.version import code_version
 
 RESUME_FILE = "last.ckpt"
 BEST_FILE = "best.ckpt"
 _DATA_FILE = "data.json"
 LOCAL = ("data_dir", "cache_dir", "pretrained")  # settings that are paths of this machine
-_FREE = ("resume", "devices", "nodes", "accumulate")  # settings that a resumed run may change
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def require_same_run(run_dir: Path, settings: TrainSettings) -> None:
     if not settings.resume:
         raise ConfigError(f"run_dir must be free, but {run_dir} holds a run; choose another, or set resume")
     before, now = whole_settings(read_json(run_dir / "config.json")), _shareable(settings)
-    changed = sorted(name for name in now if name not in _FREE and before[name] != now[name])
+    changed = sorted(name for name in now if name not in OF_A_START and before[name] != now[name])
     if changed:
         what = ", ".join(f"{name} {before[name]!r} -> {now[name]!r}" for name in changed)
         raise ConfigError(f"{run_dir}: a resumed run must keep its settings, got {what}; choose another folder")

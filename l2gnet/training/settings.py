@@ -84,6 +84,8 @@ class TrainSettings(RunSettings, OptimisationSettings, DataSettings, ModelSettin
 
 PARTS: tuple[Any, ...] = (ModelSettings, DataSettings, OptimisationSettings, RunSettings)
 
+OF_A_START = ("resume", "devices", "nodes", "accumulate")  # of one start of a training, which another may change
+
 
 def whole_settings(named: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a run by those that it names; one that is younger than the run had the default of then."""

@@ -185,7 +185,8 @@ class SegmentationTask(pl.LightningModule):
             self.epoch["codes_revived"].update(latent.revived.float())
         if latent.loss is not None:
             self.epoch["quantiser_loss"].update(gathered(latent.loss.detach()).mean())
-        for plan in (latent.transport, latent.receiving):
+        one = latent.receiving is latent.transport  # as in a symmetric relation, or where there is none
+        for plan in (latent.transport,) if one else (latent.transport, latent.receiving):
             if plan is not None:
                 self.epoch["transport_error"].update(gathered(plan.marginal_error.detach()).max())
                 self.epoch["transport_iterations"].update(gathered(plan.iterations).float().mean())
