@@ -98,9 +98,9 @@ def test_transformer_layers_too_stand_where_they_are_asked_for():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tokens_at": 16}, r"tokens_at must be 0, or a power of two, at most 2\^3 at this depth, got 16"),
-        ({"tokens_at": 3}, "tokens_at must be 0, or a power of two"),
-        ({"tokens_at": 1}, "tokens_at must be 0, or a power of two"),
+        ({"tokens_at": 16}, r"tokens_at must be 0, or a power of two from 2 to 2\^3 at this depth, got 16"),
+        ({"tokens_at": 3}, r"tokens_at must be 0, or a power of two from 2 to 2\^3 at this depth, got 3"),
+        ({"tokens_at": 1}, r"tokens_at must be 0, or a power of two from 2 to 2\^3 at this depth, got 1"),
         (
             {"relation": "none", "positions": "relative"},
             "positions must be none or absolute for relation 'none'",
