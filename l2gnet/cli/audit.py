@@ -66,7 +66,7 @@ def audit(
     cases = unseen(card, dataset.cases)
     if not cases:
         raise ConfigError(f"{data_dir or data}: the model was trained on every patient; name other data")
-    worth = worth_of(read_runs(*with_block), read_runs(*without_block)) if with_block else None
+    worth = worth_of(read_runs(*with_block), read_runs(*without_block), trained) if with_block else None
     slices = open_slices(cases, card, dataset.classes, dataset.regions)
     owners = [case.patient for case in cases]
     with on_best_device(network):

@@ -7,7 +7,7 @@ it would be worse without. That is told by training alone, by runs with the bloc
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -192,16 +192,30 @@ def verdict_of(removal: Loss, strange: Loss, worth: Loss | None) -> Verdict:
     return "matters" if worth is not None and worth.stands_out else "leans"
 
 
-def worth_of(with_block: Sequence[FinishedRun], without_block: Sequence[FinishedRun]) -> Loss:
+def worth_of(
+    with_block: Sequence[FinishedRun], without_block: Sequence[FinishedRun], audited: Mapping[str, Any] | None = None
+) -> Loss:
     """What training without a block loses: Dice of runs with it, less that of runs without it, over their patients.
 
+    `audited` are the settings that the audited model was trained with, where they are known.
+
     Raises:
-        ConfigError: the runs differ in more than their model and its settings, have other seeds or patients, or have
-            too few patients for an interval.
+        ConfigError: the runs differ in more than their model and its settings, or within their kind in more than the
+            seed; those with the block are of another model than that audited; or seeds or patients are not the same,
+            or too few for an interval.
     """
-    kinds = {"with": with_block, "without": without_block}
-    runs = [replace(run, settings=run.settings | {"block": kind}) for kind, some in kinds.items() for run in some]
-    frame = score_frame(runs, "block", along=[each.name for each in fields(ModelSettings)])
+    parts = {"with": with_block, "without": without_block}
+    runs = {
+        kind: [replace(run, settings=run.settings | {"block": kind}) for run in some] for kind, some in parts.items()
+    }
+    for alike in runs.values():
+        score_frame(alike, "block")
+    names, told = [each.name for each in fields(ModelSettings)], with_block[0].settings
+    for name in names:
+        if audited and name in audited and name in told and told[name] != audited[name]:
+            rule = f"runs with the block must be of the audited model, which has {name} {audited[name]!r}"
+            raise ConfigError(f"{rule}, but {with_block[0].folder} has {told[name]!r}; name runs of its settings")
+    frame = score_frame(runs["with"] + runs["without"], "block", along=names)
     seeds = {kind: sorted(part["seed"].unique().tolist()) for kind, part in frame.groupby("block")}
     if seeds["with"] != seeds["without"]:
         raise ConfigError(f"runs with and without a block must have the same seeds, got {seeds}; train those that lack")

@@ -47,6 +47,10 @@ def test_worth_is_told_by_runs_with_and_without(task, tmp_path, capsys):
     assert "bottleneck.mapper: idle" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="runs with and without the block, got one kind"):
         audit(model, task, data="decathlon", with_block=(tmp_path / "with",))
+    network, card = load_checkpoint(model)
+    save_checkpoint(model, network, replace(card, training=card.training | {"settings": {"model": "synergynet"}}))
+    with pytest.raises(ConfigError, match="must be of the audited model, which has model 'synergynet'"):
+        audit(model, task, data="decathlon", with_block=(tmp_path / "with",), without_block=(tmp_path / "without",))
 
 
 def test_a_model_that_relates_nothing_is_refused_before_a_scan_is_read(task, tmp_path, monkeypatch):

@@ -462,6 +462,18 @@ def test_worth_is_that_of_runs_alike_but_for_the_block(tmp_path):
         worth_of(having, lacking[:1])
     with pytest.raises(ValueError, match="epochs 3 and 9"):
         worth_of(having[:1], read_runs(tmp_path / "longer"))
+    with pytest.raises(ValueError, match="relation 'none' and 'send-receive'"):
+        worth_of([lacking[0], having[1]], lacking)  # of two models
+
+
+def test_worth_is_that_of_the_audited_model(tmp_path):
+    write_run(tmp_path / "with", "l2gnet", gain=0.1, relation="send-receive", heads=4)
+    write_run(tmp_path / "without", "l2gnet", relation="none", heads=4)
+    having, lacking = (read_runs(tmp_path / name) for name in ("with", "without"))
+    own = {"model": "l2gnet", "relation": "send-receive", "heads": 4, "epochs": 9, "codes": 16}
+    assert worth_of(having, lacking, own).mean == pytest.approx(0.1)
+    with pytest.raises(ValueError, match=r"audited model, which has heads 2, but .*with has 4; name runs"):
+        worth_of(having, lacking, own | {"heads": 2})
 
 
 def test_worth_is_of_one_block():
