@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from l2gnet.inspection.changed_parts import evaluating
-from l2gnet.method.rows import rows_of_codes
+from l2gnet.method.rows import rows_of_codes, spread
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.shapes import Float, Int64
 
@@ -73,7 +73,6 @@ def _of_tokens(plan: Float[Tensor, "Bh U R"], codes: Int64[Tensor, "B h w"] | No
     if codes is None:
         return plan
     rows = rows_of_codes(codes.flatten(1))
-    heads = len(plan) // len(codes)
-    of_token = rows.row.repeat_interleave(heads, dim=0).unsqueeze(2)
-    share = plan / rows.counts.clamp_min(1).repeat_interleave(heads, dim=0).unsqueeze(2)
-    return share.gather(1, of_token.expand(-1, -1, share.shape[2]))
+    by_head = plan.unflatten(0, (len(codes), -1)).transpose(0, 1)
+    share = by_head / rows.counts.clamp_min(1).unsqueeze(2)
+    return spread(share, rows.row).transpose(0, 1).flatten(0, 1)
