@@ -1,5 +1,6 @@
 """Predictions against truth on the original grid: per patient, per structure, ED and ES."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -134,8 +135,13 @@ def summarise_phases(scores: Scores, cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def structure_table(scores: Scores) -> list[dict[str, str]]:
-    """One row a structure and one for all, as a paper would print it; distances in mm, or in voxels if so scored."""
+    """One row a structure and one for all, as a paper would print it; distances in mm, or in voxels if so scored.
+
+    `cases` are those that count: in which the structure, or for all of them any, was there or was found.
+    """
     summary = summarise(scores)
+    counted = {name: numbers["dice"]["count"] for name, numbers in summary["structures"].items()}
+    counted["all structures"] = sum(any(not math.isnan(one.dice) for one in case) for case in scores.values())
     in_voxels = summary["overall"]["hd95_voxels"]["count"] > 0
     unit, hd95 = ("voxels", "hd95_voxels") if in_voxels else ("mm", "hd95_mm")
     rows = []
@@ -151,7 +157,7 @@ def structure_table(scores: Scores) -> list[dict[str, str]]:
                 "false negatives (%)": _number(numbers["false_negative_rate"], "mean", 2, scale=100),
                 "missed": str(numbers["missed"]),
                 "false": str(numbers["false_positive"]),
-                "cases": str(numbers["dice"]["count"]),
+                "cases": str(counted[name]),
             }
         )
     return rows

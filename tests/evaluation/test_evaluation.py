@@ -180,8 +180,17 @@ def test_scores_are_those_of_what_predict_writes_in_the_plane_of_the_model(tmp_p
 def test_what_is_undefined_is_not_called_infinite(cases):
     """A structure that is nowhere and was found nowhere."""
     empty = {case.name: score_case(*[np.zeros((2, 8, 8), np.uint8)] * 2, CLASSES, (1.0, 1.0, 1.0)) for case in cases}
-    row = structure_table(empty)[0]
+    row, *_, whole = structure_table(empty)
     assert (row["Dice"], row["HD95 median (mm)"], row["false negatives (%)"], row["cases"]) == ("-", "-", "-", "0")
+    assert whole["cases"] == "0"
+
+
+def test_a_case_counts_once_however_many_structures_it_has(cases):
+    truth = np.zeros((2, 8, 8), np.uint8)
+    truth[:, 2:5, 2:5], truth[:, 6, :] = 1, 2
+    lacking = np.where(truth == 2, 0, truth).astype(np.uint8)
+    scores = {str(n): score_case(one, one, CLASSES, (1.0, 1.0, 1.0)) for n, one in enumerate((truth, truth, lacking))}
+    assert [row["cases"] for row in structure_table(scores)] == ["3", "2", "3"]
 
 
 @pytest.mark.parametrize("labels", [{"square": 1, "stripe": 2}, {"stripe": 1, "square": 2}, {"square": 1}])
