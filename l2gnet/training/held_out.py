@@ -1,7 +1,8 @@
 """The data of a training again, from the model that it left: found without what trains."""
 
-from l2gnet.data.dataset import Case, open_dataset
-from l2gnet.models.card import ModelCard
+from l2gnet.data.dataset import Case, DataSet, open_dataset
+from l2gnet.errors import ConfigError
+from l2gnet.models.card import ModelCard, patient_fingerprint
 from l2gnet.training.settings import TrainSettings
 
 
@@ -9,13 +10,26 @@ def held_out_cases(card: ModelCard, *, data_dir: str = "") -> tuple[Case, ...]:
     """The cases that a model's training held out; of a card that does not say how it was trained, none.
 
     Raises:
-        ConfigError: its data set needs a folder, and `data_dir` is none.
+        ConfigError: its data set needs a folder, and `data_dir` is none, or holds other patients.
     """
     if "settings" not in card.training:
         return ()
-    return open_dataset(settings_of(card, data_dir, TrainSettings().cache_dir)).validation
+    return data_of(card, data_dir, TrainSettings().cache_dir).validation
 
 
-def settings_of(card: ModelCard, data_dir: str, cache_dir: str) -> TrainSettings:
-    """The settings of a model's training, with folders of this machine."""
-    return TrainSettings.from_mapping(card.training["settings"] | {"data_dir": data_dir, "cache_dir": cache_dir})
+def data_of(card: ModelCard, data_dir: str, cache_dir: str) -> DataSet:
+    """The data set of a model's training, split as then, from folders of this machine.
+
+    Raises:
+        ConfigError: it needs a folder, and `data_dir` is none; or patients would be held out that it was trained on,
+            as others have come or gone.
+    """
+    settings = card.training["settings"] | {"data_dir": data_dir, "cache_dir": cache_dir}
+    dataset = open_dataset(TrainSettings.from_mapping(settings))
+    known = set(card.training.get("trained_on", ()))
+    seen = {case.patient for case in dataset.validation if patient_fingerprint(case.patient) in known}
+    if seen:
+        rule = "the data must be that of the training, since patients are held out by the list of all"
+        found = f"{len(seen)} that it was trained on among those held out"
+        raise ConfigError(f"{data_dir}: {rule}, got {found}; name the folder as it was then")
+    return dataset

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from l2gnet.data.dataset import DataSet, open_dataset
+from l2gnet.data.dataset import DataSet
 from l2gnet.data.grid import PLANES, Grid
 from l2gnet.data.slices import cache_key
 from l2gnet.errors import CheckpointError, ConfigError
@@ -15,7 +15,7 @@ from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard, checkpoint_file, patient_fingerprint
 from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.doubt import learn_familiar
-from l2gnet.training.held_out import settings_of
+from l2gnet.training.held_out import data_of
 from l2gnet.training.resume import lightning_epochs, lightning_weights
 from l2gnet.training.settings import OF_A_START, TrainSettings, whole_settings
 from l2gnet.version import code_version
@@ -41,15 +41,14 @@ def open_run(checkpoint: str | Path, *, data_dir: str = "", cache_dir: str = "ca
 
     Raises:
         CheckpointError: the file is damaged, or does not say how it was trained.
-        ConfigError: its data set needs a folder, and `data_dir` is none.
+        ConfigError: its data set needs a folder, and `data_dir` is none, or holds other patients.
     """
     model, card = load_checkpoint(checkpoint)
     if "settings" not in card.training:
         raise CheckpointError(
             f"{checkpoint}: the model card must hold the settings of the run, found none; train again"
         )
-    dataset = open_dataset(settings_of(card, data_dir, cache_dir))
-    return TrainedRun(model, dataset, card.grid, checkpoint_file(checkpoint).parent)
+    return TrainedRun(model, data_of(card, data_dir, cache_dir), card.grid, checkpoint_file(checkpoint).parent)
 
 
 def require_same_run(run_dir: Path, settings: TrainSettings) -> None:
@@ -58,7 +57,8 @@ def require_same_run(run_dir: Path, settings: TrainSettings) -> None:
         return
     if not settings.resume:
         raise ConfigError(f"run_dir must be free, but {run_dir} holds a run; choose another, or set resume")
-    before, now = whole_settings(read_json(run_dir / "config.json")), _shareable(settings)
+    before = whole_settings(read_json(run_dir / "config.json"))
+    now = _shareable(settings) | _weights_file(settings)
     changed = sorted(name for name in now if name not in OF_A_START and before[name] != now[name])
     if changed:
         what = ", ".join(f"{name} {before[name]!r} -> {now[name]!r}" for name in changed)
@@ -67,10 +67,8 @@ def require_same_run(run_dir: Path, settings: TrainSettings) -> None:
 
 def require_same_data(run_dir: Path, dataset: DataSet, grid: Grid) -> None:
     """Refuse to go on with other data than the run has: patients that it was trained on might be held out now."""
-    if not ((run_dir / RESUME_FILE).exists() and (run_dir / _DATA_FILE).exists()):  # older versions left none
-        return
-    before, now = read_json(run_dir / _DATA_FILE), _fingerprints(dataset, grid)
-    if before != now:
+    before, now = _data_before(run_dir), _fingerprints(dataset, grid)
+    if before and any(before[name] != now[name] for name in now):
         what = "other patients to train on" if before["trained_on"] != now["trained_on"] else "other cases or contents"
         raise ConfigError(
             f"{run_dir}: a resumed run must keep its data, got {what}; "
@@ -79,9 +77,13 @@ def require_same_data(run_dir: Path, dataset: DataSet, grid: Grid) -> None:
 
 
 def write_config(run_dir: Path, settings: TrainSettings, dataset: DataSet, grid: Grid) -> None:
-    """Write what a resumed run must keep: `config.json`, all settings that may be passed on, and `data.json`."""
+    """Write what a resumed run must keep: `config.json`, all settings that may be passed on, and `data.json`.
+
+    That also lists the code of each start, where it was another: a model is of all of them.
+    """
+    code = dict.fromkeys([*_data_before(run_dir).get("code", []), code_version()])
     write_json(run_dir / "config.json", _shareable(settings) | _weights_file(settings))
-    write_json(run_dir / _DATA_FILE, _fingerprints(dataset, grid))
+    write_json(run_dir / _DATA_FILE, {**_fingerprints(dataset, grid), "code": list(code)})
 
 
 def write_models(
@@ -102,7 +104,7 @@ def write_models(
         grid,
         {
             "settings": _shareable(settings),
-            "code": code_version(),
+            "code": ", then ".join(read_json(run_dir / _DATA_FILE)["code"]),
             "epochs": epochs,
             "parts": parts,
             **_weights_file(settings),
@@ -136,6 +138,12 @@ def _described(dataset: DataSet, grid: Grid) -> Mapping[str, Any]:
         "held_out_volumes": len(dataset.validation),
         **_fingerprints(dataset, grid),
     }
+
+
+def _data_before(run_dir: Path) -> dict[str, Any]:
+    """What a run that is gone on with says of its data; nothing if it is new, or of an older version."""
+    file = run_dir / _DATA_FILE
+    return dict(read_json(file)) if file.exists() and (run_dir / RESUME_FILE).exists() else {}
 
 
 def _fingerprints(dataset: DataSet, grid: Grid) -> dict[str, Any]:

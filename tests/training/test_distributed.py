@@ -4,11 +4,14 @@ import torch
 from ranks import on_ranks
 from torch import distributed, nn
 
+from l2gnet.data.regions import Regions
+from l2gnet.data.volume import IGNORED
 from l2gnet.errors import ConfigError
 from l2gnet.files import sole_writer
 from l2gnet.method.codebook import Codebook
 from l2gnet.tables import read_rows
 from l2gnet.training import resume
+from l2gnet.training.loss import RegionLoss, SegmentationLoss
 from l2gnet.training.processes import started
 from l2gnet.training.run import train
 from l2gnet.training.settings import TrainSettings
@@ -49,6 +52,33 @@ def test_parts_are_gathered_in_order_and_an_uneven_batch_is_filled_up():
         assert [own for own, _ in results] == list(halves)
         assert [together for _, together in results] == 2 * [halves[0] + halves[1]]
     assert in_group(lambda: gathered(torch.tensor(float(distributed.get_rank()))).tolist()) == 2 * [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize("of_regions", [False, True])
+def test_where_pixels_are_not_known_two_processes_lose_what_one_loses(of_regions):
+    """Each slice has another share of them: one none, one nearly all."""
+    torch.manual_seed(0)
+    labels, logits = torch.randint(3, (4, 1, 6, 6)), torch.randn(4, 2 if of_regions else 3, 6, 6)
+    for number, rows in enumerate((0, 0, 2, 5)):
+        labels[number, :, :rows] = IGNORED
+    regions = Regions(((1, 2), (2,)), (1, 2))
+    loss = (
+        RegionLoss(regions, batch=False, squared=False) if of_regions else SegmentationLoss(batch=False, squared=False)
+    )
+
+    def lost():
+        own = part(logits).clone().requires_grad_()
+        value = loss(own, part(labels))
+        value.backward()
+        gradient = gathered(own.grad) / distributed.get_world_size()
+        return gathered(value.detach()).mean().item(), gradient.numpy()
+
+    whole = logits.clone().requires_grad_()
+    expected = loss(whole, labels)
+    expected.backward()
+    for value, gradient in in_group(lost):
+        assert value == pytest.approx(expected.item(), rel=1e-6)
+        torch.testing.assert_close(torch.from_numpy(gradient), whole.grad)
 
 
 def test_batch_norm_in_parts_is_that_of_the_whole_batch():

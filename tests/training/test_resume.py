@@ -2,6 +2,7 @@ import csv
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import folders
@@ -12,9 +13,12 @@ from tiny import TINY
 
 from l2gnet.errors import ConfigError
 from l2gnet.models.card import read_card
+from l2gnet.training.held_out import held_out_cases
 from l2gnet.training.run import train
+from l2gnet.training.run_folder import open_run
 from l2gnet.training.settings import TrainSettings
 from l2gnet.training.task import SegmentationTask
+from l2gnet.version import code_version
 
 KILLS = 30
 
@@ -55,7 +59,11 @@ def test_a_resumed_run_must_keep_its_data_wherever_it_lies(tmp_path):
 
     go_on("data")
     (tmp_path / "data").rename(tmp_path / "moved")
+    data = tmp_path / "run" / "data.json"
+    data.write_text(data.read_text().replace(code_version(), "0.1.0+older"))
     go_on("moved")
+    both = f"0.1.0+older, then {code_version()}"
+    assert read_card(tmp_path / "run").training["code"] == both  # of which it is made
     folders.write_decathlon(tmp_path / "fewer", cases=folders.CASES[1:])
     with pytest.raises(ConfigError, match="run: a resumed run must keep its data, got other patients to train on; set"):
         go_on("fewer")
@@ -66,6 +74,19 @@ def test_a_resumed_run_must_keep_its_data_wherever_it_lies(tmp_path):
         go_on("moved")
     (tmp_path / "older" / "data.json").unlink()  # which older versions did not write
     go_on("moved", "older")
+
+
+def test_who_was_trained_on_is_never_held_out_of_a_folder_that_has_changed(tmp_path):
+    folders.write_decathlon(tmp_path / "data")
+    made = TINY | {"model": "unet", "data": "decathlon", "cache_dir": str(tmp_path / "cache")}
+    run = train(TrainSettings(**made, data_dir=str(tmp_path / "data")), tmp_path / "run")
+    card, held_out = read_card(run.run_dir), [case.name for case in run.dataset.validation]
+    assert [case.name for case in held_out_cases(card, data_dir=str(tmp_path / "data"))] == held_out
+    others = [number for number in folders.CASES if f"organs_{number:02d}" not in held_out]
+    folders.write_decathlon(tmp_path / "others", cases=others)
+    for opened in (partial(held_out_cases, card), partial(open_run, run.run_dir)):
+        with pytest.raises(ConfigError, match=r"others: the data must be that of the training.* got \d+ that it was"):
+            opened(data_dir=str(tmp_path / "others"))
 
 
 def test_a_run_that_was_moved_keeps_its_best_epoch(tmp_path, monkeypatch):

@@ -136,6 +136,15 @@ def test_a_resumed_run_must_keep_its_settings(trained):
         train(changed, run.run_dir)
 
 
+def test_a_resumed_run_keeps_the_weights_that_it_started_from(trained):
+    settings, run = trained
+    config = json.loads((run.run_dir / "config.json").read_text())
+    (run.run_dir / "config.json").write_text(json.dumps(config | {"pretrained": "vit.npz"}))
+    with pytest.raises(ConfigError, match=r"must keep its settings, got pretrained 'vit\.npz' -> ''"):
+        train(TrainSettings(model=settings.model, **TINY | {"resume": True}), run.run_dir)
+    (run.run_dir / "config.json").write_text(json.dumps(config))
+
+
 @pytest.mark.parametrize(
     ("name", "then", "now"), [("variant", "matched", "published"), ("receivers", "codes", "tokens")]
 )
