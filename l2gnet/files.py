@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from l2gnet.errors import BusyError
+from l2gnet.errors import BusyError, ConfigError
 
 _TEMPORARY = ".writing-"
 
@@ -47,6 +47,7 @@ def sole_writer(lock: Path) -> Iterator[None]:
 
     Raises:
         BusyError: another process holds it.
+        ConfigError: its disk has no locks, as some that are reached over a network.
     """
     with lock.open("w") as held:
         try:
@@ -55,6 +56,9 @@ def sole_writer(lock: Path) -> Iterator[None]:
             raise BusyError(
                 f"{lock.parent} must have one writer, but a job is running there; wait until it ends"
             ) from None
+        except OSError as error:
+            rule = "a folder of results must lie where files can be locked"
+            raise ConfigError(f"{lock.parent}: {rule}, got: {error.strerror}; name one on another disk") from error
         for remains in lock.parent.glob(f"{_TEMPORARY}*"):
             remains.unlink()
         yield

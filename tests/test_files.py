@@ -1,8 +1,10 @@
+import errno
 import json
 
 import pytest
 
-from l2gnet.files import atomic_path, write_json, write_text
+from l2gnet.errors import ConfigError
+from l2gnet.files import atomic_path, sole_writer, write_json, write_text
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -25,6 +27,18 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write_half()
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_disk_without_locks_is_refused_in_words(tmp_path, monkeypatch):
+    def none(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with (
+        pytest.raises(ConfigError, match="must lie where files can be locked, got: No locks available; name one"),
+        sole_writer(tmp_path / ".lock"),
+    ):
+        pass
 
 
 def test_json_refuses_what_json_cannot_hold(tmp_path):

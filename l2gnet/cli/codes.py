@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from l2gnet.checks import MOST, require
 from l2gnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def codes(
         out: Folder that gets the files; of a cine each frame has its own, NAME_codes_frame01.nii.gz and so on.
         batch_size: Slices that pass the network at once.
     """
+    require(1 <= batch_size <= MOST, "batch_size", f"from 1 to {MOST}", batch_size)
     from l2gnet.models.card import read_card
 
     card = read_card(model)

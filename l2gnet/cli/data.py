@@ -87,6 +87,7 @@ def show(
     from l2gnet.training.settings import TrainSettings
 
     settings = TrainSettings(
+        depth=1,  # whatever size some model takes
         data=kind_of(data_dir),
         data_dir=str(data_dir),
         spacing_mm=spacing_mm,
@@ -114,6 +115,8 @@ def show(
 def prepare(data: tyro.conf.OmitArgPrefixes[Data]) -> None:
     """Prepare the slices of a real data set once, as training with the same settings would, and keep them."""
     settings = DataSettings(**vars(data))
+    real = not settings.data.startswith("phantom")
+    require(real, "data", "a real data set, since phantoms are made anew each time", settings.data)
 
     from l2gnet.data.dataset import open_dataset
     from l2gnet.data.slices import cached_slices

@@ -76,7 +76,7 @@ def _parameters_of(job: "Job", declared: "Mapping[str, Parameter]") -> str:
 def _plan_of(job: "Job", declared: "Mapping[str, Parameter]") -> str:
     """Which notebook would run, in which folder, and with what that is not its default."""
     changed = [f"  {name} = {value!r}" for name, value in job.values.items() if value != declared[name].default]
-    state = "has finished before, and would not run again" if job.output.exists() else "would run"
+    state = "has finished before, and would not run again" if job.finished else "would run"
     return "\n".join([f"{job.notebook} {state}, in {job.run_dir}", *(changed or ["  with its defaults"])])
 
 
@@ -142,6 +142,9 @@ def serve(
         browser: Open a browser.
     """
     if notebooks or parameter:
+        rule = "left out where notebooks are served, whose parameter checkpoint names one"
+        require(not model, "model", rule, model)
+        require(not browser, "browser", "left out where notebooks are served", browser)
         from l2gnet.jobs.library import PAGES
         from l2gnet.jobs.pages import serve_pages
 

@@ -48,7 +48,10 @@ VERBS = Group(
         "doctor": doctor,
     },
 )
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_REMEDIES = dict.fromkeys(_NO_ROOM, "results must be written, got: {}; make room, or choose another folder")
+_REMEDIES |= dict.fromkeys({errno.EACCES, errno.EPERM}, "it must be open to you, got: {}; change that, or name another")
+_REMEDIES |= dict.fromkeys({errno.ENOTDIR, errno.EEXIST}, "it must be a folder, got: {}; name another")
 
 
 def main() -> None:
@@ -71,10 +74,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in _REMEDIES:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        _refuse(f"{where}results must be written, got: {error.strerror}; make room, or choose another folder")
+        _refuse(where + _REMEDIES[error.errno].format(error.strerror))
 
 
 def _refuse(words: str) -> NoReturn:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from tyro.conf import OmitArgPrefixes
 
+from l2gnet.checks import require
 from l2gnet.cli.settings import Data, Model, Optimisation, Run
 from l2gnet.tables import text_table
 from l2gnet.training.settings import TrainSettings
@@ -23,11 +24,13 @@ def train(
         run_dir: Where results go; empty makes a new folder under runs/.
     """
     settings = TrainSettings(**vars(model), **vars(data), **vars(optimisation), **vars(run))
+    named = run_dir != "" or (settings.nodes == 1 and not settings.resume)
+    require(named, "run_dir", "the folder that all machines see, or that holds the run to resume", run_dir)
 
     from l2gnet.training.processes import is_first
     from l2gnet.training.run import folder_of
     from l2gnet.training.run import train as train_model
-    from l2gnet.training.run_folder import LOCAL
+    from l2gnet.training.run_folder import LOCAL, require_same_run
 
     if not is_first(settings):
         train_model(settings, run_dir)
@@ -36,6 +39,7 @@ def train(
     from l2gnet.jobs.provenance import recorded
 
     folder = folder_of(settings, run_dir)
+    require_same_run(folder, settings)  # or its record would become that of a start which was refused
     try:
         with recorded(folder, "l2gnet train", asdict(settings) | {"run_dir": str(folder)}, secrets=LOCAL):
             trained = train_model(settings, folder)

@@ -35,7 +35,7 @@ def view(
     card = read_card(model)
     if other:
         read_card(other)
-    require(len(labels) in (0, len(scans)), "labels", f"none, or one for each of {len(scans)} scans", len(labels))
+    require(bool(scans) or not labels, "labels", "none, or one for each of 0 scans", len(labels))
     found = []
     if scans:
         from l2gnet.cli.scans import named_scans

@@ -20,6 +20,7 @@ import pandas as pd
 
 from l2gnet.checks import nearest, require_path
 from l2gnet.errors import ConfigError
+from l2gnet.evaluation.grids import scores_folder
 from l2gnet.evaluation.paired import bootstrap_interval, holm, paired_differences, rank_biserial, signed_rank_p
 from l2gnet.files import read_json
 from l2gnet.models.settings import UNNAMED
@@ -28,7 +29,6 @@ from l2gnet.shapes import Float
 if TYPE_CHECKING:
     from l2gnet.models.backbone import SegmentationModel
 
-_SHIPPED = Path(__file__).parent / "shipped"
 # Settings in which comparable runs may differ: where and on how many devices one was trained is no choice of a method.
 _FREE = ("seed", "resume", "data_dir", "cache_dir", "devices", "nodes", "accumulate", "accelerator")
 
@@ -78,11 +78,6 @@ class FinishedRun:
         return build_model(settings.model, **(settings.model_settings(classes) | options)).eval()
 
 
-def shipped_scores() -> list[str]:
-    """Names of the sweeps whose settings and scores come with the library; `read_runs` takes them for folders."""
-    return sorted(folder.name for folder in _SHIPPED.glob("*"))
-
-
 def read_runs(*folders: str | Path) -> list[FinishedRun]:
     """Every finished run in these folders and below them, by name; or those of `shipped_scores()`.
 
@@ -91,7 +86,7 @@ def read_runs(*folders: str | Path) -> list[FinishedRun]:
     Raises:
         ConfigError: there is no such folder or no run, or one was written by an older version.
     """
-    folders = tuple(_SHIPPED / folder if str(folder) in shipped_scores() else folder for folder in folders)
+    folders = tuple(map(scores_folder, folders))
     require_path(*folders)
     scored = {path.parent for folder in folders for path in Path(folder).rglob("scores.csv")}
     found = sorted(folder for folder in scored if (folder / "config.json").exists())

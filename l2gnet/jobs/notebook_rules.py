@@ -17,7 +17,6 @@ from l2gnet.errors import ConfigError
 
 CHECK, UNCOMPARED, PARAMETERS = "# NBVAL_CHECK_OUTPUT", "nbval-ignore-output", "parameters"
 _MOST_CELLS, _MOST_BYTES, _MOST_LINES = 30, 300_000, 8
-_HOMES = ("/home", "/Users", "/root")
 
 
 def mark(cells: list[dict[str, Any]]) -> None:
@@ -29,6 +28,8 @@ def mark(cells: list[dict[str, Any]]) -> None:
 
 def broken_rules(path: Path) -> list[str]:
     """All that is wrong with a saved notebook, in words."""
+    from l2gnet.jobs.privacy import home_path  # every start of pytest reads this file
+
     text = path.read_text(encoding="utf-8")
     try:
         notebook = json.loads(text)
@@ -49,7 +50,7 @@ def broken_rules(path: Path) -> list[str]:
         wrong.append(f"more than {_MOST_CELLS} cells")
     if len(text) > _MOST_BYTES:
         wrong.append(f"more than {_MOST_BYTES // 1000} kB")
-    if any(f"{start}{home}/" in text for home in _HOMES for start in ('"', "'", " ")):
+    if home_path().search(text):
         wrong.append("a home path")
     return wrong
 
@@ -69,7 +70,7 @@ def _checks(code: list[dict[str, Any]]) -> Iterator[str]:
 
 def _parameters(path: Path, code: list[dict[str, Any]]) -> Iterator[str]:
     """What papermill would pass over: parameters that are not alone, or not first."""
-    from l2gnet.jobs.parameters import read_parameters  # every start of pytest reads this file
+    from l2gnet.jobs.parameters import read_parameters  # here, as above
 
     tagged = [cell for cell in code if PARAMETERS in _tags(cell)]
     if not tagged:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from l2gnet.checks import exists
+from l2gnet.errors import ConfigError
+from l2gnet.files import read_json
 from l2gnet.jobs.library import find_notebook
 from l2gnet.jobs.parameters import checked_values, read_parameters
 from l2gnet.jobs.privacy import SECRET
@@ -29,8 +32,23 @@ class Job:
 
     @property
     def output(self) -> Path:
-        """The executed notebook; it is written last, so where it exists the job has finished."""
+        """The executed notebook, which is written last."""
         return self.run_dir / self.notebook.name
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has finished before.
+
+        Raises:
+            ConfigError: its folder holds another that has, or the notebook itself.
+        """
+        if not self.output.exists():
+            return False
+        record = self.run_dir / "run.json"
+        if not record.exists() or read_json(record)["job"] != self.name:
+            held = "another finished job" if record.exists() else f"a {self.output.name} that no job has left"
+            raise ConfigError(f"run_dir must be free, but {self.run_dir} holds {held}; choose another folder")
+        return True
 
 
 def plan_job(
@@ -55,6 +73,7 @@ def plan_job(
     name = _job_name(notebook, profile, values, data)
     run_dir = Path(values.get("run_dir") or Path(runs_dir) / name)
     run_dir = _unfinished(run_dir, notebook.name) if again else run_dir
+    _require_apart(values, run_dir)
     marked = (parameter for parameter in declared.values() if parameter.help.endswith(SECRET))
     secrets = tuple(parameter.name for parameter in marked if values[parameter.name] != parameter.default)
     return Job(name, notebook, str(profile) if profile else None, values, run_dir, data, secrets)
@@ -66,6 +85,19 @@ def _job_name(notebook: Path, profile: str | Path | None, values: Mapping[str, A
     digest = hashlib.sha256(json.dumps([deciding, data], sort_keys=True).encode())
     digest.update(notebook.read_bytes() + code_version().encode())
     return f"{notebook.stem}-{Path(profile).stem if profile else 'custom'}-{digest.hexdigest()[:8]}"
+
+
+def _require_apart(values: Mapping[str, Any], run_dir: Path) -> None:
+    """Refuse data that hold what a job writes: with each start they, and so its name, would be others."""
+    written = [run_dir, *([Path(values["cache_dir"])] if values.get("cache_dir") else [])]
+    for name in ("data_dir", "scan"):
+        held = values.get(name)
+        if not (isinstance(held, str) and held and exists(held)):
+            continue
+        for folder in written:
+            if folder.resolve().is_relative_to(Path(held).resolve()):
+                rule = f"{name} must hold nothing that a job writes, by which it would be another with each start"
+                raise ConfigError(f"{rule}, got {held!r}, where {folder} lies; name another runs_dir or cache_dir")
 
 
 def _unfinished(folder: Path, output: str) -> Path:

@@ -5,6 +5,7 @@ known to be one.
 """
 
 import gzip
+import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +18,11 @@ from l2gnet.errors import ConfigError
 
 SECRET = "(secret)"  # ends the help of a parameter whose value must not be kept
 _END = r"[^/\\\s\"'<>`:;,)\]]+"
-HOME_PATH = re.compile(rf"(?<![\w.~/-])(?:/(?:home|Users)/{_END}|/root)(?![\w.-])|\b[A-Za-z]:\\+Users\\+{_END}")
+# No part of a longer word or path, but it may follow a colour of the terminal, a line break in JSON, or file://.
+_START = r"(?:(?<![\w.~/-])|(?<=\x1b\[\dm)|(?<=\x1b\[\d\dm)|(?<=\\[nt])|(?<=file://))"
+_HOME = rf"{_START}(?:(?:/[\w.-]+){{0,3}}?/(?:home|Users)/{_END}|/root)(?![\w.-])|\b[A-Za-z]:\\+Users\\+{_END}"
 _DATA_PATH = re.compile(
-    rf"(?<![\w.~/-])/(?:data|gpfs|lustre|media|mnt|net|nfs|scratch|srv|storage|Volumes|work)/{_END}|\b[A-Z]:\\+{_END}"
+    rf"{_START}/(?:data|gpfs|lustre|media|mnt|net|nfs|scratch|srv|storage|Volumes|work)/{_END}|\b[A-Z]:\\+{_END}"
 )
 _E_MAIL = re.compile(r"(?<![\w.@-])[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}\b")
 _PRINTABLE = re.compile(rb"[ -~]{6,}")
@@ -41,6 +44,13 @@ class Finding:
         return f"{self.file}, {self.where}: {self.kind} {self.words!r}"
 
 
+def home_path() -> re.Pattern[str]:
+    """What home folders look like in text, and that of whoever runs this, wherever it lies."""
+    own = os.path.expanduser("~")  # noqa: PTH111 (Path.home raises where nobody knows)
+    own_too = rf"|{_START}{re.escape(own)}(?![\w.-])" if re.match("/[^/]", own) else ""
+    return re.compile(_HOME + own_too)
+
+
 def find_identifiers(path: str | Path, names: Sequence[str] = ()) -> list[Finding]:
     """Look for paths of home and data folders, e-mail addresses and names in a file, or in all files below a folder.
 
@@ -53,7 +63,7 @@ def find_identifiers(path: str | Path, names: Sequence[str] = ()) -> list[Findin
     path = Path(path)
     require_path(path)
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    patterns = {"a home path": HOME_PATH, "a data path": _DATA_PATH, "an e-mail address": _E_MAIL}
+    patterns = {"a home path": home_path(), "a data path": _DATA_PATH, "an e-mail address": _E_MAIL}
     if names:
         patterns["a name"] = _any_of(names)
     return [finding for file in files for finding in _in_file(file, file.relative_to(path.parent), patterns)]
@@ -81,7 +91,7 @@ def scrubbed(value: Any, secrets: Mapping[str, Any]) -> Any:
         for name, secret in secrets.items():
             for spelling in _spellings(secret):
                 value = re.sub(rf"(?<!\w){re.escape(spelling)}(?!\w)", f"[{name}]", value)
-        return HOME_PATH.sub("~", value)
+        return home_path().sub("~", value)
     if isinstance(value, Mapping):
         return {name: scrubbed(item, secrets) for name, item in value.items()}
     return [scrubbed(item, secrets) for item in value] if isinstance(value, list) else value
@@ -114,7 +124,11 @@ def _any_of(names: Sequence[str]) -> re.Pattern[str]:
 def _in_file(file: Path, name: Path, patterns: Mapping[str, re.Pattern[str]]) -> Iterator[Finding]:
     for kind, match in _matches(str(name), patterns):
         yield Finding(file, "its name", kind, match)
-    content = file.read_bytes()
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        yield Finding(file, "content", "a file that cannot be read", error.strerror or "")
+        return
     if file.name.lower().endswith((".nii", ".nii.gz")):
         yield from _in_image(file, content)
     if file.suffix == ".safetensors":  # weights follow, whose noise now and then looks like a path

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 
 from l2gnet.checks import exists
 from l2gnet.errors import BusyError
+from l2gnet.evaluation.grids import scores_folder
 from l2gnet.files import content_hash, read_json, write_json
 from l2gnet.jobs.library import is_file
 from l2gnet.jobs.privacy import scrubbed, without
@@ -28,7 +29,12 @@ from l2gnet.version import code_version
 
 _FIRST_LOOK_S, _LOOK_EVERY_S = 0.25, 1.0  # often while a process is young, as it may be short
 # Parameters that may name a folder to read, and what of it counts; others may be folders to write to.
-_READ_FROM = {"data_dir": "*", "scan": "*", "runs_dir": "scores.csv", "checkpoint": "model.safetensors"}
+_READ_FROM = {
+    "data_dir": ("[!.]*",),
+    "scan": ("[!.]*",),
+    "runs_dir": ("scores.csv", "config.json"),
+    "checkpoint": ("model.safetensors",),
+}
 
 
 def provenance() -> dict[str, Any]:
@@ -56,9 +62,9 @@ def _provenance(code: str) -> dict[str, Any]:
 def data_fingerprint(values: Mapping[str, Any]) -> str | None:
     """A hash of what the parameters of a job point to; None where they point to nothing.
 
-    That is every file, all files below the folders `data_dir` and `scan`, the scores of the runs below `runs_dir`, and
-    the model of a run folder `checkpoint` or of the library, behind links too. Names and contents count, places and
-    dates do not.
+    That is every file, all files but hidden ones below the folders `data_dir` and `scan`, settings and scores of the
+    runs below `runs_dir`, and the model of a run folder `checkpoint`, be they of the library, behind links too. Names
+    and contents count, places and dates do not.
     """
     digest = hashlib.sha256()
     found = False
@@ -66,7 +72,7 @@ def data_fingerprint(values: Mapping[str, Any]) -> str | None:
         for text in value if isinstance(value, list) else [value]:
             if not (isinstance(text, str) and text):
                 continue
-            path = checkpoint_file(text) if name == "checkpoint" and text in shipped_models() else Path(text)
+            path = _of_the_library(name, text)
             below = _files_below(path, _READ_FROM[name]) if name in _READ_FROM and exists(path) else ()
             for file in [path] if is_file(path) else sorted(below):
                 found = True
@@ -74,13 +80,21 @@ def data_fingerprint(values: Mapping[str, Any]) -> str | None:
     return digest.hexdigest()[:16] if found else None
 
 
-def _files_below(folder: Path, form: str) -> Iterator[Path]:
-    """The files of this form below a folder, behind links too (rglob enters none) unless they lead back up."""
+def _of_the_library(name: str, text: str) -> Path:
+    """The path that a parameter means, where it may be the name of what comes along."""
+    if name == "checkpoint" and text in shipped_models():
+        return checkpoint_file(text)
+    return scores_folder(text) if name == "runs_dir" else Path(text)
+
+
+def _files_below(folder: Path, forms: Sequence[str]) -> Iterator[Path]:
+    """The files of these forms below a folder, behind links too (rglob enters none) unless they lead back up."""
     for name, folders, files in os.walk(folder, followlinks=True):
         here = Path(name)
         above = {each.resolve() for each in (here, *here.parents)}
         folders[:] = [each for each in folders if (here / each).resolve() not in above]
-        yield from (here / file for file in fnmatch.filter(files, form) if (here / file).is_file())
+        named = [file for form in forms for file in fnmatch.filter(files, form)]
+        yield from (here / file for file in named if (here / file).is_file())
 
 
 def outcome(*, started: float, error: str | None, peak_mb: float, data: str | None) -> dict[str, Any]:
@@ -202,4 +216,5 @@ def _gpus() -> list[str]:
     if shutil.which("nvidia-smi") is None:
         return []
     asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    return subprocess.run(asked, capture_output=True, text=True).stdout.splitlines()
+    answer = subprocess.run(asked, capture_output=True, text=True)
+    return [] if answer.returncode else answer.stdout.splitlines()  # without a driver it prints why

@@ -16,11 +16,11 @@ import nbformat
 import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
+from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from l2gnet.errors import ConfigError
-from l2gnet.files import read_json, sole_writer, write_json, write_text
+from l2gnet.files import sole_writer, write_json, write_text
 from l2gnet.jobs.plan import Job, plan_job
 from l2gnet.jobs.privacy import scrubbed, without
 from l2gnet.jobs.provenance import PeakMemory, outcome
@@ -79,12 +79,9 @@ def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None)
     Raises:
         ConfigError: the folder holds another finished job, or another process is writing to it.
     """
-    if job.output.exists():
-        if read_json(job.run_dir / "run.json")["job"] != job.name:
-            raise ConfigError(
-                f"run_dir must be free, but {job.run_dir} holds another finished job; choose another folder"
-            )
-        return JobResult(job.run_dir, job.output, done_before=True)
+    done_before = JobResult(job.run_dir, job.output, done_before=True)
+    if job.finished:
+        return done_before
     values = dict(job.values)
     if "run_dir" in values:
         values["run_dir"] = str(job.run_dir)
@@ -93,18 +90,18 @@ def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None)
     job.run_dir.mkdir(parents=True, exist_ok=True)
     failed = job.output.with_suffix(".failed.ipynb")
     working = job.output.with_suffix(".running.ipynb")
+    secrets = {name: values[name] for name in job.secrets}
+    log = job.run_dir / "log.txt"
     started = time.time()
     with sole_writer(job.run_dir / ".lock"):
+        if job.finished:  # meanwhile, by another process
+            return done_before
         try:
             with PeakMemory() as peak:
                 error = _execute(job, working, values, quiet, cell_timeout_s)
             terminated = error == _TERMINATED
-            secrets = {name: values[name] for name in job.secrets}
-            executed = scrub(nbformat.read(working, as_version=4), secrets)
+            executed = scrub(_executed(job, working, terminated), secrets)
             error = scrubbed(error, secrets)
-            log = job.run_dir / "log.txt"
-            if log.exists():
-                write_text(log, scrubbed(log.read_text(encoding="utf-8"), secrets))
             if error is None:
                 html, _ = _HTML.from_notebook_node(executed)
                 write_text(job.output.with_suffix(".html"), html)
@@ -123,6 +120,8 @@ def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None)
             write_text(kept, nbformat.writes(executed) + "\n")  # last: it marks the job as finished
         finally:
             working.unlink(missing_ok=True)  # papermill may have written half of it
+            if log.exists():
+                write_text(log, scrubbed(log.read_text(encoding="utf-8"), secrets))
     return JobResult(job.run_dir, kept, error, terminated=terminated)
 
 
@@ -144,6 +143,16 @@ def scrub(notebook: nbformat.NotebookNode, secrets: Mapping[str, Any]) -> nbform
             for name in secrets:
                 cell.source = re.sub(rf"(?m)^{name} = .*$", f'{name} = "[{name}]"', cell.source)
     return nbformat.from_dict(scrubbed(notebook, secrets))
+
+
+def _executed(job: Job, working: Path, terminated: bool) -> nbformat.NotebookNode:
+    """What papermill has saved; the notebook as it was, if it was ended before it had saved anything whole."""
+    try:
+        return nbformat.read(working, as_version=4)
+    except (FileNotFoundError, NotJSONError):
+        if not terminated:
+            raise
+        return nbformat.read(job.notebook, as_version=4)
 
 
 def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool, cell_timeout_s: int | None) -> str | None:

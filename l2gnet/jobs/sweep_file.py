@@ -85,17 +85,24 @@ def read_sweep(path: str | Path, *, parameters: Mapping[str, Any], runs_dir: str
     notebook = find_notebook(content["notebook"], path.parent)
     shared = {"profile": content.get("profile")} | content.get("parameters", {})
     runs = []
-    for combination in itertools.product(*(_axis(path, name, axis) for name, axis in content["grid"].items())):
+    axes = {name: _axis(path, name, axis) for name, axis in content["grid"].items()}
+    _require_decided_once(path, axes)
+    for combination in itertools.product(*axes.values()):
         values = {**shared, **{key: value for _, given in combination for key, value in given.items()}, **parameters}
         profile = values.pop("profile")
         if not isinstance(profile, str | None):  # of the file, or of a place in the grid
             raise ConfigError(f"{path}: profile must be a name, got {_short(profile)}")
         try:
             job = plan_job(notebook, profile=profile, parameters=values, runs_dir=Path(runs_dir) / path.stem)
+            state = "done before" if job.finished else "waiting"
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
-        place = dict(zip(content["grid"], (label for label, _ in combination), strict=True))
-        runs.append(Run(place, job, state="done before" if job.output.exists() else "waiting"))
+        # Of a list of values, that which the run has: it may have been given another.
+        place = {
+            name: str(job.values.get(name, label)) if isinstance(content["grid"][name], list) else label
+            for name, (label, _) in zip(axes, combination, strict=True)
+        }
+        runs.append(Run(place, job, state=state))
     folders, names = {run.job.run_dir for run in runs}, {run.job.name for run in runs}
     twice = len(runs) - min(len(folders), len(names))  # a run_dir of its own makes no other job
     if twice:
@@ -136,6 +143,14 @@ def _named(value: object) -> bool:
 
 def _short(value: object) -> str:
     return repr(value)[:200]
+
+
+def _require_decided_once(path: Path, axes: Mapping[str, list[tuple[str, dict[str, Any]]]]) -> None:
+    """Refuse two axes that give one parameter: a run would not be what its place says."""
+    given = {axis: {name for _, values in places for name in values} for axis, places in axes.items()}
+    for one, other in itertools.combinations(given, 2):
+        if twice := sorted(given[one] & given[other]):
+            raise ConfigError(f"{path}: each parameter must be given by one axis, got {twice[0]} by {one} and {other}")
 
 
 def _axis(path: Path, name: str, axis: Any) -> list[tuple[str, dict[str, Any]]]:

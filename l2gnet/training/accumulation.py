@@ -17,10 +17,12 @@ def next_parts(settings: TrainSettings, batch_size: int, parts: int, cause: Exce
     Raises:
         ConfigError: the settings do not want parts; or one would be a single slice, too little for batch norm.
     """
-    if settings.accumulate and batch_size >= 4 * parts:
+    smaller = settings.processes == 1 and batch_size >= 4 * parts
+    if settings.accumulate and smaller:
         return 2 * parts
     so_far = f" in {parts} parts" if parts > 1 else ""
-    remedy = "lower size_px or width" if settings.accumulate else "halve batch_size first, or set accumulate"
+    remedy = "halve batch_size first" + ", or set accumulate" * smaller
+    remedy = "lower size_px or width" if settings.accumulate else remedy
     raise ConfigError(
         f"the device has too little memory for batch_size {settings.batch_size}{so_far}, size_px {settings.size_px} "
         f"and width {settings.width} at precision {settings.precision}; {remedy}, "

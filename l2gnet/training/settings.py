@@ -69,6 +69,8 @@ class TrainSettings(RunSettings, OptimisationSettings, DataSettings, ModelSettin
         self.require_size(self.size_px)
         rule = f"a multiple of devices x nodes = {self.processes}"
         require(self.batch_size % self.processes == 0, "batch_size", rule, self.batch_size)
+        mirrored = self.recipe != "transunet" or not self.flips
+        require(mirrored, "flips", "off for the recipe transunet, which has mirrors of its own", self.flips)
         moves = self.recipe != "transunet" or not self.field_shift
         require(moves, "field_shift", "0 for the recipe transunet, which moves no slice in training", self.field_shift)
 

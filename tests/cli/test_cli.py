@@ -145,6 +145,7 @@ def test_predict_goes_on_after_scans_that_cannot_be_read(checkpoint, tmp_path):
         (("predict", "MODEL", ".", "-o", "out", "--batch-size", "0"), "batch_size must be at least 1, got 0"),
         (("predict", "MODEL", ".", "-o", "out", "--batch-size", str(2**40)), "batch_size must be at most 2147483647"),
         (("run", "01_train", "--execution-timeout", "-1"), "execution_timeout must be from 1 to 2147483647 seconds"),
+        (("train", "--run-dir", "model.safetensors"), "model.safetensors: it must be a folder, got: File exists; name"),
         (("app", "--port", "70000"), "port must be from 1 to 65535, or 0 for any that is free, got 70000"),
         (("lab", "--port", "0"), "port must be from 1 to 65535, got 0"),
         (("train", "--epsilon", "nan"), "epsilon must be from 0.0001 to 1000"),

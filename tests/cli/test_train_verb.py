@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from commands import command
+from commands import command, refused
 
 TINY = ["--patients", 4, "--validation-patients", 1, "--size-px", 32, "--spacing-mm", 6.0, "--width", 4, "--depth", 3]
 TINY += ["--model", "unet", "--epochs", 1, "--accelerator", "cpu", "--run-dir", "run"]
@@ -27,6 +27,14 @@ def test_a_training_that_is_stopped_says_so_by_its_status(tmp_path, number, stat
     assert result.returncode == status, result.stderr
     assert "Traceback" not in result.stderr
     assert ("--run-dir run --resume go on with it" in result.stderr) == (status == 130)
+
+
+def test_a_start_that_is_refused_leaves_the_record_of_the_run_there(tmp_path):
+    assert command("train", *TINY, cwd=tmp_path, before=STOPPED.format(number=15)).returncode == 143
+    (tmp_path / "run" / "last.ckpt").touch()
+    (tmp_path / "run" / "run.json").write_text("of that run")
+    refused(command("train", *TINY, "--seed", 1, cwd=tmp_path), "run_dir must be free, but run holds a run")
+    assert (tmp_path / "run" / "run.json").read_text() == "of that run"
 
 
 def test_the_record_keeps_no_path_of_this_machine(tmp_path):

@@ -46,3 +46,7 @@ def test_labels_belong_to_scans(tmp_path, words):
     (tmp_path / "scan.nii").write_bytes(b"")
     model = save_model(tmp_path / "mine.safetensors")
     refused(command("view", model, tmp_path / "scan.nii", *words, cwd=tmp_path), "one for each of 1 scans, got 2")
+    (tmp_path / "scans").mkdir()  # a folder is as many as it holds
+    for name in ("a.nii", "b.nii", "c.nii"):
+        (tmp_path / "scans" / name).write_bytes(b"")
+    refused(command("view", model, tmp_path / "scans", *words, cwd=tmp_path), "one for each of 3 scans, got 2")

@@ -29,6 +29,10 @@ def test_the_projects_own_notebooks_are_clean():
         (f"open {HOME}/scans/a.nii", "a home path", HOME),
         ('"/Users/' + 'jane.doe/x"', "a home path", "/Users/" + "jane.doe"),
         ("cd /root", "a home path", "/root"),
+        ("at /cluster/" + f"{HOME[1:]}/x", "a home path", f"/cluster{HOME}"),
+        (f"file://{HOME}/x", "a home path", HOME),
+        (f"\x1b[32m{HOME}/x", "a home path", HOME),
+        (rf'"in\n{HOME}/x"', "a home path", HOME),
         (r'"C:\\Users\\' + r'Jane\\x"', "a home path", r"C:\\Users\\" + "Jane"),
         ("/mnt/hospital/x", "a data path", "/mnt/hospital"),
         ("/data/acdc", "a data path", "/data/acdc"),
@@ -49,6 +53,15 @@ def test_what_identifies_is_found_with_its_place(tmp_path, text, kind, words):
 def test_ordinary_text_is_left_alone(tmp_path, text):
     (tmp_path / "notes.txt").write_text(text)
     assert kinds(tmp_path) == []
+
+
+def test_ones_own_home_is_known_wherever_it_lies(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/u/jdoe")
+    (tmp_path / "notes.txt").write_text("in /u/jdoe/x, /u/jdoe-2 and /bu/jdoe")
+    assert kinds(tmp_path) == [("line 1", "a home path", "/u/jdoe")]
+    assert scrubbed("in /u/jdoe/x", {}) == "in ~/x"
+    monkeypatch.setenv("HOME", "/")  # as of a user without one
+    assert scrubbed("/u/jdoe/x", {}) == "/u/jdoe/x"
 
 
 @pytest.mark.parametrize("text", ["Jane Doe", "JANE^DOE", "doe_jane", "Doe, Jane", "scan of jane-doe."])

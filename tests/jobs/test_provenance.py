@@ -7,7 +7,7 @@ import time
 import pytest
 
 from l2gnet.errors import BusyError
-from l2gnet.jobs.provenance import PeakMemory, _git_state, data_fingerprint, provenance, recorded
+from l2gnet.jobs.provenance import PeakMemory, _git_state, _gpus, data_fingerprint, provenance, recorded
 from l2gnet.version import code_version
 
 
@@ -49,6 +49,7 @@ def test_a_fingerprint_follows_no_link_round_in_circles(data, tmp_path):
     (data / "patient001" / "up").symlink_to(tmp_path)
     (data / "patient001" / "here").symlink_to(data / "patient001")
     (data / "patient001" / "nowhere").symlink_to(tmp_path / "nothing")
+    (data / "patient001" / ".DS_Store").write_text("of a file manager")
     assert data_fingerprint({"data_dir": str(data)}) == plain
 
 
@@ -70,12 +71,32 @@ def test_a_fingerprint_knows_new_runs_and_every_file_of_a_list(tmp_path):
         assert data_fingerprint(runs) == seen[-1]  # it has not finished
         (tmp_path / name / "scores.csv").write_text("1")
         seen.append(data_fingerprint(runs))
+    (tmp_path / "second" / "config.json").write_text("1")  # by which it is read, or left out
+    seen.append(data_fingerprint(runs))
     assert seen[0] is None
-    assert len(set(seen)) == 3
+    assert len(set(seen)) == 4
     files = [str(tmp_path / name / "history.csv") for name in ("first", "second")]
     before = data_fingerprint({"truth": files})
     (tmp_path / "second" / "history.csv").write_text("2")
     assert None is not before != data_fingerprint({"truth": files})
+
+
+def test_a_fingerprint_knows_the_scores_that_come_along_by_name(tmp_path, monkeypatch):
+    one, other = (data_fingerprint({"runs_dir": name}) for name in ("phantom-models", "phantom-choices"))
+    assert None not in (one, other)
+    assert one != other
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "phantom-models").mkdir()
+    (tmp_path / "phantom-models" / "scores.csv").write_text("1")
+    assert data_fingerprint({"runs_dir": "phantom-models"}) == one  # as `read_runs` reads it
+
+
+def test_a_machine_without_a_driver_has_no_gpu(tmp_path, monkeypatch):
+    broken = tmp_path / "nvidia-smi"
+    broken.write_text("#!/bin/sh\necho NVIDIA-SMI has failed\nexit 9\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert _gpus() == []
 
 
 def test_the_record_names_code_packages_and_machine():

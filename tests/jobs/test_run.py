@@ -13,8 +13,9 @@ import nbformat
 import pytest
 
 from l2gnet.errors import ConfigError
+from l2gnet.files import sole_writer
 from l2gnet.jobs.plan import plan_job
-from l2gnet.jobs.run import run_job, run_notebook, scrub
+from l2gnet.jobs.run import TerminatedError, run_job, run_notebook, scrub
 
 PARAMETERS = """\
 count: int = 3  # how many
@@ -142,6 +143,62 @@ def test_another_jobs_folder_is_refused(notebook, tmp_path):
     assert run(notebook, parameters={"run_dir": str(tmp_path / "mine")}).done_before
     with pytest.raises(ConfigError, match=r"run_dir must be free, but .*mine holds another finished job"):
         run(notebook, parameters={"run_dir": str(tmp_path / "mine"), "count": 4})
+
+
+def test_a_folder_with_the_notebook_itself_is_no_run_folder(notebook):
+    before = notebook.read_text()
+    with pytest.raises(ConfigError, match=r"run_dir must be free, but .* holds a work\.ipynb that no job has left"):
+        run(notebook, parameters={"run_dir": str(notebook.parent)})
+    assert notebook.read_text() == before
+
+
+def test_a_job_that_another_process_finished_meanwhile_is_not_run_again(notebook, monkeypatch):
+    job = plan_job(notebook, runs_dir=notebook.parent / "runs")
+
+    def late(lock):
+        monkeypatch.undo()
+        (run(notebook).run_dir / "result.txt").unlink()
+        return sole_writer(lock)
+
+    monkeypatch.setattr("l2gnet.jobs.run.sole_writer", late)
+    assert run_job(job).done_before
+    assert not (job.run_dir / "result.txt").exists()
+
+
+def test_data_that_hold_what_a_job_writes_are_refused(tmp_path):
+    notebook = write_notebook(tmp_path, 'data_dir: str = ""  # where\ncache_dir: str = "cache"  # kept\n')
+    (tmp_path / "data").mkdir()
+    given = {"data_dir": str(tmp_path / "data"), "cache_dir": str(tmp_path / "cache")}
+    plan_job(notebook, parameters=given, runs_dir=tmp_path / "runs")
+    for runs_dir, more in (("data/runs", {}), ("runs", {"cache_dir": str(tmp_path / "data/cache")})):
+        with pytest.raises(ConfigError, match="data_dir must hold nothing that a job writes, by which it would be"):
+            plan_job(notebook, parameters=given | more, runs_dir=tmp_path / runs_dir)
+
+
+@pytest.mark.parametrize("saved", [None, "{half"])
+def test_a_job_ended_before_anything_was_saved_keeps_its_notebook(notebook, monkeypatch, saved):
+    def ended(source, working, *given, **more):
+        if saved:
+            working.write_text(saved)
+        raise TerminatedError
+
+    monkeypatch.setattr("papermill.execute_notebook", ended)
+    result = run(notebook)
+    assert (result.terminated, result.notebook.name) == (True, "work.failed.ipynb")
+    assert "too many" in result.notebook.read_text()
+
+
+def test_the_log_of_an_interrupted_job_keeps_no_secret(tmp_path, monkeypatch):
+    def interrupted(*given, stdout_file, **more):
+        print("Hospital of Jane", file=stdout_file, flush=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("papermill.execute_notebook", interrupted)
+    notebook = write_notebook(tmp_path, 'data_dir: str = ""  # where (secret)')
+    job = plan_job(notebook, parameters={"data_dir": "Hospital of Jane"}, runs_dir=tmp_path / "runs")
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job, quiet=True)
+    assert (job.run_dir / "log.txt").read_text() == "[data_dir]\n"
 
 
 def test_two_jobs_do_not_write_to_one_folder(notebook, tmp_path):

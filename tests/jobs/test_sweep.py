@@ -79,6 +79,17 @@ def test_a_grid_is_every_combination_in_folders_of_their_own(plan, tmp_path):
 def test_what_is_given_counts_more_than_the_grid_and_that_more_than_the_file(plan):
     sweep = plan({"count": [1]}, parameters={"mode": "badly"}, profile=None)
     assert sweep.runs[0].job.values == {"count": 1, "mode": "badly", "run_dir": ""}
+    (other,) = plan({"count": [1]}, parameters={"count": "2"}).runs
+    assert (other.job.values["count"], other.place) == (2, {"count": "2"})
+
+
+def test_a_folder_with_another_finished_job_is_not_done_before(plan, tmp_path):
+    finished = tmp_path / "mine"
+    finished.mkdir()
+    (finished / "work.ipynb").write_text("{}")
+    (finished / "run.json").write_text('{"job": "another"}')
+    with pytest.raises(ConfigError, match=r"try\.yaml: run_dir must be free, but .*mine holds another finished job"):
+        plan({"count": [1]}, parameters={"run_dir": str(finished)})
 
 
 @pytest.mark.parametrize(
@@ -97,6 +108,10 @@ def test_what_is_given_counts_more_than_the_grid_and_that_more_than_the_file(pla
         ("{notebook: work.ipynb, grid: {count: [3]}, workers: {1: 2}}", "workers must be `name: value` lines"),
         ("{notebook: work.ipynb, grid: {count: {few: {no: 5}}}}", "an axis of the grid must be a list of values"),
         ("{notebook: work.ipynb, grid: {run_dir: [a, b]}}", "every run must differ, but 1 would be the same"),
+        (
+            "{notebook: work.ipynb, grid: {count: [1, 2], way: {a: {count: 3}, b: {mode: badly}}}}",
+            "each parameter must be given by one axis, got count by count and way",
+        ),
         ("{notebook: work.ipynb, grid: {count: 3}}", "an axis of the grid must be a list of values"),
         ("{notebook: work.ipynb, grid: {count: []}}", "an axis of the grid must be a list of values"),
         ("{notebook: work.ipynb, grid: {cuont: [3]}}", "try.yaml: -p: unknown parameter 'cuont'"),
@@ -139,8 +154,9 @@ def test_a_wrong_sweep_is_refused_before_anything_starts(tmp_path, content, mess
 
 
 def test_the_example_sweeps_are_sound(tmp_path):
+    (tmp_path / "data").mkdir()
     for path in (ROOT / "notebooks" / "jobs").glob("*.yaml"):
-        sweep = read_sweep(path, parameters={"data_dir": str(tmp_path)}, runs_dir=tmp_path / "runs")
+        sweep = read_sweep(path, parameters={"data_dir": str(tmp_path / "data")}, runs_dir=tmp_path / "runs")
         assert "l2gnet" in {run.job.values["model"] for run in sweep.runs}
 
 

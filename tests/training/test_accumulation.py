@@ -9,7 +9,7 @@ from l2gnet.models.card import read_card
 from l2gnet.prediction.model_card import card_text
 from l2gnet.tables import read_rows
 from l2gnet.training import resume
-from l2gnet.training.accumulation import remember_as_long
+from l2gnet.training.accumulation import next_parts, remember_as_long
 from l2gnet.training.run import train
 from l2gnet.training.settings import TrainSettings
 from l2gnet.training.task import SegmentationTask
@@ -148,6 +148,9 @@ def test_parts_are_refused_where_they_are_not_wanted_or_would_be_single_slices(t
     with pytest.raises(ConfigError, match=r"batch_size 8, .*; halve batch_size first, or set accumulate"):
         train(TrainSettings(**TINY | {"accumulate": False}), tmp_path / "off")
     assert passes == [8, 4, 2, 8]
+    shared = TrainSettings(**TINY | {"accumulate": False, "devices": 2})
+    with pytest.raises(ConfigError, match="halve batch_size first, then try"):  # processes cannot take parts
+        next_parts(shared, 8, 1, MemoryError("full"))
 
 
 def test_averages_move_with_parts_as_fast_as_with_batches():
