@@ -3,7 +3,7 @@
 import numpy as np
 
 from l2gnet.data.volume import IGNORED
-from l2gnet.shapes import Float32, Int, UInt8
+from l2gnet.shapes import Bool, Float32, Int, UInt8
 
 
 def slice_areas(labels: UInt8[np.ndarray, "D H W"], classes: int) -> Int[np.ndarray, "D L"]:
@@ -26,7 +26,7 @@ def slice_dice(
     """Dice of each class on each slice (background too), where both are known; NaN where both maps lack the class."""
     dice = np.full((len(reference), classes), np.nan, np.float32)
     for d, (one, two) in enumerate(zip(reference, other, strict=True)):
-        if classes <= IGNORED and (unknown := (one == IGNORED) | (two == IGNORED)).any():
+        if (unknown := _unknown(one, two, classes)).any():
             one, two = one[~unknown], two[~unknown]
         pairs = np.bincount((one.astype(np.uint16) * classes + two).ravel(), minlength=classes**2)
         joint = pairs.reshape(classes, classes)
@@ -35,11 +35,18 @@ def slice_dice(
     return dice
 
 
-def agreement(truth: UInt8[np.ndarray, "H W"], predicted: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+def agreement(
+    truth: UInt8[np.ndarray, "H W"], predicted: UInt8[np.ndarray, "H W"], classes: int
+) -> UInt8[np.ndarray, "H W"]:
     """0 where both are background, 1 correct, 2 false positive, 3 false negative, 4 a structure taken for another.
 
-    Also 0 where the truth is IGNORED.
+    Also 0 where either is not known.
     """
     inside, claimed = truth > 0, predicted > 0
-    nothing = (truth == IGNORED) | (~inside & ~claimed)
+    nothing = _unknown(truth, predicted, classes) | (~inside & ~claimed)
     return np.select([nothing, truth == predicted, ~inside, ~claimed], [0, 1, 2, 3], 4).astype(np.uint8)
+
+
+def _unknown(one: UInt8[np.ndarray, "H W"], two: UInt8[np.ndarray, "H W"], classes: int) -> Bool[np.ndarray, "H W"]:
+    """Where either is IGNORED, unless that is the number of one of the `classes`."""
+    return ((one == IGNORED) | (two == IGNORED)) & (classes <= IGNORED)

@@ -50,6 +50,7 @@ def scan_facts(seen: SeenScan, typical: Int64[np.ndarray, " K"] | None) -> dict[
         "cells": None if seen.codes is None else list(seen.codes.shape[1:]),
         "spacing_mm": list(placed.spacing_mm) if placed.has_mm else [1.0, 1.0, 1.0],
         "affine": placed.affine.tolist() if placed.has_mm else None,
+        "unit": "mm" if placed.has_mm else "pixels",
         "planes": [plane.to_browser() for plane in planes_of(placed.axes if placed.has_mm else None)],
         "range": list(seen.range),
         "truth": seen.truth is not None,
@@ -83,7 +84,6 @@ def plan_facts(
     sending, receiving = (plan[0].float().cpu().numpy()[:, named >= 0] for plan in (result.sending, result.receiving))
     codes = result.codes[0].flatten().cpu().numpy()
     rows = np.searchsorted(names, codes).clip(max=len(names) - 1)
-    head = min(head, len(sending) - 1)
     own = sending[head]
     still = _still(result, plain)[0, head].float().cpu().numpy()[named >= 0]
     places = plan_order(still.astype(np.float64), order, None if typical is None else typical[names])

@@ -8,6 +8,7 @@ from l2gnet.widgets.bench_scans import BenchScan
 from l2gnet.widgets.bench_task import Progress
 
 from l2gnet.data.slices import SliceSet
+from l2gnet.errors import ConfigError
 from l2gnet.inspection.interventions import (
     Intervened,
     Intervener,
@@ -46,10 +47,10 @@ class AskedModel:
         """A scan as the model sees it when it is left alone.
 
         Raises:
-            ValueError: there is no such scan.
+            ConfigError: there is no such scan.
         """
         if number >= len(self.scans):
-            raise ValueError(f"scan must lie in 0..{len(self.scans) - 1}, got {number}")
+            raise ConfigError(f"scan must lie in 0..{len(self.scans) - 1}, got {number}")
         if number in self.seen:
             return self.seen[number]
         with self.busy:

@@ -86,6 +86,14 @@ def _of_case(case: Case) -> BenchScan:
     return BenchScan(case.name, case.load)
 
 
+def model_names(*checkpoints: str | Path) -> list[str]:
+    """The names of models on the screen: those of their files, or of the folders of files that are named alike."""
+    stems = [Path(each).stem for each in checkpoints]
+    if len(set(stems)) == len(stems):
+        return stems
+    return [Path(each).parent.name or stem for each, stem in zip(checkpoints, stems, strict=True)]
+
+
 class Other:
     """A second model, whose labels are looked at beside those of the first.
 
@@ -99,7 +107,7 @@ class Other:
 
     def __init__(self, checkpoint: str | Path, beside: ModelCard):
         self.model, card = load_checkpoint(checkpoint)
-        self.name, self.regions = Path(checkpoint).stem, card.regions
+        self.regions = card.regions
         ours, others = ((c.classes, c.regions, c.channels, c.grid, c.plane) for c in (beside, card))
         if ours != others:
             rule = "two models side by side must share classes, channels, grid and plane"

@@ -60,12 +60,20 @@ class BenchState(Viewer):
     def state(self, state: Mapping[str, Any]) -> None:
         unknown = sorted(set(state) - set(STATE))
         if unknown:
-            raise ValueError(f"a state has {', '.join(STATE)}, got {unknown[0]!r}; copy one from a workbench")
+            raise ConfigError(f"a state has {', '.join(STATE)}, got {unknown[0]!r}; copy one from a workbench")
         if "interventions" in state:  # a few of them do; the browser needs them all
             state = {**state, "interventions": Interventions.from_json(state["interventions"]).to_json()}
+        before = self.state
         try:
-            with self.hold_sync():
-                for name, value in state.items():
-                    setattr(self, name, value)
+            self._take(state)
         except traitlets.TraitError as error:
             raise ConfigError(f"a state must hold values as a workbench has them: {error}; copy one") from error
+        except Exception:
+            self._take(before)  # all of a state, or nothing of it
+            raise
+
+    def _take(self, state: Mapping[str, Any]) -> None:
+        """Take over all at once, as from the browser: a voxel may lie in the scan that comes with it alone."""
+        with self.hold_sync(), self.hold_trait_notifications():
+            for name, value in state.items():
+                setattr(self, name, value)

@@ -32,7 +32,7 @@ class CodebookExplorer(Explorer):
     Args:
         atlas: slices with their codes.
         classes: names of the labels, background first.
-        names: of the volumes.
+        names: of the volumes; a saved page has numbers in their place.
         spacing_mm: height and width of a pixel.
         receptive_field_px: side of the square that a bottleneck pixel looks at, by default the cell it lies over.
         volume: the volume to begin with.
@@ -151,6 +151,13 @@ class CodebookExplorer(Explorer):
             draw_patch(figure.add_subplot(strip[number]), patch, self._field_px, aspect=self._aspect)
         return figure
 
+    def page_traits(self) -> dict[str, Any]:
+        """The traits as a saved page holds them: it goes to others, and the names of cases are not for them."""
+        traits = super().page_traits()
+        names = [f"volume {n + 1}" for n in range(len(self._volumes))]
+        lit = traits["lit"] | {"places": self._named(names)}
+        return traits | {"book": traits["book"] | {"volumes": names}, "lit": lit}
+
     def page_data(self) -> dict[str, Any]:
         """The slices of each volume with their codes, and of each code the pixels of each label under it."""
         return {
@@ -205,6 +212,10 @@ class CodebookExplorer(Explorer):
         index = int(np.searchsorted(self._volumes[volume], number))
         return volume, [index, (2 * row + 1) * H // (2 * h), (2 * column + 1) * W // (2 * w)]
 
+    def _named(self, volumes: Sequence[str]) -> list[str]:
+        """The volume and the slice of each patch that is shown, in words."""
+        return [f"{volumes[volume]}, slice {voxel[0] + 1}" for volume, voxel in self._shown]
+
     def _on_visit(self, example: int) -> None:
         """Go to where an example of what is selected comes from."""
         place = self.atlas.examples(self._lit_codes, _EXAMPLES, self._among)[example]
@@ -250,7 +261,7 @@ class CodebookExplorer(Explorer):
         heat = self.atlas.frequency(codes, among)
         places = self.atlas.examples(codes, _EXAMPLES, among)
         patches = [self.atlas.patch(place, self._patch_px) for place in places]
-        found = [self._place_of(place) for place in places]
+        self._shown = [self._place_of(place) for place in places]
         counts = np.frombuffer(self.usage["counts"], np.float32)
         share = counts[codes].sum() / counts.sum()
         labels = self.atlas.label_counts[codes].sum(0)
@@ -271,7 +282,7 @@ class CodebookExplorer(Explorer):
             "patches": np.stack(patches).tobytes() if patches else None,
             "patch_px": self._patch_px,
             "count": len(patches),
-            "places": [f"{self.book['volumes'][volume]}, slice {voxel[0] + 1}" for volume, voxel in found],
+            "places": self._named(self.book["volumes"]),
             "shares": shares.tolist(),
             "text": " · ".join(words),
         }

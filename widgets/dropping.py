@@ -1,10 +1,12 @@
 """Viewers that take a scan which a person drops on them: it comes in parts, the next when the last has been taken."""
 
+import lzma
 import re
 import shutil
 import tempfile
 import weakref
 import zipfile
+import zlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from l2gnet.widgets.viewer import Viewer
 from l2gnet.errors import VolumeError
 
 _DICOM = re.compile(r"[^.]*|.*\.(dcm|dicom|ima|\d+)")  # scanners name files by numbers, with dots in them, or not
+_DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # of an archive, and of what is packed in it
 _MOST_BYTES = 16 << 30  # that an archive may unpack to
 
 
@@ -24,7 +27,12 @@ class Dropping(Viewer):
 
     @abstractmethod
     def dropped(self, folder: Path) -> None:
-        """Take over what is there: a folder that holds NIfTI or DICOM files."""
+        """Read what is there, a folder that holds NIfTI or DICOM files; it is gone afterwards."""
+
+    def close(self) -> None:
+        """Leave the browser, and free all memory and files that are held here and there."""
+        self._end_drop()
+        super().close()
 
     def _on_drop(
         self, name: str, start: int, size: int, parts: Sequence[memoryview], number: int = 0, count: int = 1
@@ -33,22 +41,32 @@ class Dropping(Viewer):
         try:
             if start == number == 0:
                 self._drop = Drop(count)
-            assert self._drop is not None  # the first part of the first file comes first
+            if self._drop is None:
+                raise ValueError(f"a scan must come from its start on, got file {number} from {start}; drop it again")
             taken = self._drop.take(number, name, start, parts[0], size)
             if taken >= size and number == count - 1:
                 self._drop.unpack()
                 self.dropped(self._drop.folder)
+                self._end_drop()
             self.send({"taken": taken})
         except Exception as error:
             self.send({"taken": -1})
-            if not isinstance(error, VolumeError) or self._drop is None:
+            drop = self._drop
+            self._end_drop()
+            if not isinstance(error, VolumeError) or drop is None:
                 raise
-            places = rf"{re.escape(str(self._drop.folder))}(/[\w.-]+)?"  # which nobody has ever seen
+            places = rf"{re.escape(str(drop.folder))}(/[\w.-]+)?"  # which nobody has ever seen
             raise VolumeError(re.sub(places, "what was dropped", str(error))) from error
+
+    def _end_drop(self) -> None:
+        """Leave nothing of a patient on the disk: a program that is killed cannot tidy up any more."""
+        if self._drop is not None:
+            self._drop.close()
+            self._drop = None
 
 
 class Drop:
-    """Files that come in parts, in a folder that is gone when nobody looks at them any more.
+    """Files that come in parts, in a folder that is gone when it is closed, at the latest with the program.
 
     Of their names only the endings are kept. Files of a folder that are no scan, by their names, are passed over.
 
@@ -59,7 +77,7 @@ class Drop:
     def __init__(self, count: int):
         self.count = count
         self.folder = Path(tempfile.mkdtemp(prefix="l2gnet-"))
-        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.close = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def take(self, number: int, name: str, start: int, part: memoryview, size: int) -> int:
         """Keep a part; says how much of the file is dealt with.
@@ -92,7 +110,7 @@ class Drop:
             except VolumeError:
                 raise
             # A stranger's bytes can be wrong in more ways than zipfile has a name for.
-            except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, ValueError, EOFError) as error:
+            except (*_DAMAGES, RuntimeError, NotImplementedError, OSError, ValueError, EOFError) as error:
                 raise VolumeError(f"an archive must be whole and open to all; got: {error}; pack it again.") from error
             path.unlink()
         if not any(self.folder.iterdir()):

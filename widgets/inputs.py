@@ -29,8 +29,11 @@ def open_scan(scan: Input, spacing_mm: Sequence[float] | None) -> tuple[Volume, 
     if isinstance(scan, str | Path | Volume):
         if spacing_mm is not None:
             raise ValueError(f"spacing_mm must be left out for a file or Volume, which knows its own; got {spacing_mm}")
-        return (scan if isinstance(scan, Volume) else read_volume(scan)), True
+        volume = scan if isinstance(scan, Volume) else read_volume(scan)
+        _range(volume.array)
+        return volume, True
     array = _three_axes("the scan", scan)
+    _range(array)
     spacing = np.ones(3) if spacing_mm is None else np.asarray(spacing_mm, dtype=np.float64)
     if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all():
         raise ValueError(f"spacing_mm must be three positive lengths, along D, H and W; got {spacing_mm!r}")
@@ -142,11 +145,7 @@ def compact(
     """
     if array.dtype in (np.bool_, np.uint8):
         return array.astype(np.uint8, copy=False), (1.0, 0.0)
-    low, high = (float(value) for value in (array.min(), array.max()))
-    if not np.isfinite([low, high]).all():
-        raise ValueError(
-            f"every voxel must be finite; got values from {low} to {high}; replace them (numpy.nan_to_num)"
-        )
+    low, high = _range(array)
     for kind in (np.int16, np.uint16):
         limits = np.iinfo(kind)
         if limits.min <= low and high <= limits.max:
@@ -155,6 +154,16 @@ def compact(
                 return whole, (1.0, 0.0)
     slope = max((high - low) / 65535, 1e-30)  # not 0 in float32, for a volume that is flat
     return np.round((array - low) / slope).astype(np.uint16), (slope, low)
+
+
+def _range(array: Num[np.ndarray, "*axes"] | Bool[np.ndarray, "*axes"]) -> tuple[float, float]:
+    """The lowest and the highest intensity, both of which must be finite."""
+    low, high = float(array.min()), float(array.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError(
+            f"every voxel must be finite; got values from {low} to {high}; replace them (numpy.nan_to_num)"
+        )
+    return low, high
 
 
 def as_array(value: Any) -> np.ndarray:

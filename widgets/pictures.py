@@ -167,6 +167,8 @@ def plot_dice(dice: Mapping[str, Sequence[float]]) -> Figure:
     figure, axes = plt.subplots(figsize=(5.5, 3), layout="constrained")
     for column, values in enumerate(dice.values()):
         known = np.array([value for value in values if np.isfinite(value)])
+        if not len(known):
+            continue
         spread = np.linspace(-0.2, 0.2, len(known)) if len(known) > 1 else np.zeros(len(known))
         axes.scatter(column + spread, np.sort(known), s=14, color=COLOURS[column % len(COLOURS)], alpha=0.8)
         axes.hlines(known.mean(), column - 0.3, column + 0.3, color=GREY)

@@ -16,7 +16,7 @@ from l2gnet.widgets.dropping import Dropping
 from l2gnet.widgets.inputs import compact
 from l2gnet.widgets.pictures import draw_bench
 from l2gnet.widgets.planes import planes_of
-from l2gnet.widgets.slice_viewer import presets
+from l2gnet.widgets.windows import presets
 from matplotlib.figure import Figure
 
 from l2gnet.colours import label_colour
@@ -72,7 +72,11 @@ class ScanDesk(Dropping):
         Raises:
             RuntimeError: the one before is not done yet.
         """
-        self._task.require_free()
+        try:
+            self._task.require_free()
+        except RuntimeError as error:  # which speaks of a stop; there is none here
+            rule = "one task must end before the next begins"
+            raise RuntimeError(f"{rule}; wait for the answer to the scan before, then bring this one again") from error
         self._frames, self.prediction = list(frames), None
         first = self._frames[0]
         with self.hold_sync():
@@ -83,20 +87,34 @@ class ScanDesk(Dropping):
             self._show_frame()
         self._task.start(self._segment, len(self._frames))
 
+    def close(self) -> None:
+        """Leave the browser, and free all memory and files that are held here and there."""
+        if self.comm is not None:
+            self._task.stop()
+            self._frames, self.prediction = [], None
+        super().close()
+
     def draw(self) -> Figure:
         """The picture of a saved notebook: the middle slice, with what was found in it."""
         if not self._frames:
             return Figure(figsize=(4, 0.3))  # a scan has yet to come
-        frame = self._frames[self.frame]
+        frame = self._frames[self._moment]
         d = self.selection["voxel"][0]
         found = np.zeros(frame.shape[1:], np.uint8)
         if self.prediction is not None:
-            found = self.prediction.labels[self.frame].array[d].astype(np.uint8)
+            found = self.prediction.labels[self._moment].array[d].astype(np.uint8)
         title = "; ".join(line["text"] for line in self.answer.get("lines", [])) or "no answer yet"
         return draw_bench(frame.array[d], {f"slice {d + 1}": found}, None, spacing_mm=frame.spacing_mm[1:], title=title)
 
+    @property
+    def _moment(self) -> int:
+        """The moment that is shown: `frame` may still be one of a longer scan before."""
+        return min(self.frame, len(self._frames) - 1)
+
     def _show_frame(self) -> None:
-        frame = self._frames[min(self.frame, len(self._frames) - 1)]
+        if not self._frames:
+            return
+        frame = self._frames[self._moment]
         stored, scale = compact(frame.array)
         self.publish("volume", stored)
         self._show_labels()
@@ -111,9 +129,9 @@ class ScanDesk(Dropping):
 
     def _show_labels(self) -> None:
         """Offer what was found in the frame that is shown; nothing is, until there is an answer."""
-        labels = np.zeros(self._frames[self.frame].shape, np.uint8)
+        labels = np.zeros(self._frames[self._moment].shape, np.uint8)
         if self.prediction is not None:
-            labels = self.prediction.labels[self.frame].array.astype(np.uint8)
+            labels = self.prediction.labels[self._moment].array.astype(np.uint8)
         self.publish("labels", labels)
 
     def _segment(self, progress: Progress) -> dict[str, Any]:
@@ -124,7 +142,7 @@ class ScanDesk(Dropping):
         with self.hold_sync():
             self._show_labels()  # the scan itself is there already
             self.answer = {"lines": told(prediction), "doubts": prediction.doubts}
-            largest = int(prediction.labels[self.frame].array.astype(bool).sum((1, 2)).argmax())
+            largest = int(prediction.labels[self._moment].array.astype(bool).sum((1, 2)).argmax())
             self.selection = {"voxel": [largest, *self.selection["voxel"][1:]]}
         return {}
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal
 
-import nibabel as nib
 import numpy as np
 import traitlets
 from l2gnet.widgets.agreement import agreement, slice_areas, slice_dice, slice_moments
@@ -13,6 +12,7 @@ from l2gnet.widgets.inputs import Frames, Input, compact, open_codes, open_frame
 from l2gnet.widgets.pictures import draw_outlines
 from l2gnet.widgets.planes import Plane, planes_of
 from l2gnet.widgets.viewer import Viewer
+from l2gnet.widgets.windows import presets
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -23,14 +23,6 @@ from l2gnet.colours import AGREEMENT, COLOURS
 from l2gnet.data.volume import IGNORED
 from l2gnet.shapes import Float, Float32, Num, UInt8
 
-CT_WINDOWS = {  # HU, low and high
-    "CT soft tissue": (-160, 240),
-    "CT abdomen": (-125, 275),
-    "CT liver": (-20, 130),
-    "CT lung": (-1350, 150),
-    "CT bone": (-450, 1050),
-    "CT brain": (0, 80),
-}
 _HATCHES = (r"\\\\", "////", "xxxx")  # added, missed and confused
 _EDGES = ((0.5, 1), (0.5, 0), (0, 0.5), (1, 0.5))  # top, bottom, left and right of a picture
 _LINES = ("solid", "dashed", "dotted", "dashdot")
@@ -90,7 +82,8 @@ class SliceViewer(Viewer):
         self.frames, self.scan, placed = open_frames(volume, spacing_mm)
         of: Input = volume[0] if isinstance(volume, list | tuple) else volume
         T, D, H, W = self.frames.shape
-        self.planes = planes_of("".join(nib.aff2axcodes(self.scan.affine)) if placed else orientation)
+        placed = placed and self.scan.has_mm
+        self.planes = planes_of(self.scan.axes if placed else orientation)
         self.maps = {name: open_label_frames(name, each, self.scan, of, T) for name, each in (labels or {}).items()}
         areas = {name: slice_areas(array, IGNORED + 1) for name, array in self.maps.items()}
         present = [label for label in range(1, IGNORED + 1) if any(area[:, label].any() for area in areas.values())]
@@ -110,6 +103,7 @@ class SliceViewer(Viewer):
                 "frames": T,
                 "spacing_mm": self.scan.spacing_mm,
                 "affine": self.scan.affine.tolist() if placed else None,
+                "unit": "mm" if self.scan.has_mm else "voxels",
                 "planes": [plane.to_browser() for plane in self.planes],
                 "scale": scale,
                 "presets": self.presets,
@@ -156,21 +150,29 @@ class SliceViewer(Viewer):
         return slice_dice(reference, other, len(self.classes))
 
     @property
+    def _voxel(self) -> list[int]:
+        """The voxel that is pointed at, by default the middle one."""
+        return self.selection.get("voxel", [n // 2 for n in self.scan.shape])
+
+    @property
     def index(self) -> int:
         """The slice that is looked at, along D."""
-        return self.selection["voxel"][0]
+        return self._voxel[0]
 
     @index.setter
     def index(self, index: int) -> None:
         D = self.scan.shape[0]
         if not 0 <= index < D:
             raise ValueError(f"index must be a slice in 0..{D - 1}; got {index}")
-        self.selection = {**self.selection, "voxel": [int(index), *self.selection["voxel"][1:]]}
+        self.selection = {**self.selection, "voxel": [int(index), *self._voxel[1:]]}
 
     @property
     def ruler_mm(self) -> float | None:
-        """The length of the ruler, if there is one."""
-        return math.dist(*np.multiply(self.ruler, self.scan.spacing_mm)) if self.ruler else None
+        """The length of the ruler, if there is one, and if the scan has mm."""
+        return self._ruler_length() if self.ruler and self.scan.has_mm else None
+
+    def _ruler_length(self) -> float:
+        return math.dist(*np.multiply(self.ruler, self.scan.spacing_mm))
 
     def jump(self, to: Literal["largest", "worst"]) -> None:
         """Go to the slice where the visible structures are largest, or where their mean Dice is lowest.
@@ -190,7 +192,7 @@ class SliceViewer(Viewer):
             rank = -np.where(np.isnan(dice).all(1), np.inf, np.nansum(dice, 1) / np.isfinite(dice).sum(1).clip(1))
         d = int(rank.argmax())
         places = np.argwhere(np.isin(self._now(self.reference)[d], self.visible))
-        h, w = places.mean(0).round().astype(int).tolist() if len(places) else self.selection["voxel"][1:]
+        h, w = places.mean(0).round().astype(int).tolist() if len(places) else self._voxel[1:]
         self.selection = {**self.selection, "voxel": [d, h, w]}
 
     def draw(self) -> Figure:
@@ -218,16 +220,17 @@ class SliceViewer(Viewer):
         return figure
 
     def _draw_pane(self, axes: Axes, plane: Plane, names: Sequence[str]) -> None:
-        index, spacing_mm = self.selection["voxel"][plane.axis], self.scan.spacing_mm
+        index, spacing_mm = self._voxel[plane.axis], self.scan.spacing_mm
         aspect = spacing_mm[plane.down] / spacing_mm[plane.across]
         low, high = self.window
         axes.imshow(plane.slice(self.frames[self.frame], index), cmap="gray", vmin=low, vmax=high, aspect=aspect)
         compared = [name for name in names if name in self._dice]
         if self.mode == "errors" and compared:
-            truth, predicted = self._visible(self.reference, plane), self._visible(self.maps[compared[0]], plane)
-            predicted[plane.slice(self._now(self.reference), index) == IGNORED] = 0
-            self._draw_errors(axes, agreement(truth, predicted), aspect)
-            draw_outlines(axes, truth, colour="white")  # the verdicts need the colours
+            unknown = () if len(self.classes) > IGNORED else (IGNORED,)
+            maps = (self.reference, self.maps[compared[0]])
+            truth, predicted = (self._visible(each, plane, *unknown) for each in maps)
+            self._draw_errors(axes, agreement(truth, predicted, len(self.classes)), aspect)
+            draw_outlines(axes, self._visible(self.reference, plane), colour="white")  # the verdicts need the colours
         else:
             for position, name in enumerate(names):
                 labels = self._visible(self.maps[name], plane)
@@ -260,12 +263,13 @@ class SliceViewer(Viewer):
 
     def _draw_ruler(self, axes: Axes, plane: Plane) -> None:
         ends = np.array(self.ruler).reshape(-1, 3)
-        if not len(ends) or (ends[:, plane.axis] != self.selection["voxel"][plane.axis]).any():
+        if not len(ends) or (ends[:, plane.axis] != self._voxel[plane.axis]).any():
             return
         (y0, x0), (y1, x1) = (self._placed(end, plane) for end in self.ruler)
         rim = [withStroke(linewidth=3, foreground="black")]
         axes.plot([x0, x1], [y0, y1], "o-", color="white", linewidth=1.2, markersize=3, path_effects=rim)
-        note = axes.annotate(f"{self.ruler_mm:.1f} mm", (x1, y1), (5, -9), textcoords="offset points")
+        length = f"{self._ruler_length():.1f} {self.about['unit']}"
+        note = axes.annotate(length, (x1, y1), (5, -9), textcoords="offset points")
         note.set(color="white", fontsize=9, path_effects=rim)
 
     def _zoom(self, axes: Axes, plane: Plane) -> None:
@@ -283,9 +287,12 @@ class SliceViewer(Viewer):
         row, column = place[plane.down], place[plane.across]
         return last_row - row if plane.flip_down else row, last_column - column if plane.flip_across else column
 
-    def _visible(self, labels: UInt8[np.ndarray, "all H W"], plane: Plane) -> UInt8[np.ndarray, "rows columns"]:
-        shown = plane.slice(self._now(labels), self.selection["voxel"][plane.axis])
-        return np.where(np.isin(shown, self.visible), shown, 0).astype(np.uint8)
+    def _visible(
+        self, labels: UInt8[np.ndarray, "all H W"], plane: Plane, *more: int
+    ) -> UInt8[np.ndarray, "rows columns"]:
+        """The visible labels of a slice, and these; 0 elsewhere."""
+        shown = plane.slice(self._now(labels), self._voxel[plane.axis])
+        return np.where(np.isin(shown, [*self.visible, *more]), shown, 0).astype(np.uint8)
 
     def page_data(self) -> dict[str, Any]:
         """Of each slice and label: pixels of the first map, sums of their rows and columns, and the Dice of others."""
@@ -322,20 +329,3 @@ def _colour(label: int) -> str:
 def _shades(colours: Iterable[str], opacity: float) -> Float[np.ndarray, "L 4"]:
     """The RGBA of every label; what is 0 can be seen through."""
     return np.array([(0, 0, 0, 0), *(to_rgba(colour, opacity) for colour in colours)])
-
-
-def presets(array: Num[np.ndarray, "*axes"]) -> dict[str, tuple[float, float]]:
-    """Windows to choose from, the first to begin with; percentiles are those of at most about a million voxels."""
-    sample = array.reshape(-1)[:: max(1, array.size // 2**20)].astype(np.float64)
-    least, most = float(array.min()), float(array.max())
-    if least < -200:  # only CT knows air, far below zero
-        return CT_WINDOWS | {"full range": (least, most)}
-    low, high = np.percentile(sample, (0.5, 99.5))
-    body = sample[sample >= low + (high - low) / 10]  # without the air around it, however much there is
-    middle, bright = np.percentile(body, (50, 99.5)).tolist() if len(body) else (least, most)
-    return {
-        "body": (float(low), bright),
-        "dark tissue": (float(low), middle),
-        "bright tissue": (middle, most),
-        "full range": (least, most),
-    }

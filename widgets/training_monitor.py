@@ -23,6 +23,7 @@ from l2gnet.inspection.forming import FORMING_FILE, Forming, read_forming
 from l2gnet.tables import read_rows
 
 _SECONDS = 1.0  # between two looks at the folder
+_PATIENCE_SECONDS = 300.0  # within the first epoch: how long it looks at its validation slices nobody knows yet
 _QUIET = "#888888"  # readable on light and dark ground
 
 
@@ -146,8 +147,10 @@ class TrainingMonitor(Viewer):
         return f"TrainingMonitor: {self.progress['text']}"
 
 
-def _progress(rows: Sequence[Mapping[str, str]], epochs: int, state: str, age: float) -> dict[str, Any]:
-    """How far the run is, and in words; `age` is how many seconds ago the last epoch ended."""
+def _progress(
+    rows: Sequence[Mapping[str, str]], epochs: int, state: str, age: float, within: float = 0.0
+) -> dict[str, Any]:
+    """How far the run is, and in words; `age` is how many seconds ago it was told to be `within` the next epoch."""
     if not rows:
         return {"epoch": 0, "epochs": epochs, "state": state, "text": "waiting for the first epoch"}
     last, done = rows[-1], int(rows[-1]["epoch"])
@@ -159,9 +162,9 @@ def _progress(rows: Sequence[Mapping[str, str]], epochs: int, state: str, age: f
     if state == "finished":
         words[0] = f"finished after epoch {done}"
     elif age > 5 * pace + 30:
-        state, words = "silent", [*words, f"no news for {_duration(age)}: has it stopped?"]
+        state, words = "silent", [*words, _no_news(age)]
     else:
-        words.append(f"{_duration(max(pace * (epochs - done) - age, 0))} left")
+        words.append(f"{_duration(max(pace * (epochs - done - within) - age, 0))} left")
     words.append(f"loss {float(last['loss']):.4f}")
     words.append(f"validation Dice {float(last['val_dice']):.4f}")
     if last.get("codes_used"):
@@ -176,9 +179,10 @@ def _within(rows: Sequence[Mapping[str, str]], pulse: tuple[float, float], epoch
     at, loss = pulse
     word = f"epoch {min(math.floor(at), epochs - 1) + 1} of {epochs}, {at % 1 or 1:.0%} of it"
     if not rows:
-        words = f"{word}   ·   loss of the last batch {loss:.4f}"
-        return {"epoch": at, "epochs": epochs, "state": "running", "text": words}
-    told = _progress(rows, epochs, "running", age)
+        silent = age > _PATIENCE_SECONDS
+        words = f"{word}   ·   {_no_news(age) if silent else f'loss of the last batch {loss:.4f}'}"
+        return {"epoch": at, "epochs": epochs, "state": "silent" if silent else "running", "text": words}
+    told = _progress(rows, epochs, "running", age, at - int(rows[-1]["epoch"]))
     if told["state"] == "silent":
         return told
     return told | {"epoch": at, "text": told["text"].replace(f"epoch {told['epoch']} of {epochs}", word)}
@@ -223,6 +227,10 @@ def _draw_chart(axes: Axes, panel: Mapping[str, Any]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(panel["lines"]) > 1:
         axes.legend(frameon=False, fontsize=8)
+
+
+def _no_news(age: float) -> str:
+    return f"no news for {_duration(age)}: has it stopped?"
 
 
 def _duration(seconds: float) -> str:

@@ -24,7 +24,7 @@ from l2gnet.shapes import Float, Int64, UInt8
 
 _TOLERANCE = 1e-4
 _MOST_ITERATIONS = 1000
-_MEASURED = ("cost", "marginal_error", "iterations", "converged", "tolerance")
+_MEASURED = ("epsilon", "cost", "marginal_error", "iterations", "converged", "tolerance")
 Side = Literal["sends", "receives"]
 
 
@@ -142,7 +142,7 @@ class TransportExplorer(Explorer):
             options = {"top": self.lit["top"], "unit": self.lit["unit"], "aspect": self._aspect}
             draw_heat(panel, self._images[self.index], heat, title=title, **options)
         rows, columns = self.solved["rows"], self.solved["columns"]
-        name = f"plan that {self.side}" if self._has_two else "plan"
+        name = f"plan that {self.side}" if self.problem["two"] else "plan"
         draw_plan(plan, self._plan[rows][:, columns], title=f"{name}, ε = {self.epsilon:g}")
         draw_convergence(curve, *np.array(self.solved["curve"]).T, tolerance=_TOLERANCE, title=self._verdict())
         return figure
@@ -160,13 +160,10 @@ class TransportExplorer(Explorer):
     def _solved_slice(self, index: int) -> dict[str, Any]:
         t = self._transport_of(index)
         labels = self._labels_of(t, index)
-        sides = {}
-        hearing = {}
-        for side in get_args(Side) if t.receiving is not t else (self.side,):
-            own, plan, solved = self._solution(t, side, self._epsilons[side])
-            if t.tokens_receive and side == "receives":
-                hearing = {"hearing": as_float32(own)}
-            kinds = [kind for kind in get_args(Order) if kind != "label" or labels is not None]
+        sides, solutions = {}, self._solutions(t)
+        kinds = [kind for kind in get_args(Order) if kind != "label" or labels is not None]
+        hearing = {"hearing": as_float32(solutions["receives"][0])} if t.tokens_receive else {}
+        for side, (_, plan, solved) in solutions.items():
             orders = {kind: plan_order(plan, kind, labels) for kind in kinds}
             sides[side] = {
                 "epsilon": self._epsilons[side],
@@ -212,10 +209,6 @@ class TransportExplorer(Explorer):
             "classes": self._classes,
         }
 
-    @property
-    def _has_two(self) -> bool:
-        return self._transport.receiving is not self._transport
-
     def _turn(self) -> None:
         """Show the other plan, at the epsilon that it was left with."""
         epsilon = self._epsilons[self.side]
@@ -228,7 +221,7 @@ class TransportExplorer(Explorer):
         own, self._plan, self._solved = self._solution(t, self.side, self.epsilon)
         self._epsilons[self.side] = self.epsilon
         self._plans = {self.side: own}
-        if self._has_two:
+        if self.problem["two"]:
             side, other = ("sends", t) if self.side == "receives" else ("receives", t.receiving)
             problem = (other, self.exact, self._epsilons[side])
             if problem != self._beside[0]:  # a move of this epsilon leaves the other plan as it is
@@ -236,6 +229,11 @@ class TransportExplorer(Explorer):
             self._plans[side] = self._beside[1]
         self._arrange()
         self._light()
+
+    def _solutions(self, t: ImageTransport) -> dict[Side, tuple[np.ndarray, np.ndarray, dict[str, Any]]]:
+        """Each side's `_solution` at the epsilon that it has now; one alone where one plan serves both."""
+        sides = (self.side,) if t.receiving is t else get_args(Side)
+        return {side: self._solution(t, side, self._epsilons[side]) for side in sides}
 
     def _solution(
         self, transport: ImageTransport, side: Side, epsilon: float
@@ -250,6 +248,7 @@ class TransportExplorer(Explorer):
         told = {
             "plan": as_float32(plan),
             "references": plan.shape[1],
+            "epsilon": 0.0 if self.exact else epsilon,
             "curve": [[int(n), float(e)] for n, e in zip(*t.convergence(epsilon, **limits), strict=True)],
             "cost": float((own * t.cost).sum()),
             "marginal_error": error,
@@ -313,10 +312,12 @@ class TransportExplorer(Explorer):
 
     def _contents(self) -> tuple[bytes, str]:
         """What is exported: an npz file with the arrays, and JSON that says what they are."""
-        t = self._transport
-        arrays = {"plan": self._plans.get("sends", self._plan), "cost": t.cost}
-        if self._has_two:
-            arrays |= {"receiving_plan": self._plans["receives"], "receiving_cost": t.receiving.cost}
+        t, solutions = self._transport, self._solutions(self._transport)
+        measured = [{name: solved[name] for name in _MEASURED} for _, _, solved in solutions.values()]
+        arrays = {"plan": next(iter(solutions.values()))[0], "cost": t.cost}
+        if self.problem["two"]:
+            arrays |= {"receiving_plan": solutions["receives"][0], "receiving_cost": t.receiving.cost}
+            measured[0]["receiving"] = measured[1]
         arrays |= {"source": t.source, "target": t.target, "codes": t.names}
         arrays |= {"image": self._images[self.index], "convergence": np.array(self.solved["curve"])}
         arrays |= {f"{name}_order": np.array(self.solved[name]) for name in ("rows", "columns")}
@@ -328,12 +329,11 @@ class TransportExplorer(Explorer):
             "what": "transport plan (codes, references) of one image; plan[k, r] is a share of the image's mass"
             + ("; receiving_plan and receiving_cost have a row for each pixel, in order" if t.tokens_receive else ""),
             "solver": "exact (POT emd)" if self.exact else "entropic (l2gnet.solve_transport)",
-            "epsilon": 0.0 if self.exact else self.epsilon,
-            "side": self.side if self._has_two else "sends and receives",
+            **measured[0],
+            "side": self.side if self.problem["two"] else "sends and receives",
             "slice": self.index,
             "order": self.order,
             "selection": self.selection,
-            **{name: self.solved[name] for name in _MEASURED},
             "arrays": {name: list(array.shape) for name, array in arrays.items()},
         }
         return stream.getvalue(), json.dumps(words, indent=2, allow_nan=False) + "\n"

@@ -19,7 +19,7 @@ from l2gnet.widgets.bench_facts import (
     slice_scores,
 )
 from l2gnet.widgets.bench_model import AskedModel
-from l2gnet.widgets.bench_scans import BenchScan, Other, OwnScan, bench_scans, of_input, own_scan
+from l2gnet.widgets.bench_scans import BenchScan, Other, OwnScan, bench_scans, model_names, of_input, own_scan
 from l2gnet.widgets.bench_state import BenchState
 from l2gnet.widgets.bench_task import LongTask, Progress
 from l2gnet.widgets.dropping import Dropping
@@ -38,6 +38,8 @@ from l2gnet.inspection.seen_scan import SeenScan
 from l2gnet.models.checkpoint import load_checkpoint
 from l2gnet.prediction.familiar import Familiar
 from l2gnet.shapes import Int64
+
+_OF_HEAD = ("source", "target", "errors")  # what is told of the plans of one head alone, beside their order
 
 
 class Workbench(Dropping, BenchState):
@@ -81,7 +83,7 @@ class Workbench(Dropping, BenchState):
         data_dir: str = "",
     ):
         self.model, self.model_card = load_checkpoint(model)
-        self._name = Path(model).stem
+        self._name, self._other_name = model_names(model, other)
         self.other = Other(other, self.model_card) if other else None
         self.scans = bench_scans(scans, self.model_card, data_dir)
         if not self.scans:
@@ -170,6 +172,13 @@ class Workbench(Dropping, BenchState):
             receivers="codes" if self.now.get("hearing") is None else "tokens",
         )
 
+    @traitlets.validate("head")
+    def _in_model(self, proposal: Any) -> int:
+        heads = 1 if self.model.mapper is None else self.model.mapper.heads
+        if proposal["value"] >= heads:
+            raise traitlets.TraitError(f"head must lie in 0..{heads - 1}, as the model has, got {proposal['value']}")
+        return proposal["value"]
+
     def _open(self) -> None:
         """Show another scan; one that cannot be opened leaves the one before it on the screen."""
         try:
@@ -201,7 +210,7 @@ class Workbench(Dropping, BenchState):
             self.about = {
                 "scan": self.scan,
                 "model": self._name,
-                "other": "" if self.other is None else self.other.name,
+                "other": self._other_name,
                 "scans": [scan.name for scan in self.scans],
                 "names": self._names.all,
                 **model_facts(self.model, self.model_card),
@@ -290,12 +299,14 @@ class Workbench(Dropping, BenchState):
 
     def page_data(self) -> dict[str, Any]:
         """Every slice and code of this scan, as the screen would show it: what clicks in a saved page need."""
-        slices, atlas = [], self._atlas
+        slices, atlas, heads = [], self._atlas, range(self.about["heads"])
         for index in range(len(self.seen.images)):
             result, plain = self.intervened(index), self.intervened(index, Interventions())
             orders = plan_orders(result, plain, self._typical)
-            slices.append(self._told(index, result, plain) | {"ms": 0, "orders": orders})
-        codes = [] if atlas is None else np.unique(atlas.codes).tolist()
+            facts = [plan_facts(result, plain, head, "usage", None) for head in heads]
+            of_heads = [{name: each[name] for name in _OF_HEAD if name in each} for each in facts]
+            slices.append(self._told(index, result, plain) | {"ms": 0, "orders": orders, "heads": of_heads})
+        codes = [] if atlas is None else range(len(atlas.vectors))  # the nearest of one that fires may fire nowhere
         cards = {} if atlas is None else {str(code): self._card_of(atlas, code) for code in codes}
         return {"slices": slices, "cards": cards}
 

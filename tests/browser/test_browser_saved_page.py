@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from l2gnet.widgets import CodebookExplorer, SliceViewer, TrainingMonitor, TransportExplorer, save_page
+from l2gnet.widgets import CodebookExplorer, ScanDesk, SliceViewer, TrainingMonitor, TransportExplorer, save_page
 
+from l2gnet.data.made import heart_beat
 from l2gnet.data.slices import prepare_slices
 from l2gnet.evaluation.scores import evaluate_cases, write_scores
 from l2gnet.jobs.report import write_report
@@ -112,7 +113,7 @@ def transport(run):
 @pytest.fixture
 def codebook(run):
     run, slices = run
-    explorer = CodebookExplorer.of_model(run.model, slices, classes=run.dataset.labels)
+    explorer = CodebookExplorer.of_model(run.model, slices, classes=run.dataset.labels, names=())  # as pages have none
     yield explorer
     explorer.close()
 
@@ -236,6 +237,15 @@ def test_codes_are_counted_and_lit_as_in_python(opened, codebook, tmp_path):
     assert page.state(0, "group") == {"group": []}
 
 
+def test_slices_scroll_while_a_code_alone_is_selected(opened, transport, codebook, tmp_path):
+    for explorer in (transport, codebook):
+        _, H, W = explorer._images.shape
+        explorer.selection = {"code": 3}
+        page = opened(explorer.save(tmp_path / f"{explorer.script}.html"))
+        page.viewers.first.get_by_role("slider", name="slice", exact=True).press("Home")
+        assert page.state(0, "selection")["selection"]["voxel"] == [0, H // 2, W // 2]
+
+
 def test_linked_viewers_stay_linked_and_a_heart_stays_small(opened, scan, transport, codebook, tmp_path):
     transport.link(scan, codebook)
     path = save_page(tmp_path / "page.html", scan, transport, codebook, title="Three views of a heart")
@@ -256,6 +266,27 @@ def test_linked_viewers_stay_linked_and_a_heart_stays_small(opened, scan, transp
         for number in range(3):
             page.viewers.nth(number).scroll_into_view_if_needed()
             page.look(f"saved-page-{number}-{theme}")
+
+
+def test_an_answer_can_be_read_and_its_slices_scroll(opened, tmp_path):
+    desk = ScanDesk("phantom-heart", {"heart": lambda: heart_beat(2027)})
+    desk.segment(heart_beat(2027))
+    desk._task.wait()
+    page = opened(desk.save(tmp_path / "page.html"))
+    viewer = page.viewers.first
+    viewer.get_by_text("left ventricle: ejection fraction").wait_for()
+    viewer.get_by_label("slice", exact=True).press("Home")
+    viewer.get_by_text("axial · 1 of 10").wait_for()
+    for name in ("Choose a scan …", "Choose a folder …", "heart", "Download labels and report"):
+        assert viewer.get_by_role("button", name=name, exact=True).is_disabled()
+    assert viewer.get_by_label("moment of the beat").is_disabled()
+    picture = viewer.locator("canvas")
+    before = picture.screenshot()
+    header = "(scan) => ({ ...scan, spacing_mm: scan.spacing_mm.map((size, axis) => (axis === 1 ? 2 * size : size)) })"
+    page.page.evaluate(f"l2gnet.models[0].set('scan', ({header})(l2gnet.models[0].get('scan')))")
+    page.page.wait_for_timeout(300)
+    assert picture.screenshot() != before  # the same voxels, twice as tall
+    desk.close()
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ for name, value in first.items():
 """
 COUNTS = """
 from l2gnet.widgets.agreement import agreement
-print(np.bincount(agreement(*(labels[0] for labels in maps.values())).ravel()).tolist())
+print(np.bincount(agreement(*(labels[0] for labels in maps.values()), 4).ravel()).tolist())
 """
 SPACING_MM = (10.0, 1.5, 1.5)
 

@@ -424,6 +424,39 @@ def test_two_models_side_by_side(open_bench, models):
     bench.until("bench.selection.get('by')", "voxel")
 
 
+def test_a_saved_page_says_what_the_model_was_saved_under(open_page, browser, models, tmp_path):
+    page, ask = open_page("light", models["l2gnet"], [(volume(1), truth(1))])
+    bench = Bench(page, ask)
+    code = ask("bench.now['names'][0]")
+    ask(f"setattr(bench, 'interventions', bench.interventions | {{'silenced_codes': [{code}], 'relation': 'mean'}})")
+    bench.changes.get_by_text("pixels changed").wait_for()
+    other, kept = browser.new_page(), []
+    other.on("download", lambda file: kept.append(file))
+    other.goto(page.url)
+    other.get_by_text(re.compile(r"\d+ codes · marginal error")).wait_for()
+    with page.expect_download() as download:
+        bench.button("save page").click()
+    download.value.save_as(tmp_path / "page.html")
+    other.wait_for_timeout(500)
+    assert kept == []  # nobody asked for it there
+    other.goto((tmp_path / "page.html").as_uri())
+    saved = Bench(other, ask)
+    saved.changes.get_by_text("Interventions: on").wait_for()
+    changed = ask("bench.now['changed']")
+    saved.changes.get_by_text(f"{changed} pixels changed", exact=True).wait_for()
+    chip = saved.button(f"code {code} silenced ×")
+    relation = saved.changes.get_by_title("How the tokens are related")
+    assert (chip.is_disabled(), relation.is_disabled(), relation.input_value()) == (True, True, "mean")
+    other.screenshot(path=Path(__file__).parent / "screenshots" / "workbench-saved-page.png")
+    nowhere = ask("min(set(range(12)) - set(np.unique(bench.seen.codes).tolist()))")
+    point = f"{{ voxel: [0, 1, 1], by: 'code', code: {nowhere} }}"
+    other.evaluate(f"l2gnet.models[0].set('selection', {point}), l2gnet.models[0].save_changes()")
+    saved.card.get_by_text("0 of 576 tokens").wait_for()
+    saved.viewer.locator(".l2g-bench").evaluate(DROP, "00")
+    saved.viewer.get_by_role("alert").get_by_text("this is a saved page").wait_for()
+    other.close()
+
+
 @pytest.mark.parametrize("name", ["unet", "vq_unet"])
 def test_what_a_model_has_not_is_said(open_page, models, name):
     page, ask = open_page("light", models[name], [volume(slices=1)])
@@ -550,6 +583,10 @@ def test_what_takes_long_is_stopped(open_page, models, monkeypatch):
     bench.until("bench.now['of']['relation']", "mean")
     bench.button("over the whole scan").click()
     bench.changes.get_by_text("1 of 4 slices").wait_for()
+    button = bench.card.get_by_role("button").first.element_handle()
+    ask("bench.set_trait('task', {'running': True, 'done': 2, 'total': 4})")
+    page.wait_for_timeout(500)  # it is at 1 again
+    assert button.evaluate("(button) => button.isConnected")  # or a click would be lost
     page.screenshot(path=Path(__file__).parent / "screenshots" / "workbench-long-dark.png")
     bench.click_voxel(12, 30)  # what is looked at meanwhile does not wait for the end
     bench.card.get_by_text("pixel (12, 30)").wait_for()

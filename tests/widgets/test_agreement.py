@@ -23,12 +23,14 @@ def test_256_labels_do_not_overflow():
 
 def test_agreement_of_pixels():
     truth, predicted = np.array([[0, 1, 0, 1, 1]], np.uint8), np.array([[0, 1, 2, 0, 2]], np.uint8)
-    assert agreement(truth, predicted).tolist() == [[0, 1, 2, 3, 4]]
+    assert agreement(truth, predicted, 3).tolist() == [[0, 1, 2, 3, 4]]
 
 
 def test_where_nothing_is_known_maps_neither_agree_nor_differ():
     truth, predicted = np.array([[255, 255, 255]], np.uint8), np.array([[0, 1, 255]], np.uint8)
-    assert agreement(truth, predicted).tolist() == [[0, 0, 0]]
+    assert agreement(truth, predicted, 2).tolist() == [[0, 0, 0]]
+    assert agreement(predicted, truth, 2).tolist() == [[0, 0, 0]]
+    assert agreement(truth, predicted, 256).tolist() == [[3, 4, 1]]  # the number of a class
 
 
 def test_what_is_not_known_counts_for_no_class():

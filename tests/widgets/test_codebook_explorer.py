@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from l2gnet.widgets import CodebookExplorer, SliceViewer
+from l2gnet.widgets.viewer import parts_of
 
 from l2gnet.data.slices import SliceSet
 from l2gnet.inspection.code_atlas import CodeAtlas
@@ -111,6 +112,11 @@ def test_of_a_model(front_end):
     assert np.array_equal(explorer.atlas.images, images[:, 0])  # the first channel is looked at
     assert explorer.book["volumes"] == ["one", "two"]
     assert 4 <= explorer.book["field_px"] <= 32
+    assert explorer.lit["places"][0] == "one, slice 1"
+    (part,) = parts_of([explorer])  # it goes to others
+    assert part.traits["book"]["volumes"] == ["volume 1", "volume 2"]
+    places = [place.replace("one", "volume 1").replace("two", "volume 2") for place in explorer.lit["places"]]
+    assert part.traits["lit"]["places"] == places
     explorer.close()
     with pytest.raises(ValueError, match="no codebook"):
         CodebookExplorer.of_model(build_model("unet", width=4, depth=2), slices)

@@ -48,7 +48,7 @@ def test_history_tells_as_many_structures_as_there_are_apart():
 
 
 def test_dice_of_every_case_is_a_dot_and_the_mean_is_written():
-    figure = plot_dice({"a": [0.5, 1.0, float("nan")], "b": [0.25]})
+    figure = plot_dice({"a": [0.5, 1.0, float("nan")], "absent": [float("nan")], "b": [0.25]})
     dots = [offsets for dots in figure.axes[0].collections for offsets in dots.get_offsets()[:, 1].tolist()]
     assert {0.5, 1.0, 0.25} <= set(dots)
     assert [text.get_text() for text in figure.axes[0].texts] == ["0.750", "0.250"]

@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 import zipfile
 
 import nibabel as nib
@@ -132,6 +133,14 @@ def test_what_a_drop_lacks_is_said_in_words(front_end, desk, tmp_path):
     assert desk._frames == []
 
 
+@pytest.mark.parametrize(("compression", "wrong"), [(zipfile.ZIP_DEFLATED, 35), (zipfile.ZIP_LZMA, 39)])
+def test_a_damaged_archive_is_said_to_be_one(front_end, desk, compression, wrong):
+    damaged = bytearray(packed(("a.dcm", bytes(100)), compression=compression))
+    damaged[wrong] = 255  # just after the head of the file, which is whole
+    front_end.drop_files(desk, ("a.zip", bytes(damaged)))
+    assert desk.error.startswith("an archive must be whole and open to all; got: ")
+
+
 def test_an_archive_that_would_fill_the_disk_is_refused(front_end, desk, monkeypatch):
     monkeypatch.setattr("l2gnet.widgets.dropping._MOST_BYTES", 1 << 20)
     front_end.drop_files(desk, ("a.zip", packed(("a.dcm", bytes(1 << 21)), compression=zipfile.ZIP_DEFLATED)))
@@ -159,6 +168,29 @@ def test_one_scan_at_a_time(desk, monkeypatch):
         desk._on_example("heart")
     assert desk.scan is before
     assert desk.prediction is not None
+
+
+def test_while_it_segments_another_scan_waits_and_what_is_closed_keeps_nothing(front_end, desk, monkeypatch):
+    going, predict = threading.Event(), desk.segmenter.predict
+    monkeypatch.setattr(desk.segmenter, "predict", lambda *given: going.wait() and predict(*given))
+    front_end.event(desk, "example", name="heart")
+    front_end.event(desk, "example", name="heart")
+    assert "wait for the answer to the scan before, then bring this one again" in desk.error
+    desk.close()
+    going.set()
+    desk._task.wait()
+    assert (desk._frames, desk.prediction, desk.answer) == ([], None, {})
+
+
+def test_a_moment_of_the_scan_before_does_not_lose_the_answer(front_end, desk):
+    front_end.change(desk, frame=1)  # there is no scan yet
+    desk.segment(heart_beat(2027)[:1])
+    front_end.change(desk, frame=2)  # it was sent before
+    desk._task.wait()
+    assert desk.error == ""
+    assert desk.answer["lines"] == told(desk.prediction)
+    np.testing.assert_array_equal(desk._published["labels"], desk.prediction.labels[0].array)
+    assert len(desk.draw().axes) == 1
 
 
 def test_examples_are_beats():

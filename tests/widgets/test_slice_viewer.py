@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from l2gnet.widgets import SliceViewer
+from l2gnet.widgets.planes import planes_of
 from l2gnet.widgets.viewer import parts_of
 from PIL import Image
 
 from l2gnet.colours import AGREEMENT, COLOURS
-from l2gnet.data.volume import read_frames, read_labels, read_volume
+from l2gnet.data.volume import Volume, read_frames, read_labels, read_volume
 
 SHAPE = (4, 12, 16)
 
@@ -168,8 +169,52 @@ def test_what_is_not_known_is_no_structure_and_no_error(front_end, image, maps):
     viewer.index = 1
     shares = [share_of(drawn(viewer)[40:-60], colour) for colour in wrong]
     assert (shares[0], shares[1] > 0.01, shares[2]) == (0, True, 0)
+    unknown_there = SliceViewer(image, dict(reversed(maps.items())), classes=viewer.classes)
+    unknown_there.mode, unknown_there.index, unknown_there.opacity = "errors", 2, 1.0
+    assert [share_of(drawn(unknown_there)[40:-60], colour) for colour in wrong] == [0, 0, 0]
     unnamed = SliceViewer(image, {"mask": 255 * (maps["truth"] == 1).astype(np.uint8)})
     assert [s["name"] for s in unnamed.about["structures"]] == ["255"]
+
+
+def test_a_mask_of_0_and_255_is_compared_as_one_of_0_and_1(front_end, image, truth):
+    pictures = []
+    for label in (1, 255):
+        mask = np.where(truth == 1, label, 0).astype(np.uint8)
+        viewer = SliceViewer(image, {"truth": mask, "found": np.roll(mask, 2, axis=2)}, spacing_mm=(5, 2, 1))
+        viewer.mode, viewer.opacity = "errors", 1.0
+        pictures.append(drawn(viewer)[:-60])  # without the key
+    shares = [[share_of(picture, colour) for colour in ("#ffffff", *AGREEMENT.values())] for picture in pictures]
+    assert shares[0] == shares[1]
+    assert min(shares[1][2:4]) > 0.01
+
+
+def test_a_code_alone_can_be_selected(front_end, image, truth):
+    viewer = SliceViewer(image, {"truth": truth})
+    front_end.change(viewer, selection={"code": 3})
+    assert (viewer.index, viewer.error) == (2, "")
+    assert viewer.snapshot().startswith(b"\x89PNG")
+    viewer.visible = []
+    viewer.index = 1
+    assert viewer.selection == {"code": 3, "voxel": [1, 6, 8]}
+
+
+def test_nothing_is_told_of_mm_and_sides_that_nobody_knows(front_end, image, truth):
+    affine = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
+    scan, labels = (Volume(array, affine, has_mm=False) for array in (image, truth))
+    viewer = SliceViewer(scan, {"truth": labels})
+    assert (viewer.about["affine"], viewer.about["unit"]) == (None, "voxels")
+    viewer.ruler = [[2, 1, 3], [2, 4, 7]]
+    assert viewer.ruler_mm is None
+    assert [text.get_text() for text in viewer.draw().axes[0].texts] == ["5.0 voxels", "", "", "", ""]
+    oriented = SliceViewer(scan, orientation="SPL")  # by one who knows
+    assert oriented.planes[0].letters == ("A", "P", "R", "L")
+
+
+def test_an_oblique_scan_has_its_sides_as_in_other_viewers(front_end, image):
+    affine = np.eye(4)
+    affine[:3, :3] = [[-0.65, -0.35, -0.67], [-0.33, -0.66, 0.67], [-0.68, 0.66, 0.32]]  # half one way, half another
+    scan = Volume(image, affine)
+    assert SliceViewer(scan).planes == planes_of(scan.axes)
 
 
 def test_the_snapshot_is_zoomed_and_measured_as_in_the_browser(front_end, image, truth):
@@ -204,6 +249,9 @@ def test_it_opens_in_a_window_that_shows_the_body(front_end, image):
         assert high == pytest.approx(np.percentile(body, 99.5), abs=2)
     assert SliceViewer(padded).window[0] == 0  # and air is black
     assert SliceViewer(np.zeros(SHAPE)).window == [0, 0]
+    nearly_empty = np.zeros((4, 64, 64))
+    nearly_empty[2, 3, 3] = 5
+    assert {low < high for low, high in SliceViewer(nearly_empty).presets.values()} == {True}
     ct = np.full(SHAPE, -1000.0)
     ct[:, 4:8] = 40
     assert SliceViewer(ct).window == [-160, 240]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from l2gnet.widgets import TrainingMonitor
 from l2gnet.widgets.training_monitor import _progress as progress
+from l2gnet.widgets.training_monitor import _within as within
 
 from l2gnet.files import write_json, write_text
 from l2gnet.inspection.forming import read_forming
@@ -110,6 +111,21 @@ def test_time_left(seconds, age, left):
     words = progress(rows(*seconds), 10, "running", age)["text"].split("   ·   ")
     assert words[:2] == [f"epoch {len(seconds)} of 10", left]
     assert words[2:] == ["loss 0.5000", "validation Dice 0.6000", "62 codes in use, perplexity 31"]
+
+
+@pytest.mark.parametrize(
+    ("at", "age", "left"), [(2.05, 0, "33 min 10 s"), (2.95, 0, "30 min 10 s"), (3.0, 60, "29 min 00 s")]
+)
+def test_time_runs_within_an_epoch(at, age, left):
+    words = within(rows("200", "400"), (at, 0.4), 12, age)["text"].split("   ·   ")
+    assert words[1] == f"{left} left"
+
+
+def test_a_run_that_ends_in_its_first_epoch_is_silent():
+    assert within([], (0.25, 1.5), 10, 299)["state"] == "running"
+    told = within([], (0.25, 1.5), 10, 3600)
+    assert (told["state"], told["epoch"]) == ("silent", 0.25)
+    assert told["text"] == "epoch 1 of 10, 25% of it   ·   no news for 1 h 00 min: has it stopped?"
 
 
 def test_silence_and_the_end_are_told(run_dir, watch):

@@ -92,6 +92,15 @@ def test_two_plans_are_shown_in_turn_each_at_its_epsilon(front_end):
     front_end.change(explorer, side="receives")
     assert explorer.epsilon == 0.5  # as it was left
     assert [axes.get_title() for axes in explorer.draw().axes][1] == "plan that receives, ε = 0.5"
+    for side in ("receives", "sends"):  # whichever is shown
+        front_end.change(explorer, side=side)
+        npz, words = (io.BytesIO(explorer._contents()[0]), json.loads(explorer._contents()[1]))
+        for name, told, problem, epsilon in (("", words, t, 0.1), ("receiving_", words["receiving"], t.receiving, 0.5)):
+            plan = np.load(npz)[f"{name}plan"]
+            np.testing.assert_array_equal(plan, problem.solve(epsilon, tolerance=1e-4, max_iterations=1000).plan[0])
+            assert (told["epsilon"], told["converged"]) == (epsilon, True)
+            assert told["cost"] == pytest.approx((plan * problem.cost).sum())
+            assert told["marginal_error"] == problem.marginal_error(plan)
     explorer.close()
 
 

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
-from l2gnet.widgets.inputs import compact
+from l2gnet.widgets.inputs import compact, open_scan
+
+from l2gnet.data.volume import Volume
 
 
 @given(arrays(np.float32, (2, 3, 4), elements={"min_value": -1e6, "max_value": 1e6}))
@@ -29,3 +31,11 @@ def test_whole_numbers_stay_as_they_are(array, kind):
     assert stored.dtype == kind
     assert np.allclose(stored * slope + intercept, array, atol=1e-5)
     assert (slope == 1.0) == (array.dtype.kind in "biu" or (array == array.round()).all())
+
+
+@pytest.mark.parametrize("kind", [np.asarray, lambda array: Volume(array, np.eye(4))])
+def test_a_scan_is_finite(kind):
+    array = np.ones((2, 3, 4), np.float32)
+    array[1, 2, 3] = np.inf
+    with pytest.raises(ValueError, match=r"every voxel must be finite; got values from 1\.0 to inf; replace them"):
+        open_scan(kind(array), None)

@@ -122,17 +122,34 @@ def test_interventions_of_a_state_that_names_some_are_whole(open_bench, models):
 @pytest.mark.parametrize(
     ("state", "error", "rule"),
     [
-        ({"slice": 3}, ValueError, "a state has scan, plane, .*, got 'slice'; copy one from a workbench"),
+        ({"slice": 3}, ConfigError, "a state has scan, plane, .*, got 'slice'; copy one from a workbench"),
         ({"overlay": "heat"}, ConfigError, "a state must hold values as a workbench has them: .*'heat'"),
         ({"plane": 3}, ConfigError, "a state must hold values as a workbench has them: .*plane"),
         ({"interventions": {"silence": [1]}}, ConfigError, "unknown intervention 'silence'"),
         ({"interventions": {"silenced_codes": [99]}}, ConfigError, "numbers from 0 to 11, as the model has"),
-        ({"scan": 4}, ValueError, r"scan must lie in 0\.\.0, got 4"),
+        ({"head": 5}, ConfigError, r"head must lie in 0\.\.1, as the model has, got 5; copy one"),
+        ({"scan": 4}, ConfigError, r"scan must lie in 0\.\.0, got 4"),
     ],
 )
 def test_a_state_that_is_none_is_refused(open_bench, models, state, error, rule):
     with pytest.raises(error, match=rule):
         open_bench(models["l2gnet"], state=state)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"plane": 7}, {"head": 2}, {"scan": 2}, {"scan": 1, "interventions": {"silenced_codes": [99]}}], ids=str
+)
+def test_of_a_state_that_is_refused_nothing_is_taken(bench, wrong):
+    before = bench.state, bench.about, bench.now | {"ms": 0}
+    with pytest.raises(ConfigError):
+        bench.state = {"overlay": "codes", "order": "usage"} | wrong | {"window": [1, 2]}
+    assert (bench.state, bench.about, bench.now | {"ms": 0}) == before
+
+
+def test_the_names_of_a_state_have_no_order(open_bench, models):
+    bench = open_bench(models["l2gnet"], [volume(1, slices=2), volume(2)])
+    bench.state = {"selection": {"voxel": [3, 1, 1]}, "scan": 1}  # the first has no such slice
+    assert (bench.scan, bench.now["scan"], bench.index) == (1, 1, 3)
 
 
 def test_a_scan_is_needed(models):
@@ -306,6 +323,17 @@ def test_a_saved_page_holds_its_scan_alone(front_end, open_bench, models):
     assert bench.arrays["truth"]["version"] == 2  # or the browser would take it for the one that it has
 
 
+def test_a_saved_page_knows_every_code_and_head(front_end, bench):
+    page = bench.page_data()
+    assert page["cards"].keys() == {str(code) for code in range(12)}  # also what fires nowhere, as a neighbour is one
+    assert len(np.unique(bench.seen.codes)) < 12
+    for head in (0, 1):
+        front_end.change(bench, head=head)
+        told = page["slices"][bench.index]["heads"][head]
+        assert told == {name: bench.now[name] for name in ("source", "target", "errors")}
+    assert len({str(told["errors"]) for told in page["slices"][bench.index]["heads"]}) == 2
+
+
 def test_doubt_about_regions_is_that_about_each(open_bench, tmp_path):
     torch.manual_seed(0)
     settings = SMALL | {"classes": 3}
@@ -385,6 +413,11 @@ def test_two_models_on_one_scan(front_end, open_bench, models, tmp_path):
     assert np.array_equal(bench._published["other"], theirs)
     here, found = truth().array[bench.index] == 1, theirs[bench.index] == 1
     assert bench.now["scores"][0]["dice"][2] == pytest.approx(2 * (here & found).sum() / (here.sum() + found.sum()))
+    for name in ("one", "two"):  # as runs keep their models
+        (tmp_path / name).mkdir()
+        save_model(tmp_path / name / "model.safetensors", "unet")
+    runs = open_bench(tmp_path / "one/model.safetensors", other=tmp_path / "two/model.safetensors")
+    assert (runs.about["model"], runs.about["other"]) == ("one", "two")
     wrong = save_model(tmp_path / "small.safetensors", "unet", size_px=32)
     with pytest.raises(CheckpointError, match="two models side by side must share classes, channels, grid and plane"):
         open_bench(models["l2gnet"], other=wrong)

@@ -9,15 +9,16 @@
  */
 export default (model, { slices, cards }) => {
   model.traits.about = { ...model.traits.about, saved: true };
+  let shown = "";
   return {
     changed() {
       const { voxel, by = "voxel", code } = model.get("selection");
       const slice = slices[voxel[0]];
-      const order = slice.orders[model.get("order")]?.[model.get("head")];
-      const now = model.get("now");
-      if (now.index !== slice.index || JSON.stringify(now.order) !== JSON.stringify(order)) model.set("now", { ...slice, order });
-      const none = { kind: by, code, count: 0 };
-      model.set("card", by === "code" ? (cards[code] ?? none) : none);
+      const [name, head] = [model.get("order"), model.get("head")];
+      const asked = `${slice.index} ${name} ${head}`;
+      if (asked !== shown) model.set("now", { ...slice, ...slice.heads[head], order: slice.orders[name]?.[head] });
+      shown = asked;
+      model.set("card", (by === "code" && cards[code]) || { kind: by });
     },
   };
 };

@@ -60,9 +60,10 @@ export function cardPanel(bench) {
   };
   const replaceCode = (/** @type {CodeCard} */ { code, neighbours }) => {
     const { replaced_codes: replaced } = bench.changes;
-    const input = element("input", { type: "number", min: 0, max: bench.about.codes - 1, value: String(replaced[code] ?? neighbours[0]?.[0] ?? 0), title: "The code that stands in for it", "aria-label": "the code that stands in" });
+    const input = element("input", { type: "number", required: true, min: 0, max: bench.about.codes - 1, value: String(replaced[code] ?? neighbours[0]?.[0] ?? 0), title: "The code that stands in for it", "aria-label": "the code that stands in" });
     const on = code in replaced;
     const act = () => {
+      if (!on && !input.reportValidity()) return; // an empty field would be code 0
       const { [code]: _, ...others } = replaced;
       const silenced = bench.changes.silenced_codes.filter((each) => each !== code);
       bench.intervene({ replaced_codes: on ? others : { ...others, [code]: Number(input.value) }, silenced_codes: silenced });
@@ -99,16 +100,16 @@ export function cardPanel(bench) {
   /** @param {string} kind @param {number[][]} places */
   const gallery = (kind, places) => {
     const thumbs = places.map((place) => {
-      const canvas = element("canvas", { width: 2 * THUMB_PX, height: 2 * THUMB_PX, className: "l2g-bench-thumb", title: `slice ${place[0] + 1}: go there`, tabIndex: 0, role: "button" });
+      const canvas = element("canvas", { width: 2 * THUMB_PX, height: 2 * THUMB_PX });
       patch(canvas, place);
+      const thumb = element("button", { className: "l2g-bench-thumb", title: `slice ${place[0] + 1}: go there` }, canvas);
       const go = () => {
         const [h, w] = bench.about.cells ?? [1, 1];
         const [, H, W] = bench.about.shape;
         bench.select({ voxel: [place[0], Math.floor(((place[1] + 0.5) * H) / h), Math.floor(((place[2] + 0.5) * W) / w)] });
       };
-      view.on(canvas, "click", go);
-      view.on(canvas, "keydown", (event) => event.key === "Enter" && go());
-      return canvas;
+      view.on(thumb, "click", go);
+      return thumb;
     });
     return element("div", { className: "l2g-bench-gallery" }, element("span", { className: "l2g-quiet" }, kind), ...thumbs);
   };
@@ -158,7 +159,7 @@ export function cardPanel(bench) {
       const [h, w] = /** @type {number[]} */ (about.cells);
       const [, H, W] = about.shape;
       const at = matter(plans, head, reference, [(H / h) * about.spacing_mm[1], (W / w) * about.spacing_mm[2]]);
-      if (!Number.isNaN(at.row)) parts.push(line("lies around", `row ${Math.round((at.row * H) / h)}, column ${Math.round((at.column * W) / w)}, scattered by ${at.spreadMm.toFixed(0)} mm`));
+      if (!Number.isNaN(at.row)) parts.push(line("lies around", `row ${Math.round((at.row * H) / h)}, column ${Math.round((at.column * W) / w)}, scattered by ${at.spreadMm.toFixed(0)} ${about.unit}`));
       parts.push(line("mass", `${percent(plans.target[reference])} of the slice: each reference takes the same`));
     }
     const act = () => bench.intervene({ silenced_references: off ? silenced.filter((each) => each !== reference) : [...silenced, reference] });

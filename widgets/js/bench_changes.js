@@ -87,8 +87,9 @@ export function changesPanel(bench) {
   };
 
   const show = () => {
-    const { about, changes, now } = bench;
-    box.hidden = about.saved === true;
+    const { about, changes } = bench;
+    const on = interferes(changes);
+    box.hidden = about.saved === true && !on;
     const key = `${about.model} ${about.epsilons}`;
     if (key !== built) {
       built = key;
@@ -124,11 +125,19 @@ export function changesPanel(bench) {
       ...changes.silenced_references.map((reference) => chip(`reference ${reference} silenced`, { silenced_references: changes.silenced_references.filter((each) => each !== reference) })),
     ];
     chips.replaceChildren(...made);
-    const on = interferes(changes);
     clear.disabled = !on;
     heading.textContent = on ? "Interventions: on" : "Interventions: none";
-    const { task } = { task: bench.get("task") };
-    const running = Boolean(task.running);
+    showTask();
+    // A page shows what it was saved under, which only Python can change.
+    if (about.saved) for (const control of box.querySelectorAll("button, input, select")) Object.assign(control, { disabled: true });
+  };
+
+  /** How far the long task is, and what came of it. */
+  const showTask = () => {
+    const { about, changes, now } = bench;
+    const on = interferes(changes);
+    const task = bench.get("task");
+    const running = Boolean(task.running) && !about.saved;
     bar.hidden = stop.hidden = !running;
     whole.disabled = running || !on;
     if (running) bar.value = task.done / Math.max(task.total, 1);
@@ -136,7 +145,7 @@ export function changesPanel(bench) {
     if (now) parts.push(scoreTable(now.scores, about.truth ? "Dice, this slice" : "pixels, this slice"));
     if (task.scores && JSON.stringify(task.of) === JSON.stringify([bench.get("scan"), changes])) parts.push(scoreTable(task.scores, task.truth ? "Dice, the scan" : "Dice to before"));
     if (now) table.replaceChildren(...parts); // until then the numbers before keep their place
-    said.textContent = running ? `${task.done} of ${task.total} slices` : task.stopped ? "stopped" : !now || JSON.stringify(now.of) !== JSON.stringify(changes) ? "at it …" : on ? `${now.changed} ${now.changed === 1 ? "pixel" : "pixels"} changed · ${now.ms} ms` : "";
+    said.textContent = running ? `${task.done} of ${task.total} slices` : task.stopped ? "stopped" : !now || JSON.stringify(now.of) !== JSON.stringify(changes) ? "at it …" : on ? `${now.changed} ${now.changed === 1 ? "pixel" : "pixels"} changed${about.saved ? "" : ` · ${now.ms} ms`}` : "";
   };
-  return { element: box, show };
+  return { element: box, show, showTask };
 }

@@ -5,7 +5,7 @@ import { interferes } from "./bench_state.js";
 import { HEAT_COLOURS, brief, codeColour } from "./drawing.js";
 import { Layer } from "./layers.js";
 import { Pane } from "./pane.js";
-import { Cut, agreement, edges, greys, millimetres } from "./slices.js";
+import { Cut, agreement, edges, greys, millimetres, pixel } from "./slices.js";
 import { coverage, matter, relation, strongest } from "./plans.js";
 
 /** @import { Bench } from "./bench_state.js" */
@@ -122,7 +122,7 @@ export function slicePanel(bench) {
       layer.fill(context, box, verdict, [null, right], 0.3 * opacity);
       layer.fill(context, box, verdict, [null, null, ...wrong], (1 + opacity) / 2);
       layer.outline(context, box, edges(truth, cut.rows, cut.columns), palette.map((colour) => colour && "#ffffff"), 1.2 * ratio);
-    } else if (overlay === "changed" && labels) {
+    } else if (overlay === "changed" && labels && !second) {
       const found = arrayOf("found", cut, index) ?? labels;
       layer.fill(context, box, labels.map((label, i) => Number(label !== found[i])), [null, bench.about.agreement.confused], Math.max(opacity, 0.5));
       layer.outline(context, box, edges(labels, cut.rows, cut.columns), palette, 1.4 * ratio);
@@ -147,10 +147,10 @@ export function slicePanel(bench) {
     const [h, w] = about.cells;
     if (overlay === "codes" && codes?.known[index]) {
       const own = codes.data.subarray(index * h * w, (index + 1) * h * w);
-      const names = [...new Set(own)];
-      const places = onPixels(Uint8Array.from(own, (code) => names.indexOf(code) + 1));
-      layer.fill(context, box, cutOf(places, cut, 0), [null, ...names.map(codeColour)], opacity);
-      const chosen = selection.by === "code" ? selection.code : own[bench.token];
+      cut.copy(onPixels(Uint32Array.from(own, (code) => pixel(codeColour(code), opacity))), 0, layer.pixels);
+      layer.put();
+      layer.paint(context, box, false);
+      const chosen = selection.by === "code" || selection.by === "cell" ? selection.code : own[bench.token];
       const where = cutOf(onPixels(Uint8Array.from(own, (code) => Number(code === chosen))), cut, 0);
       layer.outline(context, box, edges(where, cut.rows, cut.columns), [null, "#ffffff"], 2 * ratio);
     }
@@ -159,16 +159,16 @@ export function slicePanel(bench) {
     const top = Math.max(...lit.values, 1e-30);
     const places = onPixels(Uint8Array.from(lit.values, (value) => Math.round((255 * value) / top)));
     heat(layer, context, box, cutOf(places, cut, 0));
-    if (overlay === "relation" && selection.by !== "code") arrows(context, cut, box, ratio);
+    if (overlay === "relation" && bench.listener >= 0) arrows(context, cut, box, ratio);
   };
 
   /** What is shown of the tokens: values as times an even share, and what they are in words. @param {string} overlay */
   const heatOf = (overlay) => {
-    const { plans, row, selection } = bench;
-    const [head, token] = [bench.get("head"), selection.by === "code" ? -1 : bench.token];
+    const { plans, row, listener: token } = bench;
+    const head = bench.get("head");
     if (!plans) return null;
     if (overlay === "relation" && row >= 0) {
-      return { values: relation(plans, head, row, token), title: selection.by === "code" ? `code ${plans.names[row]} hears` : "it hears" };
+      return { values: relation(plans, head, row, token), title: token < 0 ? `code ${plans.names[row]} hears` : "it hears" };
     }
     if (overlay === "reference") {
       const column = bench.column >= 0 ? bench.column : row >= 0 ? strongest(plans, "receiving", head, row, 1, token)[0].reference : -1;
@@ -196,15 +196,15 @@ export function slicePanel(bench) {
       const [dr, dc] = [(voxel[1] - bench.selection.voxel[1]) * about.spacing_mm[1], (voxel[2] - bench.selection.voxel[2]) * about.spacing_mm[2]];
       const radius = (at.spreadMm / (H * about.spacing_mm[1])) * (cut.plane.down === 1 ? box[3] : box[2]);
       arrow(context, start, end, radius, ratio, share, `r${reference}`);
-      farther.push(`r${reference} ${Math.round(100 * share)} %: ${Math.hypot(dr, dc).toFixed(0)} ± ${at.spreadMm.toFixed(0)} mm`);
+      farther.push(`r${reference} ${Math.round(100 * share)} %: ${Math.hypot(dr, dc).toFixed(0)} ± ${at.spreadMm.toFixed(0)} ${about.unit}`);
     }
   };
 
-  /** Values of tokens on the pixels of the slice. @param {Uint8Array} values */
+  /** Values of tokens on the pixels of the slice. @param {ArrayLike<number>} values */
   const onPixels = (values) => {
     const [, H, W] = bench.about.shape;
     const [h, w] = /** @type {number[]} */ (bench.about.cells);
-    const all = new Uint8Array(H * W);
+    const all = new Uint32Array(H * W);
     for (let i = 0, k = 0; i < H; i += 1) {
       const first = Math.floor((i * h) / H) * w;
       for (let j = 0; j < W; j += 1, k += 1) all[k] = values[first + Math.floor((j * w) / W)];
@@ -251,7 +251,7 @@ export function slicePanel(bench) {
     if (overlay === "right and wrong") parts = bench.about.truth ? Object.entries(bench.about.agreement).map(([name, colour]) => swatch(name, colour)) : [element("span", {}, "this scan has no label map")];
     if (overlay === "truth" && !bench.about.truth) parts = [element("span", {}, "this scan has no label map")];
     if (overlay === "confidence") parts = [bar("1 − probability of the label", "½ and more")];
-    if (lit) parts = [bar(lit.title, `${brief(Math.max(...lit.values))} × an even share`), ...(overlay === "relation" && bench.selection.by !== "code" ? farther.map((text) => element("span", { title: "a reference, its share of what the pixel hears, how far away its matter lies, and its spread" }, text)) : [])];
+    if (lit) parts = [bar(lit.title, `${brief(Math.max(...lit.values))} × an even share`), ...(overlay === "relation" && bench.listener >= 0 ? farther.map((text) => element("span", { title: "a reference, its share of what the pixel hears, how far away its matter lies, and its spread" }, text)) : [])];
     if (overlay === "codes" && bench.about.cells) parts = [element("span", {}, "a colour a code; the selected one is outlined")];
     if (["codes", "reference", "relation"].includes(overlay)) {
       if (bench.get("plane")) parts = [element("span", {}, "tokens lie in slices: choose the first plane")];
@@ -273,7 +273,8 @@ export function slicePanel(bench) {
       return held?.known[d] ? held.data[at] : null;
     };
     const grey = value("images");
-    const parts = [`slice ${d + 1}, row ${h}, column ${w}`, millimetres(voxel, about.affine, about.spacing_mm)];
+    const parts = [`slice ${d + 1}, row ${h}, column ${w}`];
+    if (about.affine) parts.push(millimetres(voxel, about.affine, about.spacing_mm));
     if (grey !== null) parts.push(`value ${brief(about.range[0] + (grey / 255) * (about.range[1] - about.range[0]))}`);
     const label = bench.now && d === bench.selection.voxel[0] ? bench.now.labels[h * W + w] : value("found");
     if (label !== null) parts.push(about.structures.find((each) => each.label === label)?.name ?? "background");

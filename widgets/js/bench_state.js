@@ -18,7 +18,8 @@ import { typed } from "./drawing.js";
  * @property {number[]} shape
  * @property {number[] | null} cells
  * @property {number[]} spacing_mm
- * @property {number[][] | null} affine
+ * @property {number[][] | null} affine where mm are known
+ * @property {string} unit of lengths within a slice, mm or pixels
  * @property {Plane[]} planes
  * @property {number[]} range
  * @property {Structure[]} structures
@@ -162,6 +163,12 @@ export class Bench {
     if (!cells) return -1;
     const [, row, column] = this.selection.voxel;
     return Math.floor((row * cells[0]) / shape[1]) * cells[1] + Math.floor((column * cells[1]) / shape[2]);
+  }
+
+  /** The token that is selected by its pixel; -1 where something else is. */
+  get listener() {
+    const { by = "voxel" } = this.selection;
+    return by === "voxel" ? this.token : -1;
   }
 
   /** @param {number} code */

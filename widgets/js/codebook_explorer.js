@@ -62,7 +62,7 @@ export default viewer((view) => {
   const slices = element("input", { type: "range", min: 0, step: 1, "aria-label": "slice" });
   const sliceText = element("output", { className: "l2g-number" });
   const sliceRow = element("label", {}, "slice", slices, sliceText);
-  view.on(slices, "input", () => view.select({ voxel: [Number(slices.value), ...get("selection").voxel.slice(1)] }));
+  view.on(slices, "input", () => view.select({ voxel: [Number(slices.value), ...view.voxelIn(place.images).slice(1)] }));
 
   const search = element("input", { type: "search", className: "l2g-search", placeholder: "find a code", "aria-label": "find a code" });
   search.title = "The number of a code, or the name of a structure; Enter goes from one to the next";
@@ -164,7 +164,7 @@ export default viewer((view) => {
       drawImage(context, volume.data.subarray(place.index * H * W, (place.index + 1) * H * W), W, H, box);
     }
     drawCells(context, lit.heat, w, h, lit.top, HEAT_COLOURS, box);
-    const [r, c] = cellOf((get("selection").voxel ?? [0, 0, 0]).slice(1), [H, W], book.cells);
+    const [r, c] = cellOf(view.voxelIn(place.images).slice(1), [H, W], book.cells);
     if (place.codes[r * w + c] === lit.code) outline(context, (c * width) / w, (r * height) / h, width / w, height / h);
     where.caption.textContent = lit.title;
     where.top.textContent = lit.unit === "(fires)" ? "1 (fires)" : `${brief(100 * lit.top)} % ${lit.unit}`;

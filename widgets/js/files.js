@@ -42,6 +42,7 @@ export async function sendFiles(view, chosen, tell) {
  */
 export function takeFiles(view, target, over, bar) {
   const bring = async (/** @type {File[]} */ files) => {
+    if (file.disabled) throw new Error("a scan can be read in a running notebook alone; this is a saved page");
     bar.hidden = false;
     try {
       const tell = (/** @type {number} */ share) => {
@@ -63,7 +64,7 @@ export function takeFiles(view, target, over, bar) {
     return before;
   };
   const input = (/** @type {string} */ name, /** @type {object} */ options) => {
-    const made = element("input", { type: "file", multiple: true, hidden: true, "aria-label": name, ...options });
+    const made = element("input", { type: "file", multiple: true, hidden: true, "aria-label": name, "data-needs-python": "", ...options });
     view.on(made, "change", async () => {
       const files = [...(made.files ?? [])];
       made.value = ""; // so that the same can be chosen again
@@ -71,6 +72,7 @@ export function takeFiles(view, target, over, bar) {
     });
     return made;
   };
+  const [file, folder] = [input("scan file", {}), input("scan folder", { webkitdirectory: true })];
   view.on(target, "dragover", (event) => {
     event.preventDefault();
     target.classList.add(over);
@@ -82,7 +84,7 @@ export function takeFiles(view, target, over, bar) {
     target.classList.remove(over);
     if (event.dataTransfer) await offer(await filesOf(event.dataTransfer));
   });
-  return { file: input("scan file", {}), folder: input("scan folder", { webkitdirectory: true }) };
+  return { file, folder };
 }
 
 /** All files that were dropped, and those within folders that were. @param {DataTransfer} transfer */
@@ -120,10 +122,21 @@ function answerOf(view, name) {
   });
 }
 
-/** Let the browser keep the files that Python sends. @param {View} view */
-export function keepFiles(view) {
+/**
+ * A function that asks Python for a file by the name of an event, and lets the browser keep it: Python sends it to all
+ * pages, and the others do not want it.
+ *
+ * @param {View} view
+ */
+export function fileFetcher(view) {
+  let asked = false;
+  const end = () => {
+    asked = false;
+    view.status("");
+  };
   const keep = (/** @type {{file?: string}} */ { file }, /** @type {DataView[]} */ [part]) => {
-    if (!file) return;
+    if (!file || !asked) return;
+    end();
     const bytes = new Uint8Array(/** @type {ArrayBuffer} */ (part.buffer), part.byteOffset, part.byteLength);
     const href = URL.createObjectURL(new Blob([bytes]));
     Object.assign(document.createElement("a"), { href, download: file }).click();
@@ -131,4 +144,10 @@ export function keepFiles(view) {
   };
   view.model.on("msg:custom", keep);
   view.signal.addEventListener("abort", () => view.model.off("msg:custom", keep));
+  view.watch(["error"], () => asked && view.model.get("error") && end()); // there will be none
+  return (/** @type {string} */ event) => {
+    asked = true;
+    view.status("making the file …");
+    view.send(event);
+  };
 }

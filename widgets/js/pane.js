@@ -39,6 +39,7 @@ import { lengthMm } from "./slices.js";
  */
 /**
  * @typedef {object} Owner who owns a pane
+ * @property {string} [unit] of lengths, where there is a ruler
  * @property {() => Now} now
  * @property {(context: CanvasRenderingContext2D, box: Box, ratio: number) => boolean | void} paint
  *   the slice into a box, in pixels of the canvas, `ratio` of them a CSS pixel; false if it is not here yet
@@ -135,7 +136,7 @@ export class Pane {
     this.element.dataset.tool = tool;
     if (here && cross) drawCross(context, ratio, this.pointOf(voxel, box));
     if (here && ruler && ruler.every((end) => end[this.cut.plane.axis] === this.index)) {
-      const length = `${lengthMm(ruler[0], ruler[1], this.spacingMm).toFixed(1)} mm`;
+      const length = `${lengthMm(ruler[0], ruler[1], this.spacingMm).toFixed(1)} ${this.owner.unit}`;
       drawRuler(context, ratio, ruler.map((end) => this.pointOf(end, box)), length);
     }
     drawLetters(context, ratio, this.cut.plane.letters);

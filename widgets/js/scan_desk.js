@@ -1,7 +1,7 @@
 // A scan in, an answer in words. Python segments (widgets/scan_desk.py); this shows and asks.
 
 import { element, viewer } from "./viewer.js";
-import { keepFiles, takeFiles } from "./files.js";
+import { fileFetcher, takeFiles } from "./files.js";
 import { Layer } from "./layers.js";
 import { Pane } from "./pane.js";
 import { Cut, edges, greys } from "./slices.js";
@@ -43,7 +43,9 @@ export default viewer((view) => {
     element("span", { className: "l2g-key" }, element("span", { className: "l2g-swatch", style: { background: colour } }), text)));
   const words = element("div", { className: "l2g-desk-words" });
   const take = element("button", { hidden: true, title: "Labels on the scan's own grid (NIfTI), and all that is said here (JSON)" }, "Download labels and report");
-  view.on(take, "click", () => view.send("take"));
+  const fetchFile = fileFetcher(view);
+  view.on(take, "click", () => fetchFile("take"));
+  for (const each of [choose, whole, ...tries, moment, take]) each.dataset.needsPython = "";
   const left = element("section", {}, frameBox, element("div", { className: "l2g-row" }, element("label", {}, "slice", slider), momentRow, element("label", {}, "contrast", windows)), legend);
   const right = element("section", {}, drop, status, bar, words, take,
     element("p", { className: "l2g-quiet" }, `Segmented by ${name}. For research and teaching, not for clinical use. Nothing leaves this machine.`));
@@ -59,7 +61,7 @@ export default viewer((view) => {
   let made = "";
   const build = () => {
     const { shape, planes, spacing_mm: spacing, presets } = get("scan");
-    const key = JSON.stringify([shape, planes[0], presets]);
+    const key = JSON.stringify([shape, spacing, planes[0], presets]);
     if (key === made) return;
     made = key;
     pane?.close();
@@ -123,6 +125,5 @@ export default viewer((view) => {
   view.watch(["scan", "answer", "task", "selection", "window", "frame"], show);
   view.onArray(show);
   view.onLook(frameBox, () => fit());
-  keepFiles(view);
   show();
 });

@@ -10,7 +10,7 @@ export const TOOLS = [
   ["window", "w", "Drag for the window: across its width, down its level", "M8 1.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13Zm0 1.5v10a5 5 0 0 1 0-10Z"],
   ["crosshair", "c", "Drag the crosshair (or Alt + drag)", "M7.25 1h1.5v5h-1.5zM7.25 10h1.5v5h-1.5zM1 7.25h5v1.5H1zM10 7.25h5v1.5h-5z"],
   ["pan", "h", "Drag the picture (or Shift + drag, or the middle button)", "M8 0 5.5 3h1.75v4.25H3V5.5L0 8l3 2.5V8.75h4.25V13H5.5L8 16l2.5-3H8.75V8.75H13v1.75L16 8l-3-2.5v1.75H8.75V3h1.75z"],
-  ["ruler", "m", "Drag to measure in mm", "M0 4.5h16v7H0zM1.5 6v4h13V6h-1.5v2h-1.2V6h-1.8v2h-1.2V6H8v2H6.8V6H5v2H3.8V6z"],
+  ["ruler", "m", "Drag to measure", "M0 4.5h16v7H0zM1.5 6v4h13V6h-1.5v2h-1.2V6h-1.8v2h-1.2V6H8v2H6.8V6H5v2H3.8V6z"],
 ];
 
 /**

@@ -1,7 +1,7 @@
 // How a slice viewer's slices are painted: greys, structures or errors, the tokens of a code.
 
 import { Layer } from "./layers.js";
-import { IGNORED, agreement, edges } from "./slices.js";
+import { agreement, edges } from "./slices.js";
 
 /** @import { Box } from "./drawing.js" */
 /** @import { Cut, Run } from "./slices.js" */
@@ -10,7 +10,6 @@ import { IGNORED, agreement, edges } from "./slices.js";
 /** @typedef {{of: unknown[], labels: Uint8Array, runs: Run[] | null}} Seen the visible labels of a slice, and their edges */
 
 const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3]];
-const WHITE = Array(IGNORED).fill("#ffffff"); // what is not known has no outline
 const RIGHT = 0.35; // of the opacity: errors are seen before what is right
 const SLOPES = [[], [1], [-1], [1, -1]]; // of the hatching of right, added, missed and confused
 
@@ -63,7 +62,7 @@ export class SlicePainter {
   }
 
   /**
-   * The visible labels of a map on a slice, and IGNORED: 0 where they are hidden or not here yet.
+   * The visible labels of a map on a slice, and what is not known: 0 where they are hidden or not here yet.
    *
    * @param {string} name
    * @param {number} index
@@ -77,7 +76,7 @@ export class SlicePainter {
     const labels = last?.labels ?? new Uint8Array(cut.size);
     const table = new Uint8Array(256);
     for (const label of state.visible) table[label] = label;
-    if (!state.names[IGNORED]) table[IGNORED] = IGNORED; // no structure of its own
+    if (state.unknown) table[state.unknown] = state.unknown;
     if (array) cut.copy(array.packed ?? array.data, index, labels, table);
     /** @type {Seen} */
     const seen = { of, labels, runs: null };
@@ -114,10 +113,11 @@ export class SlicePainter {
     const { state, over, verdicts, cut } = this;
     const opacity = state.get("opacity");
     const truth = this.see(state.maps[0], index);
-    agreement(truth.labels, this.see(compared, index).labels, verdicts);
+    agreement(truth.labels, this.see(compared, index).labels, verdicts, state.unknown);
     const [right, ...wrong] = Object.values(state.about.agreement);
     over.fill(context, box, verdicts, [null, right], RIGHT * opacity);
-    over.outline(context, box, this.edgesOf(truth), WHITE, ratio);
+    const white = state.colours.map(() => "#ffffff"); // what is not known has no colour, and no outline
+    over.outline(context, box, this.edgesOf(truth), white, ratio);
     if (state.about.hatched) {
       for (let k = 2; k <= 4; k += 1) over.hatch(context, box, verdicts, k, wrong[k - 2], SLOPES[k - 1], ratio);
       const errors = verdicts.map((verdict) => (verdict > 1 ? verdict : 0));

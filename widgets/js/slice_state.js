@@ -1,6 +1,6 @@
 // What a slice viewer shows: its traits and arrays, read and changed in one place.
 
-import { Cut, greys } from "./slices.js";
+import { Cut, IGNORED, greys } from "./slices.js";
 
 /** @import { Held, Values, View } from "./viewer.js" */
 /** @import { Plane } from "./slices.js" */
@@ -12,6 +12,7 @@ import { Cut, greys } from "./slices.js";
  * @property {number} frames
  * @property {number[]} spacing_mm
  * @property {number[][] | null} affine
+ * @property {string} unit of its lengths, mm or voxels
  * @property {Plane[]} planes
  * @property {number[]} scale
  * @property {Record<string, number[]>} presets
@@ -40,6 +41,7 @@ export class SliceState {
     for (const { label, colour } of this.structures) this.colours[label] = colour;
     /** @type {Record<number, string>} */
     this.names = Object.fromEntries(this.structures.map(({ label, name }) => [label, name]));
+    this.unknown = this.names[IGNORED] ? null : IGNORED;
     this.table = { window: [NaN, NaN], ...greys(new Uint8Array(), [1, 0], [0, 0]) };
   }
 
@@ -50,7 +52,7 @@ export class SliceState {
 
   /** @returns {number[]} */
   get voxel() {
-    return this.get("selection").voxel ?? this.shape.map((n) => n >> 1);
+    return this.view.voxelIn(this.shape);
   }
 
   /** @returns {number} */

@@ -2,7 +2,7 @@
 
 import { element, pen, sum } from "./viewer.js";
 import { playerOf } from "./player.js";
-import { known, stepped } from "./slices.js";
+import { area, known, stepped } from "./slices.js";
 
 /** @import { Reel } from "./player.js" */
 /** @import { SliceState } from "./slice_state.js" */
@@ -42,16 +42,15 @@ export function sliceStrips(state) {
   const nameOf = (/** @type {string} */ name) => (name === "area" ? "areas" : `dice of ${name}`);
   /** @type {Map<string, {of: unknown[], values: number[]}>} */
   const held = new Map();
-  /** The value of a strip on every slice, over the visible structures; NaN where there is none. */
+  /** The value of a strip on every slice, over the visible structures, pixels or Dice; NaN where there is none. */
   function valuesOf(/** @type {string} */ name) {
     const array = arrays.get(nameOf(name));
     if (!array || array.rows < array.shape[0]) return null;
     const { visible, moment } = state;
     const last = held.get(name);
     if (last && last.of[0] === array && last.of[1] === visible && last.of[2] === moment) return last.values;
-    const [, row, column] = state.about.spacing_mm;
     const values = known(state.part(nameOf(name)) ?? array, visible).map((each) =>
-      name === "area" ? (sum(each) * row * column) / 100 : sum(each) / each.length,
+      name === "area" ? sum(each) : sum(each) / each.length,
     );
     held.set(name, { of: [array, visible, moment], values });
     return values;
@@ -65,7 +64,7 @@ export function sliceStrips(state) {
       const values = valuesOf(name);
       if (!values) continue;
       const now = values[d];
-      value.textContent = name === "area" ? `${now.toFixed(1)} cm²` : Number.isNaN(now) ? "–" : now.toFixed(3);
+      value.textContent = name === "area" ? area(now, state.about.spacing_mm, state.about.unit) : Number.isNaN(now) ? "–" : now.toFixed(3);
       const most = name === "area" ? Math.max(...values, 1e-9) : 1;
       const [width, height] = [Math.round(canvas.clientWidth * devicePixelRatio), STRIP_HEIGHT * devicePixelRatio];
       canvas.width = width;

@@ -7,7 +7,7 @@ import { TOOLS, nextPreset, onlyStructure, sliceControls, sliceLegend, toggleStr
 import { SlicePainter } from "./slice_painter.js";
 import { SliceState } from "./slice_state.js";
 import { sliceStrips } from "./slice_strips.js";
-import { IGNORED, lengthMm, millimetres } from "./slices.js";
+import { lengthMm, millimetres } from "./slices.js";
 
 const PANES_HEIGHT = 480;
 const PANES_GAP = 6; // as in slice_viewer.css
@@ -33,7 +33,7 @@ export default viewer((view) => {
   const { model, arrays } = view;
   const state = new SliceState(view);
   const { shape, maps, structures, cuts } = state;
-  const { spacing_mm: spacingMm, affine, scale } = state.about;
+  const { spacing_mm: spacingMm, affine, scale, unit } = state.about;
   const picture = element("div", { className: "l2g-picture" });
   const strips = sliceStrips(state);
   /** @type {Picture[]} */
@@ -55,6 +55,7 @@ export default viewer((view) => {
     const title = maps.length && model.get("side_by_side") ? shown.join(", ") : cut.plane.name;
     const painter = new SlicePainter(state, cut, shown);
     const pane = new Pane(view, cut, spacingMm, title, {
+      unit,
       now: () => {
         const [tool, ruler] = [model.get("tool"), model.get("ruler")];
         const cross = model.get("three_planes") || tool === "crosshair";
@@ -121,7 +122,8 @@ export default viewer((view) => {
     const voxel = hovered ?? state.voxel;
     const at = (voxel[0] * shape[1] + voxel[1]) * shape[2] + voxel[2];
     const when = state.when ? [state.when] : [];
-    const parts = [...when, `voxel ${voxel.map((place) => place + 1).join(", ")}`, millimetres(voxel, affine, spacingMm)];
+    const parts = [...when, `voxel ${voxel.map((place) => place + 1).join(", ")}`];
+    if (unit === "mm") parts.push(millimetres(voxel, affine, spacingMm));
     const volume = state.part("volume");
     if (volume?.known[voxel[0]]) {
       const intensity = scale[0] * volume.data[at] + scale[1];
@@ -131,12 +133,12 @@ export default viewer((view) => {
       const labels = state.part(`labels of ${name}`);
       if (!labels?.packed || !labels.known[voxel[0]]) continue;
       const label = labels.packed.at(voxel[0], voxel[1], voxel[2]);
-      parts.push(`${name}: ${state.names[label] ?? (label === IGNORED ? "not known" : "background")}`);
+      parts.push(`${name}: ${state.names[label] ?? (label === state.unknown ? "not known" : "background")}`);
     }
     const code = state.codeAt(voxel);
     if (code !== null) parts.push(`code ${code}`);
     const ruler = model.get("ruler");
-    if (ruler.length) parts.push(`ruler ${lengthMm(ruler[0], ruler[1], spacingMm).toFixed(1)} mm`);
+    if (ruler.length) parts.push(`ruler ${lengthMm(ruler[0], ruler[1], spacingMm).toFixed(1)} ${unit}`);
     const progress = arrays.progress();
     if (progress < 1) parts.push(`${Math.floor(100 * progress)} % loaded`);
     view.status(parts.join("   ·   "));

@@ -53,7 +53,7 @@ export class Cut {
   /**
    * Copy the slice at `index` to `target`, row by row, each value as `table` translates it, if there is one.
    *
-   * @param {Values | Packed} source
+   * @param {Values | Uint32Array | Packed} source
    * @param {number} index
    * @param {Uint8Array | Uint32Array} target
    * @param {Uint8Array | Uint32Array | null} table
@@ -235,17 +235,18 @@ export function strokeEdges(context, runs, [left, top, scaleX, scaleY], colours,
 /**
  * 0 where both are background, 1 correct, 2 false positive, 3 false negative, 4 one structure taken for another.
  *
- * Also 0 where the truth is IGNORED.
+ * Also 0 where either is not known.
  *
  * @param {Uint8Array} truth
  * @param {Uint8Array} predicted
  * @param {Uint8Array} target
+ * @param {number | null} unknown the label of what is not known; null where each is a structure
  */
-export function agreement(truth, predicted, target) {
+export function agreement(truth, predicted, target, unknown = IGNORED) {
   for (let i = 0; i < target.length; i += 1) {
     const t = truth[i];
     const p = predicted[i];
-    if (t === IGNORED) target[i] = 0;
+    if (t === unknown || p === unknown) target[i] = 0;
     else if (t === p) target[i] = t ? 1 : 0;
     else if (!t) target[i] = 2;
     else target[i] = p ? 4 : 3;
@@ -318,6 +319,17 @@ export function millimetres(voxel, affine, spacingMm) {
   if (!affine) return `${voxel.map((index, axis) => (index * spacingMm[axis]).toFixed(1)).join(", ")} mm`;
   const world = affine.slice(0, 3).map((row) => row[3] + row[0] * voxel[0] + row[1] * voxel[1] + row[2] * voxel[2]);
   return `${world.map((mm, axis) => `${"RAS LPI"[axis + (mm < 0 ? 4 : 0)]} ${Math.abs(mm).toFixed(1)}`).join("  ")} mm`;
+}
+
+/**
+ * The area of pixels (H, W) in words, in cm² where their size is known in mm.
+ *
+ * @param {number} pixels
+ * @param {number[]} spacingMm
+ * @param {string} unit
+ */
+export function area(pixels, [, heightMm, widthMm], unit) {
+  return unit === "mm" ? `${((pixels * heightMm * widthMm) / 100).toFixed(1)} cm²` : `${pixels} pixels`;
 }
 
 /**

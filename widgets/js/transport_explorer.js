@@ -96,7 +96,7 @@ export default viewer((view) => {
   const slices = element("input", { type: "range", min: 0, step: 1, "aria-label": "slice" });
   const sliceText = element("output", { className: "l2g-number" });
   const sliceRow = element("label", {}, "slice", slices, sliceText);
-  view.on(slices, "input", () => view.select({ voxel: [Number(slices.value), ...get("selection").voxel.slice(1)] }));
+  view.on(slices, "input", () => view.select({ voxel: [Number(slices.value), ...view.voxelIn(problem.images).slice(1)] }));
   const save = element("button", { title: "Save plan and image as npz, and what they are as JSON", "data-needs-python": "" }, "Export");
   view.on(save, "click", () => view.send("export"));
 

@@ -260,6 +260,16 @@ export class View {
   }
 
   /**
+   * The voxel [d, h, w] that is selected, by default the middle one of a volume: whoever links may select a code alone.
+   *
+   * @param {number[]} shape
+   * @returns {number[]}
+   */
+  voxelIn(shape) {
+    return this.model.get("selection").voxel ?? shape.map((n) => n >> 1);
+  }
+
+  /**
    * Call the method _on_NAME of the Python viewer; buffers arrive there as `parts`.
    *
    * @param {string} event

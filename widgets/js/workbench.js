@@ -2,7 +2,7 @@
 
 import { element, viewer } from "./viewer.js";
 import { choice, itself } from "./drawing.js";
-import { keepFiles, takeFiles } from "./files.js";
+import { fileFetcher, takeFiles } from "./files.js";
 import { Bench } from "./bench_state.js";
 import { OVERLAYS, slicePanel } from "./bench_slice.js";
 import { planPanel } from "./bench_plan.js";
@@ -50,8 +50,8 @@ export default viewer((view) => {
   const copy = button("copy state", "Copy all that decides what is shown as JSON: Workbench(..., state=...) shows it again", () => {
     navigator.clipboard.writeText(JSON.stringify(bench.snapshot(), null, 1)).then(() => view.status("the state is on the clipboard"), () => view.showError("the browser does not let this page write to the clipboard"));
   });
-  const page = button("save page", "Save this scan as one page that needs no Python and no network: slices, codes and plans still answer", () => view.send("export"));
-  keepFiles(view);
+  const fetchFile = fileFetcher(view);
+  const page = button("save page", "Save this scan as one page that needs no Python and no network: slices, codes and plans still answer", () => fetchFile("export"));
   for (const each of [open, openFolder, page, scans]) each.dataset.needsPython = "";
   const help = element("div", { className: "l2g-bench-help", hidden: true }, element("dl", {}, ...HELP.flatMap(([key, text]) => [element("dt", {}, key), element("dd", {}, text)])));
   const ask = button("?", "What keys and words mean (?)", () => (help.hidden = !help.hidden));
@@ -108,23 +108,28 @@ export default viewer((view) => {
     redo.disabled = !bench.future.length;
   };
   body.tabIndex = -1;
-  const show = view.eachFrame(() => {
+  /** Draw, and keep the keys here, though what had the focus may be gone, or can do nothing now. @param {() => void} draw */
+  const keepFocus = (draw) => {
     const focused = document.activeElement;
     const held = body.contains(focused);
     const buttons = () => [...card.element.querySelectorAll("button")];
     const place = buttons().findIndex((each) => each === focused);
+    draw();
+    const gone = held && (!focused?.isConnected || (focused instanceof HTMLButtonElement && focused.disabled));
+    if (gone) (buttons()[place] ?? body).focus({ preventScroll: true });
+  };
+  const showAll = () => {
     showControls();
     slice.show();
     plan.draw();
     card.show();
     changes.show();
-    // What had the focus may be gone, or can do nothing now: keys stay here all the same.
-    const gone = held && (!focused?.isConnected || (focused instanceof HTMLButtonElement && focused.disabled));
-    if (gone) (buttons()[place] ?? body).focus({ preventScroll: true });
-  });
+  };
+  const show = view.eachFrame(() => keepFocus(showAll));
 
   view.watch(["selection"], () => plan.animate());
-  view.watch(["about", "now", "card", "task", "scan", "plane", "selection", "overlay", "opacity", "outline", "window", "head", "order", "plan_view", "interventions"], show);
+  view.watch(["about", "now", "card", "scan", "plane", "selection", "overlay", "opacity", "outline", "window", "head", "order", "plan_view", "interventions"], show);
+  view.watch(["task"], view.eachFrame(() => keepFocus(changes.showTask))); // alone: buttons must outlast a click
   view.onArray((name, start, stop) => {
     const d = bench.selection.voxel[0];
     if (bench.get("plane") || (start <= d && d < stop) || name === "codes") show();

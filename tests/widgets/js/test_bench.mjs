@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
+import answersOf from "../../../widgets/js/bench_answers.js";
 import { leftAlone } from "../../../widgets/js/bench_slice.js";
 import { Bench } from "../../../widgets/js/bench_state.js";
+import { Saved } from "../../../widgets/js/page.js";
 
 const NONE = { silenced_codes: [], replaced_codes: {}, silenced_references: [], relation: "own", skips: [], epsilon: null, epsilon_receive: null };
 
@@ -42,4 +44,22 @@ test("across the slices the model is left alone, and that is said", () => {
   for (const overlay of ["prediction", "right and wrong", "confidence", "models differ"]) assert.equal(said({ overlay }), "without the interventions");
   assert.match(said({ overlay: "changed" }), /in slices: choose the first plane/);
   assert.deepEqual([said({ overlay: "truth" }), said({ plane: 0 }), said({ interventions: NONE })], ["", "", ""]);
+});
+
+test("in a saved page each head has its own errors, and each code its card", () => {
+  const traits = { about: {}, selection: { voxel: [0, 1, 1] }, order: "usage", head: 0, now: {}, card: {} };
+  const model = new Saved({ traits, arrays: {} });
+  const heads = [{ errors: [0.1] }, { errors: [0.2] }];
+  const slices = [{ index: 0, errors: [0.1], heads, orders: { usage: [[0], [0]] } }];
+  model.answers = answersOf(model, { slices, cards: { 3: { kind: "code", code: 3 } } });
+  const shown = (values) => {
+    for (const [name, value] of Object.entries(values)) model.set(name, value);
+    model.save_changes();
+    return [model.get("now").errors, model.get("card")];
+  };
+  assert.deepEqual(shown({ head: 1 }), [[0.2], { kind: "voxel" }]);
+  const now = model.get("now");
+  assert.deepEqual(shown({ selection: { voxel: [0, 1, 1], by: "code", code: 3 } }), [[0.2], { kind: "code", code: 3 }]);
+  assert.equal(model.get("now"), now); // which is read anew when it changes
+  assert.deepEqual(shown({ head: 0, selection: { voxel: [0, 1, 1], by: "code", code: 4 } }), [[0.1], { kind: "code" }]); // as where there are no codes
 });

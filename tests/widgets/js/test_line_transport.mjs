@@ -89,3 +89,10 @@ test("the slider says 0 at its left end, and its logarithm elsewhere", () => {
 test("the price of a plan is what its grains pay", () => {
   assert.equal(priceOf(Float64Array.of(0.5, 0, 0.25, 0.25), Float64Array.of(0, 1, 4, 2)), 1.5);
 });
+
+test("a bin that nothing reaches at first is filled in the end", () => {
+  const piles = [Float64Array.of(1, 0, 0), Float64Array.of(0.5, 0, 0.5)];
+  const { plan, error } = sinkhorn(lineCost(3, 3), ...piles, 5e-4); // exp(-1000) is 0
+  assert.ok(error < 1e-4);
+  assert.ok(away(plan, [0.5, 0, 0.5, 0, 0, 0, 0, 0, 0]) < 1e-4);
+});

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Cut, agreement, dragged, edges, greys, known, lengthMm, millimetres, pixel, scrolled, stepped, strokeEdges } from "../../../widgets/js/slices.js";
+import { Cut, agreement, area, dragged, edges, greys, known, lengthMm, millimetres, pixel, scrolled, stepped, strokeEdges } from "../../../widgets/js/slices.js";
 
 const SHAPE = [2, 3, 4];
 const VOLUME = Int16Array.from({ length: 24 }, (_, i) => i - 12);
@@ -165,6 +165,15 @@ test("where nothing is known two maps neither agree nor differ", () => {
   const verdicts = new Uint8Array(3).fill(9);
   agreement(Uint8Array.of(255, 255, 255), Uint8Array.of(0, 1, 255), verdicts);
   assert.deepEqual([...verdicts], [0, 0, 0]);
+  agreement(Uint8Array.of(0, 1, 255), Uint8Array.of(255, 255, 255), verdicts.fill(9));
+  assert.deepEqual([...verdicts], [0, 0, 0]);
+  agreement(Uint8Array.of(255, 0, 255), Uint8Array.of(0, 255, 255), verdicts, null); // a structure like any other
+  assert.deepEqual([...verdicts], [3, 2, 1]);
+});
+
+test("an area is told in cm² where pixels have a size", () => {
+  assert.equal(area(300, [5, 2, 0.5], "mm"), "3.0 cm²");
+  assert.equal(area(300, [1, 1, 1], "voxels"), "300 pixels");
 });
 
 test("a label without a colour has no outline", () => {

@@ -219,6 +219,14 @@ test("what goes wrong later is shown as well", async () => {
   assert.deepEqual(log, ["Error: no clipboard"]);
 });
 
+test("where no voxel is selected it is the middle one", () => {
+  const { view } = bareView();
+  view.model.get = () => ({ code: 3 });
+  assert.deepEqual(view.voxelIn([3, 8, 9]), [1, 4, 4]);
+  view.model.get = () => ({ voxel: [2, 0, 1] });
+  assert.deepEqual(view.voxelIn([3, 8, 9]), [2, 0, 1]);
+});
+
 test("of a cine the frame that is looked at is fetched, then the next, and no others", () => {
   const model = published([6, 4], { voxel: [1, 0, 0] });
   model.traits.arrays.volume.rows = 2;

@@ -1,0 +1,65 @@
+// Files that come and go, without a browser.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { fileFetcher, takeFiles } from "../../../widgets/js/files.js";
+import { Saved } from "../../../widgets/js/page.js";
+
+const kept = [];
+
+/** As much of an element as files need. */
+class Bare extends EventTarget {
+  classList = { add: () => {}, remove: () => {} };
+  append() {}
+  setAttribute() {}
+  removeAttribute() {}
+  click() {
+    kept.push(this.download);
+  }
+}
+globalThis.document = { createElement: () => new Bare() };
+
+/** A view of a model, with what it says and is told. */
+function viewOf(model) {
+  const view = { model, signal: new EventTarget(), said: [], sent: [], failed: [] };
+  return Object.assign(view, {
+    on: (target, type, handler) => target.addEventListener(type, (event) => handler(event)?.catch(({ message }) => view.failed.push(message))),
+    watch: ([name], handler) => model.on(`change:${name}`, handler),
+    status: (text) => view.said.push(text),
+    send: (event, details = {}) => (view.sent.push(event), model.send({ event, ...details })),
+  });
+}
+
+test("a file is kept by the page that has asked for it, once", () => {
+  const model = new Saved({ traits: { error: "" }, arrays: {} });
+  const [ours, theirs] = [viewOf(model), viewOf(model)];
+  const fetchFile = fileFetcher(ours);
+  fileFetcher(theirs);
+  const file = () => model.emit("msg:custom", { file: "page.html" }, [new DataView(new ArrayBuffer(4))]);
+  model.answers = { export: () => {} };
+  file();
+  assert.deepEqual(kept, []);
+  fetchFile("export");
+  assert.deepEqual([ours.sent, ours.said], [["export"], ["making the file …"]]);
+  file();
+  file();
+  assert.deepEqual([kept, ours.said.at(-1), theirs.said], [["page.html"], "", []]);
+  model.answers = {};
+  fetchFile("export"); // which fails
+  file();
+  assert.deepEqual([kept.length, ours.said.at(-1)], [1, ""]);
+});
+
+test("a scan that is dropped on a saved page is refused, each time", async () => {
+  const view = viewOf(new Saved({ traits: { error: "" }, arrays: {} }));
+  const [target, bar] = [new Bare(), new Bare()];
+  const { file } = takeFiles(view, target, "over", bar);
+  file.disabled = true; // as a page does to what needs Python
+  for (const times of [1, 2]) {
+    const files = [new File(["scan"], "a.nii")];
+    target.dispatchEvent(Object.assign(new Event("drop"), { dataTransfer: { files, items: [] } }));
+    await new Promise((done) => setTimeout(done));
+    assert.deepEqual([view.failed.length, view.sent], [times, []]);
+    assert.match(view.failed.at(-1), /in a running notebook alone; this is a saved page/);
+  }
+});

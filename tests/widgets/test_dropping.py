@@ -1,0 +1,60 @@
+"""Scans that are dropped, and what is left of them on the disk."""
+
+import tempfile
+
+import pytest
+from l2gnet.widgets.dropping import Dropping
+from matplotlib.figure import Figure
+
+from l2gnet.errors import VolumeError
+
+
+class Basket(Dropping):
+    """Notes what there is when a drop is whole, and takes no file that is empty at its end."""
+
+    script = "scan_desk"
+
+    def dropped(self, folder):
+        self.files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        if not all(data.strip() for data in self.files.values()):
+            raise VolumeError(f"{folder}/000000.dcm: a scan must hold something; found spaces; drop another.")
+
+    def draw(self):
+        return Figure()
+
+
+@pytest.fixture
+def basket(front_end):
+    made = Basket()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def disk(monkeypatch, tmp_path):
+    """Where folders for a while are made."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_what_was_dropped_is_on_the_disk_only_until_it_is_read(front_end, basket, disk):
+    front_end.drop_files(basket, ("a.dcm", b"one"), ("b.nii.gz", b"two"))
+    assert (basket.error, basket.files) == ("", {"000000.dcm": b"one", "000001.nii.gz": b"two"})
+    assert list(disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "a.txt"])
+def test_what_is_refused_leaves_nothing(front_end, basket, disk, name):
+    front_end.drop_files(basket, (name, b"   "))
+    assert basket.error.startswith("what was dropped: a scan" if name == "a.dcm" else "a scan that is dropped must be")
+    assert list(disk.iterdir()) == []
+    front_end.drop(basket, name, 2, 4, b"  ")
+    assert "a scan must come from its start on, got file 0 from 2; drop it again" in basket.error
+
+
+def test_a_drop_that_never_ends_leaves_nothing_when_another_comes_or_the_viewer_goes(front_end, basket, disk):
+    for _ in range(2):
+        front_end.drop(basket, "a.dcm", 0, 4, b"on")
+        assert len(list(disk.iterdir())) == 1
+    basket.close()
+    assert list(disk.iterdir()) == []
