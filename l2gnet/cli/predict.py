@@ -1,5 +1,6 @@
 """`l2gnet predict`: from scans to labels, and what is said of them."""
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,10 +60,12 @@ def predict(
     other = next((scan.path for scan in found if dicom_seg and scan.series is None and scan.path.is_file()), None)
     if other:
         raise ConfigError(f"{other}: --dicom-seg must be given DICOM series only, got NIfTI; leave one of them out")
+    from l2gnet.data.beside import aside, listed
     from l2gnet.data.inputs import LABELS_END
 
     end, shares = ("", out / "probabilities") if nnunet_names else (LABELS_END, out)
-    _require_own(found, out, end, seg=dicom_seg, shares=shares if probabilities else None)
+    writes = {"labels", *["DICOM SEG"] * dicom_seg, *["probabilities"] * probabilities}
+    earlier = _require_own(found, out, shares, end, writes)
     from l2gnet.prediction.cardiac import function_by_patient
     from l2gnet.prediction.doubt import flagged
     from l2gnet.prediction.segmenter import (
@@ -74,12 +77,14 @@ def predict(
     )
 
     volumes_ml, doubts = {}, {}
+    removed: list[Path] = []
     segmenter = Segmenter(
         model, *ensemble, batch_size=batch_size, augment=augment, precision=precision, probabilities=probabilities
     )
 
     def segment(scan: "Input", frames: "list[Volume]") -> None:
         prediction = segmenter.predict(frames, scan.name)
+        removed.extend(_remove(earlier[scan.name]))
         write_prediction(out, prediction, end=end)
         if probabilities:  # nnU-Net's evaluation would take them for labels
             write_probabilities(shares, prediction)
@@ -92,6 +97,8 @@ def predict(
     for patient, function in function_by_patient(volumes_ml, doubts, failed).items():
         write_function(out, patient, function)
         print(f"{patient}: {function}{flagged(function.doubts)}")
+    if gone := sorted({path.name for path in removed if not path.exists()}):
+        aside(f"removed, as they were of earlier labels: {listed(gone)}")
     print(f"results: {out}")
     end_with(failed, found, "segmented")
 
@@ -108,40 +115,71 @@ def _as_nnunet(scans: "list[Input]") -> "list[Input]":
     return scans
 
 
-def _require_own(scans: "list[Input]", out: Path, end: str, *, seg: bool, shares: Path | None) -> None:
-    """Refuse to write results where another file lies: a scan, or what a person made or corrected."""
-    from glob import escape
+def _require_own(
+    scans: "list[Input]", out: Path, shares: Path, end: str, writes: Collection[str]
+) -> dict[str, list[Path]]:
+    """Refuse to write results over, or beside, what is not of an earlier run: a scan, or what a person made.
 
-    from l2gnet.data.inputs import LABELS_END, patient_and_frame
+    Returns what an earlier run left beside the labels of each scan, which would be wrong beside new ones.
+    """
+    from l2gnet.data.inputs import patient_and_frame
     from l2gnet.files import content_hash
 
     there = {scan.path.resolve() for scan in scans}
+    beside = _beside_labels(out, shares)
+    earlier = {}
     for scan in scans:
-        name, stem = scan.name, escape(scan.name)
-        labels, about = out / f"{name}{end}.nii.gz", out / f"{name}{end}.json"
+        labels, about = out / f"{scan.name}{end}.nii.gz", out / f"{scan.name}{end}.json"
         said = _said(about)  # of our own labels, and so of all beside them
         ours = {"labels", "frames"} <= said.keys()
         if "labels_sha256" in said and labels.is_file() and content_hash(labels) != said["labels_sha256"]:
             rule = "predict may write labels over none but its own, got some that were changed since"
             raise ConfigError(f"{labels}: {rule}; keep them elsewhere, or name another folder")
-        results = {"labels": [labels, about]}
-        if seg:
-            results["DICOM SEG"] = [out / f"{name}{LABELS_END}.dcm", *out.glob(f"{stem}{LABELS_END}_frame[0-9]*.dcm")]
-        if shares is not None:
-            frames = shares.glob(f"{stem}_probabilities_frame[0-9]*.nii.gz")
-            results["probabilities"] = [shares / f"{name}_probabilities.nii.gz", *frames]
-        for what, paths in results.items():
-            for path in paths:
-                if path.resolve() in there or (not ours and path.exists()):
-                    raise _not_ours(path, what)
-    for patient in {of[0] for scan in scans if (of := patient_and_frame(scan.name))}:
-        function = out / f"{patient}_function.json"
-        if function.exists() and not {"ed_frame", "es_frame"} <= _said(function).keys():
-            raise _not_ours(function, "cardiac function")
+        found = {path: "labels" for path in (labels, about) if path.exists()} | beside.get(scan.name, {})
+        for path, what in found.items():
+            if not ours or path.resolve() in there:
+                raise _not_ours(path, f"{what} over none" if what in writes else f"labels beside no {what}")
+        earlier[scan.name] = list(beside.get(scan.name, {}))
+        if of := patient_and_frame(scan.name):
+            function = out / f"{of[0]}_function.json"
+            if function.exists() and not {"ed_frame", "es_frame"} <= _said(function).keys():
+                raise _not_ours(function, "cardiac function over none")
+            earlier[scan.name].append(function)
+    return earlier
 
 
-def _not_ours(path: Path, what: str) -> ConfigError:
-    rule = f"predict may write {what} over none but our own, got a file of this name"
+def _beside_labels(out: Path, shares: Path) -> dict[str, dict[Path, str]]:
+    """What a run may have left beside the labels of a scan, by its name; of a cine there are files for each frame."""
+    import re
+
+    from l2gnet.data.inputs import LABELS_END
+
+    found: dict[str, dict[Path, str]] = {}
+    for what, folder, end in (
+        ("DICOM SEG", out, rf"{LABELS_END}(_frame[0-9]+)?\.dcm"),
+        ("probabilities", shares, r"_probabilities(_frame[0-9]+)?\.nii\.gz"),
+    ):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if matched := re.fullmatch(f"(.+){end}", path.name):
+                found.setdefault(matched[1], {})[path] = what
+    return found
+
+
+def _remove(paths: Iterable[Path]) -> list[Path]:
+    """Remove those of the files that are there; returns them."""
+    from l2gnet.errors import unwritable
+
+    removed = [path for path in paths if path.exists()]
+    for path in removed:
+        try:
+            path.unlink()
+        except OSError as error:
+            raise unwritable(path, error) from error
+    return removed
+
+
+def _not_ours(path: Path, done: str) -> ConfigError:
+    rule = f"predict may write {done} but our own, got a file of this name"
     return ConfigError(f"{path}: {rule}; name another folder")
 
 

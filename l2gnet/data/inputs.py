@@ -52,8 +52,8 @@ def find_inputs(
     files of a folder were passed over, and why.
 
     Raises:
-        VolumeError: no path holds a scan, two scans would get results of one name, or frames of one name, which
-            would be taken for those of one patient, lie in several folders.
+        VolumeError: no path holds a scan, two scans would get results of one name, two are one frame of a patient, or
+            frames of one name, which would be taken for those of one patient, lie in several folders.
     """
     scans: list[Input] = []
     empty: list[Input] = []
@@ -139,13 +139,19 @@ def _told_apart(scans: Sequence[Input], roots: Sequence[Path]) -> list[Input]:
 
 
 def _require_own_names(scans: Sequence[Input]) -> None:
-    """Raise VolumeError for two scans of one name, and for frames of one name in two folders: of whom are they?"""
+    """Raise VolumeError for two scans of one name or frame, and for frames of one name in two folders: whose are they?
+
+    A frame may be written in several ways, as `anna_frame01`, `anna_frame1` and `anna_frame01_0000`.
+    """
     of_name: dict[str, Input] = {}
+    of_frame: dict[tuple[str, int], Input] = {}
     of_patient: dict[str, Input] = {}
     for scan in scans:
-        patient = _patient(scan.name)
+        patient, of = _patient(scan.name), patient_and_frame(scan.name)
         if (other := of_name.setdefault(scan.name, scan)) is not scan:
             raise _alike("scan", scan.name, scan, other)
+        if of and (other := of_frame.setdefault(of, scan)) is not scan:
+            raise _alike("frame of a patient", f"frame {of[1]} of {patient}", scan, other)
         if patient != scan.name and (other := of_patient.setdefault(patient, scan)).path.parent != scan.path.parent:
             raise _alike("patient", patient, scan, other)
 

@@ -34,7 +34,8 @@ def batches_on_grid(scan: Volume, grid: Grid, size: int) -> Iterator[UInt8[Tenso
         scaled = []
         for channel, (low, high) in zip(scan.channels, ranges, strict=True):
             pixels = torch.from_numpy(np.array(channel[start : start + size], dtype=np.float32, order="C"))
-            scaled.append(((pixels - float(low)) / max(float(high) - float(low), 1e-6)).clamp_(0, 1))
+            spread = float(high) - float(low) or 1.0  # grey values of any unit, as of 1e-9 m²/s
+            scaled.append(((pixels - float(low)) / spread).clamp_(0, 1))
         resampled = _resample(torch.stack(scaled, dim=1), _resampled_size(scan, grid))
         yield (_crop(resampled, grid) * 255).round_().to(torch.uint8)
 

@@ -24,7 +24,8 @@ class Surveyed:
     `grey_values` are the 0.5th and 99.5th percentile of each channel, in the units of its file. `axes` are the world
     directions of the file's own axes, as in "LAS"; empty for what was no file. A file is `mirrored` if they are
     left-handed, which is read rightly here, but not by programs that pass over the header. `doubts` say, in words,
-    where left and right contradict the header, and what the reader was not sure of.
+    where left and right contradict the header, and what the reader was not sure of. Without a voxel size volumes are
+    unknown, too: nan, but for what is not there.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Surveyed:
         row |= {f"spacing_{axis}_mm": side and f"{side:.5g}" for axis, side in zip("DHW", mm, strict=True)}
         for channel, (dark, bright) in self.grey_values.items():
             row |= {f"{channel}_dark": f"{dark:.5g}", f"{channel}_bright": f"{bright:.5g}"}
-        row |= {f"{name}_ml": f"{volume:.5g}" for name, volume in self.structures_ml.items()}
+        row |= {f"{name}_ml": "" if np.isnan(ml) else f"{ml:.5g}" for name, ml in self.structures_ml.items()}
         return row | {"axes": self.axes, "mirrored": self.mirrored, "doubts": "; ".join(self.doubts)}
 
 
@@ -69,7 +70,7 @@ def survey(dataset: DataSet) -> list[Surveyed]:
                 spacing_mm=image.spacing_mm if image.has_mm else None,
                 grey_values=dict(zip(dataset.channels, grey, strict=True)),
                 structures_ml={
-                    name: float(counts[list(own)].sum() * voxel_ml)
+                    name: float(voxels * voxel_ml) if (voxels := counts[list(own)].sum()) else 0.0
                     for name, own in zip(dataset.classes[1:], structures, strict=True)
                 },
                 axes="" if image.stored is None else "".join(aff2axcodes(stored)),

@@ -50,7 +50,7 @@ class Codebook(nn.Module):
             replaced by a token of the batch.
 
     Raises:
-        ValueError: there is no code, or a number is out of range.
+        ValueError: there is no code, or a number is out of range; or, in training, it was cast to half precision.
     """
 
     vectors: Float[Tensor, "K d"]
@@ -64,6 +64,10 @@ class Codebook(nn.Module):
             raise ValueError(f"a codebook needs codes and a dimension of at least 1, got {codes} and {dim}")
         if not 0 <= commitment < math.inf:
             raise ValueError(f"commitment must be at least 0 and finite, got {commitment}")
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay must be from 0 to 1, got {decay}")
+        if not 0 <= revive_below < math.inf:
+            raise ValueError(f"revive_below must be at least 0 and finite, got {revive_below}")
         self.commitment, self.decay, self.revive_below = commitment, decay, revive_below
         self.whole_batches = False
         self.register_buffer("vectors", torch.randn(codes, dim))
@@ -88,15 +92,18 @@ class Codebook(nn.Module):
         with torch.autocast(tokens.device.type, enabled=False):
             tokens = tokens.float()
             seen = tokens.detach().flatten(0, 1)
+            if self.training and self.sums.dtype.itemsize < 4:  # in which moving averages stand still
+                rule = "a codebook must learn in float32 or float64"
+                raise ValueError(f"{rule}, got {self.sums.dtype}; train under autocast, and cast the trained model")
             if self.training and not self.started:
-                self._start(seen)
+                self._start(seen.to(self.sums.dtype))
             vectors = self.vectors.float()  # of a model that was cast, too
             nearest = nearest_codes(seen, vectors)
             codes = vectors.index_select(0, nearest).view_as(tokens)
             loss, revived = tokens.new_zeros(()), nearest.new_zeros(())
             if self.training:
-                revived = self._learn(seen, nearest)
-                if self.commitment:
+                revived = self._learn(seen.to(self.sums.dtype), nearest)
+                if self.commitment and len(seen):
                     loss = self.commitment * F.mse_loss(tokens, codes)
             straight_through = codes + (tokens - tokens.detach())  # the codes, with the gradient of the tokens
             distances = (tokens.detach() - codes).norm(dim=2) / tokens.detach().norm(dim=2).clamp_min(1e-12)
@@ -105,8 +112,11 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def _start(self, tokens: Float[Tensor, "N d"]) -> None:
-        """Let k-means find the codes, from tokens drawn at random."""
-        means = _drawn(self._of_all(tokens), len(self.vectors))
+        """Let k-means find the codes, from tokens drawn at random; the next batch has to where there is no token."""
+        everything = self._of_all(tokens)
+        if not len(everything):
+            return
+        means = _drawn(everything, len(self.vectors))
         for _ in range(_KMEANS_STEPS):
             uses, sums = self._totals(tokens, nearest_codes(tokens, means))
             means = torch.where(uses[:, None] > 0, sums / uses[:, None].clamp_min(1), means)

@@ -6,7 +6,6 @@ Letters: h heads, B images, U rows, R references, d dimension of a head.
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from l2gnet.shapes import Float
@@ -30,12 +29,9 @@ def unit_cost(
 def cost_and_factor(tokens: Tensor, references: Tensor, kind: Cost) -> tuple[Tensor, Tensor]:
     """The cost, and the factor in front of its product <token, reference>."""
     z = directions(references, kind).view(len(references), *[1] * (tokens.ndim - 3), *references.shape[1:])
-    norm = tokens.norm(dim=-1, keepdim=True)
-    length = norm.detach()
+    length = tokens.detach().norm(dim=-1, keepdim=True)
     if kind == "cosine":
-        there = length > _NO_LENGTH
-        halved = 0.5 * tokens.where(there, 0) / norm.clamp_min(_NO_LENGTH)
-        return 0.5 - halved @ z.transpose(-1, -2), _inverse(length, _NO_LENGTH, 0.5)
+        return 0.5 - _unit(tokens, length) @ (0.5 * z).transpose(-1, -2), _inverse(length, _NO_LENGTH, 0.5)
     longest = references.detach().norm(dim=-1).amax(dim=1).view(-1, *[1] * (tokens.ndim - 1))
     tiny = torch.finfo(tokens.dtype).tiny
     product = tokens @ z.transpose(-1, -2)
@@ -54,9 +50,14 @@ def _inverse(length: Tensor, least: float, over: float) -> Tensor:
 
 def directions(vectors: Tensor, kind: Cost) -> Tensor:
     """Vectors as the cost looks at them: of unit length for the cosine."""
-    if kind != "cosine":
-        return vectors
-    return F.normalize(vectors.where(vectors.detach().norm(dim=-1, keepdim=True) > _NO_LENGTH, 0), dim=-1)
+    return _unit(vectors, vectors.detach().norm(dim=-1, keepdim=True)) if kind == "cosine" else vectors
+
+
+def _unit(vectors: Tensor, length: Tensor) -> Tensor:
+    """Vectors by their lengths; 0, with all derivatives, where there is no direction."""
+    there = length > _NO_LENGTH
+    safe = vectors.where(there, 1)  # for the length of 0 has no derivatives
+    return safe / safe.norm(dim=-1, keepdim=True).where(there, torch.inf)
 
 
 def off_lengthwise(pull: Float[Tensor, "h B N d"], tokens: Float[Tensor, "h B N d"]) -> Float[Tensor, "h B N d"]:

@@ -76,7 +76,7 @@ def solve_transport(
     The plan is differentiable in cost, source and target, any number of times, in reverse and in forward mode:
     derivatives are those of the exact plan (implicit function theorem), whatever the number of iterations, and no
     iteration is kept in memory. Empty rows and columns are allowed and stay empty; their potentials are -inf.
-    Input in half precision is solved in float32, and what its rounding did to the mass of a target is taken back.
+    Input in half precision is solved in float32, and what rounding did to the mass of a target is taken back.
 
     Args:
         cost: price of moving one unit of mass, finite.
@@ -101,8 +101,9 @@ def solve_transport(
         target = target.expand(len(source), -1)
         if start is not None:
             _check_start(start, target)
-        if rounding:
-            target = target * (source.sum(1, keepdim=True) / target.sum(1, keepdim=True))
+        # No plan meets masses that rounding set apart, and all iterations would be spent on it. The factor is held
+        # constant: it is no part of the problem, and of its derivatives.
+        target = target * (source.sum(1, keepdim=True) / target.sum(1, keepdim=True)).detach()
         potential, iterations = solve_potential(
             cost, source, target, epsilon=epsilon, tolerance=tolerance, max_iterations=max_iterations, start=start
         )

@@ -135,6 +135,7 @@ def _parsed_card(card: Mapping[str, Any], older: bool) -> ModelCard:
         plain = isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value))
         _require(plain, name, value)
     _require(isinstance(classes, list) and all(isinstance(name, str) for name in classes), "classes", classes)
+    _require(2 <= len(classes) <= 255, "classes", classes)  # labels are bytes, and 255 is what nobody knows
     regions = _parsed_regions(card.get("regions", {}), len(classes) - 1)
     _require(regions.outputs(classes) == settings["classes"], "classes", classes)
     _require(
@@ -153,13 +154,32 @@ def _parsed_card(card: Mapping[str, Any], older: bool) -> ModelCard:
         _require(-math.inf < low < high < math.inf, "window", window)
         window = low, high
     _require(isinstance(windowed, list) and all(type(n) is int for n in windowed), "windowed", windowed)
-    _require(isinstance(training, dict), "training", training)
+    _require_training(training)
     _require(plane in get_args(Plane), "plane", plane)
     seen = Grid(float(spacing_mm), size_px, window, tuple(windowed))
     return ModelCard(model, settings, tuple(classes), seen, training, plane, tuple(channels), regions)
 
 
-def _parsed_regions(regions: Mapping[str, Any], structures: int) -> Regions:
+def _require_training(training: Any) -> None:
+    """What is read of it has its type; whatever else it says of a training is passed on."""
+    _require(isinstance(training, dict), "training", training)
+    for name in ("settings", "familiar", "metrics"):
+        _require(isinstance(training.get(name, {}), dict), name, training.get(name))
+    patients, parts, metrics = training.get("trained_on", []), training.get("parts", 1), training.get("metrics")
+    _require(isinstance(patients, list) and all(isinstance(each, str) for each in patients), "trained_on", patients)
+    _require(type(parts) is int, "parts", parts)
+    if not metrics:
+        return
+    structures, overall, _ = metrics["structures"], metrics["overall"], metrics["cases"]
+    _require(isinstance(structures, dict), "metrics", metrics)
+    for row in (*structures.values(), overall):
+        means = [row["dice"]["mean"], row["hd95_mm"]["mean"]]
+        numbers = all(mean is None or (type(mean) in (int, float) and math.isfinite(mean)) for mean in means)
+        _require(numbers and type(row["missed"]) is int, "metrics", metrics)
+
+
+def _parsed_regions(regions: Any, structures: int) -> Regions:
+    _require(isinstance(regions, dict), "regions", regions)
     labels, painted = regions.get("labels", []), regions.get("painted", [])  # older cards have none
     _require(isinstance(labels, list) and len(labels) in (0, structures), "regions", labels)
     _require(isinstance(painted, list) and len(painted) == len(labels), "painted", painted)

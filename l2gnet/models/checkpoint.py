@@ -59,12 +59,15 @@ def load_checkpoint(path: str | Path, *, expect: str | None = None) -> tuple[Seg
     if expect is not None and card.model != expect:
         raise CheckpointError(f"{path}: holds a model {card.model!r}, expected {expect!r}; name the right checkpoint")
     try:
-        with torch.device("meta"), _NoDraws():  # shapes without memory: a small file may ask for a huge model
-            planned = build_model(card.model, **card.settings)
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
             if file.metadata()["format"] != FORMAT:
                 weights = weights_today(weights)
+        for name in ("depth", "layers"):  # each of them has a weight at least, and takes time to plan
+            if (asked := card.settings.get(name, 0)) > len(weights):
+                raise ValueError(f"{name} must be at most the number of weights, {len(weights)}, found {asked}")
+        with torch.device("meta"), _NoDraws():  # shapes without memory: a small file may ask for a huge model
+            planned = build_model(card.model, **card.settings)
         require_shapes(planned, {name: tuple(tensor.shape) for name, tensor in weights.items()})
         require_finite(weights)
         model = build_model(card.model, **card.settings)

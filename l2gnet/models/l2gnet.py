@@ -79,7 +79,7 @@ class L2GBottleneck(TokenBottleneck):
             related = self.mapper(tokens, indices, shape, *receivers)
             parts = [tokens + related.tokens] if self.added else [tokens, related.tokens]
         if self.placed:
-            parts.append(waves(*shape, like=tokens).expand(len(tokens), -1, -1))
+            parts.append(waves(*shape, like=tokens).expand(tokens.shape[0], -1, -1))  # len() would fix the batch
         whole = rearrange(torch.cat(parts, dim=2), "B (h w) d -> B d h w", h=shape[0])
         plans: dict[str, Any] = {}
         if isinstance(related, Mapped):

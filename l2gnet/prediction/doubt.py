@@ -27,7 +27,8 @@ from l2gnet.prediction.familiar import Familiar, Look, Range, code_surprise
 from l2gnet.prediction.inference import Segmented, on_best_device, segment
 from l2gnet.shapes import Bool, Int64
 
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?")
+# What was measured of a frame stands behind these words; other numbers are in names, as of channels and structures.
+_MEASURED = re.compile(r"\b(at|by|is|lies?|measure|to) -?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?")
 _SPACING_FACTOR = 1.5  # voxels may be so many times smaller or larger than any seen
 _GRAIN_MARGIN = 0.25  # of the range of grain that was seen, which a scan may lie outside of it
 
@@ -122,8 +123,8 @@ def said_of_frames(reasons: Mapping[int, Sequence[str]]) -> list[str]:
     for frame, of_frame in sorted(reasons.items()):
         alike: Counter[str] = Counter()
         for reason in of_frame:
-            words = _NUMBER.sub("", reason)
-            alike[words] += 1  # a frame may have two that differ by a number, as of its channels
+            words = _MEASURED.sub(r"\1", reason)
+            alike[words] += 1  # a frame may have two that differ by what was measured
             found.setdefault((words, alike[words]), {})[frame] = reason
     lines = []
     for (first, reason), *others in (list(frames.items()) for frames in found.values()):
@@ -151,7 +152,7 @@ def grey_range(scan: Volume) -> Range:
 def _odd(scan: Volume) -> list[str]:
     """What is strange about a scan for any model."""
     reasons = []
-    if len(scan.array) == 1:
+    if 1 in scan.shape:  # in any plane: it may have been turned into that of the model
         reasons.append("it is one slice: its volumes are those of the slice alone")
     for number, channel in enumerate(scan.channels):
         if channel.min() == channel.max():
@@ -163,6 +164,8 @@ def _odd(scan: Volume) -> list[str]:
 def _cut_off(labels: Volume, classes: Sequence[str], regions: Regions, grid: Grid) -> list[str]:
     """Which structures reach the edge of the square that a model sees, where the scan goes on beyond it."""
     looked = cells_on_scan(np.zeros((1, 1, 1), np.int64), grid, labels)[0] == 0
+    if not looked.any():  # pixels so large that the middle of none is seen
+        return []
     within = [_within(looked.any(axis)) for axis in (1, 0)]
     edge = looked.copy()
     edge[within[0], within[1]] = False

@@ -84,16 +84,21 @@ class Familiar:
         try:
             numbers = {name: float(told[name]) for name in ("distance", "surprise", "confidence")}
             D, H, W = (_range(values) for values in told["spacing_mm"])
+            darkest = _range(told["darkest"])
+            code_counts = tuple(int(count) for count in told["code_counts"])
+            limits = [*numbers.values(), *D, *H, *W, *darkest, *told.get("grain", ())]
+            if not np.isfinite(limits).all() or min(code_counts, default=0) < 0:
+                raise ValueError("limits must be finite, and counts of codes 0 or more")
             return cls(
                 volumes=int(told["volumes"]),
-                code_counts=tuple(int(count) for count in told["code_counts"]),
+                code_counts=code_counts,
                 grain=_range(told.get("grain", (0.0, np.inf))),  # older cards do not say
                 spacing_mm=(D, H, W),
-                darkest=_range(told["darkest"]),
+                darkest=darkest,
                 axes=tuple(str(name) for name in told["axes"]),
                 **numbers,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f"the model card's limits are damaged ({error!r}); train the model again") from error
 
     def as_dict(self) -> dict[str, Any]:

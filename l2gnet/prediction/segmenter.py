@@ -1,5 +1,6 @@
 """Scans of one's own: trained models applied to them, and what is said of the result beside the labels."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,17 +46,17 @@ class Prediction:
     probabilities: tuple[Volume, ...] = ()
     regions: Regions = NO_REGIONS
 
-    @property
+    @functools.cached_property
     def volumes_ml(self) -> list[dict[str, float]]:
         """The volume of each structure in each frame, in millilitres."""
         return [structure_volumes_ml(frame, self.classes, self.regions) for frame in self.labels]
 
-    @property
+    @functools.cached_property
     def function(self) -> CardiacFunction | None:
         """Cardiac function, for a cine of the heart."""
         return cardiac_function(dict(enumerate(self.volumes_ml, start=1)))
 
-    @property
+    @functools.cached_property
     def doubts(self) -> list[str]:
         """Why a person should look before using this result; empty where nothing is unusual."""
         frames = enumerate(zip(self.strange, self.labels, strict=True), start=1)
@@ -104,6 +105,11 @@ class Segmenter:
         self.models = [model.to(best_device()) for model, _ in loaded]
         self.card = loaded[0][1]
         self.familiar = [Familiar.of(card) for _, card in loaded]
+        for path, model, familiar in zip(checkpoints, self.models, self.familiar, strict=True):
+            codes = 0 if model.codebook is None else len(model.codebook.vectors)
+            if familiar is not None and len(familiar.code_counts) != codes:
+                rule = f"a card must count the uses of each of the {codes} codes"
+                raise CheckpointError(f"{path}: {rule}, got {len(familiar.code_counts)} counts; train the model again")
         self.batch_size, self.precision, self.probabilities = batch_size, precision, probabilities
         self.views = [trained_views(card) for _, card in loaded] if augment else []
         for path, (_, card) in zip(checkpoints, loaded, strict=True):

@@ -90,7 +90,7 @@ def test_probabilities_are_written_over_our_own_alone(tiny, tmp_path, end):
         root = tmp_path / out.relative_to(tmp_path).parts[0]
         message = r"_probabilities.*\.nii\.gz: predict may write probabilities over none but our own"
         refused(message, tiny, [scan], root, probabilities=True, **options)
-        predict(tiny, [scan], root, **options)  # which writes none
+        refused("predict may write labels beside no probabilities but our own", tiny, [scan], root, **options)
         assert (out / f"a[1]_probabilities{end}.nii.gz").read_bytes() == theirs
 
 
@@ -106,6 +106,31 @@ def test_dicom_seg_is_written_over_our_own_alone(tiny, tmp_path, end):
     message = r"\.dcm: predict may write DICOM SEG over none but our own, got a file of this name; name another folder"
     refused(message, tiny, [tmp_path / "chest"], drawn.parent, dicom_seg=True)
     assert drawn.read_bytes() == b"a radiologist drew this"
+
+
+def test_what_an_earlier_run_left_beside_labels_goes_with_them(tiny, tmp_path, capsys):
+    image = np.random.default_rng(0).integers(0, 500, (40, 40, 3))
+    folders.write_dicom(tmp_path / "chest", [image], np.diag([-1, -1, 8, 1]))
+    predict(tiny, [tmp_path / "chest"], tmp_path / "out", dicom_seg=True, probabilities=True)
+    assert "removed" not in capsys.readouterr().err
+    seg, shares = (tmp_path / "out" / f"chest{end}" for end in ("_labels.dcm", "_probabilities.nii.gz"))
+    of_more_frames, theirs = (tmp_path / "out" / f"chest_labels_frame{end}.dcm" for end in ("12", "1_old"))
+    for path in (of_more_frames, theirs):
+        path.write_bytes(seg.read_bytes())
+    predict(tiny, [tmp_path / "chest"], tmp_path / "out", dicom_seg=True)
+    told = f"removed, as they were of earlier labels: {of_more_frames.name}, {shares.name}\n"
+    assert capsys.readouterr().err.endswith(told)
+    assert [path.exists() for path in (seg, shares, of_more_frames, theirs)] == [True, False, False, True]
+
+
+def test_the_function_of_earlier_frames_goes_with_their_labels(tmp_path, capsys):
+    write_beat(tmp_path / "in")
+    predict(HEART, [tmp_path / "in"], tmp_path / "out")
+    (tmp_path / "in" / "cine_frame09.nii").write_bytes(b"damaged")
+    with pytest.raises(SystemExit):
+        predict(HEART, [tmp_path / "in"], tmp_path / "out")
+    assert not (tmp_path / "out" / "cine_function.json").exists()
+    assert "removed, as they were of earlier labels: cine_function.json" in capsys.readouterr().err
 
 
 def test_a_description_that_broke_off_is_not_ours(tiny, tmp_path):

@@ -141,3 +141,11 @@ def test_voxels_of_a_metre_are_refused_before_they_fill_the_memory():
         VolumeError, match=r"4096 pixels of 1.5 mm a side.*found 6.4e\+04 x 64 mm; repair the voxel size"
     ):
         image_on_grid(scan, Grid(1.5, 32))
+
+
+def test_grey_values_may_be_small():
+    """As those of a diffusion map in m²/s."""
+    array = np.random.default_rng(0).random((2, 24, 24), np.float32)
+    large, small = (image_on_grid(volume(array * np.float32(unit), (1, 1, 1)), Grid(0, 24)) for unit in (1, 1e-9))
+    assert np.ptp(large) == 255
+    assert abs(large.astype(int) - small).max() <= 1

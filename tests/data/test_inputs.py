@@ -126,3 +126,12 @@ def test_any_exception_is_of_its_scan_alone(tmp_path):
     (_, error), (_, frames) = read_inputs([Input("a", tmp_path, fail), *find_inputs([tmp_path])])
     assert isinstance(error, ZeroDivisionError)
     assert len(frames) == 1
+
+
+@pytest.mark.parametrize("other", ["anna_frame01_0000", "anna_frame1"])
+def test_one_frame_of_a_patient_is_one_scan(tmp_path, other):
+    """As where nnU-Net's copy lies beside ACDC's file: the heart's function could be of one of them alone."""
+    for name in ("anna_frame01", other, "anna_frame12"):
+        save(tmp_path / f"{name}.nii")
+    with pytest.raises(VolumeError, match=r"each frame of a patient needs a name .* found frame 1 of anna; rename one"):
+        find_inputs([tmp_path])

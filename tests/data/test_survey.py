@@ -1,12 +1,14 @@
 import gzip
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from l2gnet.data.dataset import open_dataset, open_whole
+from l2gnet.data.dataset import Case, DataSet, open_dataset, open_whole
 from l2gnet.data.settings import DataSettings
 from l2gnet.data.survey import remarks, summary, survey
+from l2gnet.data.volume import Volume
 
 
 def write_patient(root, number, *, mirrored=False, liver_on_the_right=True):
@@ -80,3 +82,12 @@ def test_what_was_no_file_has_no_axes():
     found = survey(open_dataset(settings))
     assert [(one.axes, one.mirrored) for one in found] == [("", False)] * 2
     assert remarks(found) == []
+
+
+def test_a_missing_structure_is_told_where_nobody_knows_the_voxel_size():
+    scan = Volume(np.ones((2, 4, 4), np.float32), np.eye(4), has_mm=False)
+    labels = replace(scan, array=np.ones((2, 4, 4), np.uint8))
+    case = Case("c", "p", "", "", lambda: (scan, labels))
+    found = survey(DataSet("small", ("background", "liver", "spleen"), (case,), (), "", ""))
+    assert remarks(found) == ["no spleen: 1 of 1 volumes"]
+    assert (found[0].as_row()["liver_ml"], found[0].as_row()["spleen_ml"]) == ("", "0")

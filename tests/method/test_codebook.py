@@ -32,11 +32,36 @@ def test_a_model_with_codes_can_be_cast(name, dtype):
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
-    [({"codes": -3}, "got -3 and 4"), ({"commitment": -1.0}, "got -1"), ({"commitment": float("nan")}, "got nan")],
+    [
+        ({"codes": -3}, "got -3 and 4"),
+        ({"commitment": -1.0}, "got -1"),
+        ({"commitment": float("nan")}, "got nan"),
+        ({"decay": 3.0}, "decay must be from 0 to 1, got 3"),
+        ({"revive_below": -5.0}, "revive_below must be at least 0 and finite, got -5"),
+    ],
 )
 def test_codebooks_that_cannot_be_are_refused(wrong, words):
     with pytest.raises(ValueError, match=words):
         Codebook(**{"codes": 8, "dim": 4} | wrong)
+
+
+def test_a_codebook_learns_in_double_precision_but_not_in_half():
+    codebook = Codebook(8, 4).train().double()
+    for seed in range(3):  # by its start, by averages and by revival
+        codebook(clusters(seed).double())
+    assert codebook.vectors.isfinite().all()
+    for dtype in (torch.float16, torch.bfloat16):
+        with pytest.raises(ValueError, match=r"must learn in float32 or float64, got torch\.b?float16; train under"):
+            codebook.to(dtype)(clusters().to(dtype))
+
+
+def test_a_batch_may_be_empty():
+    codebook = Codebook(8, 4, commitment=0.25).train()
+    assert codebook(clusters()[:0]).loss == 0
+    assert not codebook.started
+    codebook(clusters())
+    assert codebook(clusters()[:0]).loss == 0
+    assert codebook.vectors.isfinite().all()
 
 
 def test_evaluation_changes_nothing():

@@ -176,3 +176,15 @@ def test_a_map_over_problems_is_refused():
             map_of(lambda x: mapper(x).tokens)(tokens)
         with pytest.raises(ValueError, match=r"give it all tokens as one batch, \(B, N, d\)"):
             map_of(lambda x, i: mapper(x, i).tokens)(tokens, codes)
+
+
+@pytest.mark.parametrize("receivers", [False, True])
+def test_no_derivative_minds_a_vector_without_a_length(receivers):
+    """As of padding; its cosine is constant."""
+    outputs, tokens, references = layer("send-receive", False, 2, "cosine", "barycentric", receivers)
+    with torch.no_grad():
+        tokens[0, 1, :2], references[0, 0, 1] = 0, 0
+    loss = partial(weighted, outputs)
+    first = slopes(loss, tokens, references)
+    second = torch.autograd.grad(sum(slope.square().sum() for slope in first), (tokens, references))
+    assert all(slope.isfinite().all() for slope in (*first, *second))

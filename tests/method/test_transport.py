@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2gnet.method import sinkhorn
-from l2gnet.method.transport import ConvergenceWarning, TransportPlan, make_plan, solve_transport
+from l2gnet.method.transport import ConvergenceWarning, TransportPlan, make_plan, solve_potential, solve_transport
 
 
 def problem(seed: int, B: int = 2, K: int = 7, R: int = 5, dtype: torch.dtype = torch.float64):
@@ -398,3 +398,21 @@ def test_gaussians_are_coupled_as_gaussians():
 def test_what_no_solver_can_use_is_refused(wrong, words):
     with pytest.raises(ValueError, match=words):
         solve_transport(*problem(0, dtype=torch.float32), **{"epsilon": 0.1} | wrong)
+
+
+def test_masses_that_rounding_set_apart_are_made_equal():
+    """Else no iteration meets the target, and the words on it ask for more of them."""
+    cost, source, target = problem(24, dtype=torch.float32)
+    target.requires_grad_()
+    alike, apart = (
+        solve_transport(cost, source, share * target, epsilon=0.1, tolerance=1e-5) for share in (1, 1 + 9e-5)
+    )
+    assert torch.equal(alike.iterations, apart.iterations)
+    torch.testing.assert_close(apart.plan, alike.plan)
+    plainly, _ = solve_potential(cost, source, target, epsilon=0.1, tolerance=1e-5, max_iterations=1000)
+    slopes = [
+        torch.autograd.grad(potential.square().sum(), target)[0]
+        for potential in (plainly, alike.target_potential, apart.target_potential)
+    ]
+    for slope in slopes[1:]:
+        torch.testing.assert_close(slope, slopes[0], rtol=1e-3, atol=1e-5)

@@ -169,6 +169,18 @@ def forged(path, weights=None, layout="l2gnet-2", **changes):
         ({"channels": "T"}, "channels cannot be 'T'"),
         ({"plane": "diagonal"}, "plane cannot be 'diagonal'"),
         ({"training": 5}, "training cannot be 5"),
+        ({"training": {"settings": [1]}}, r"settings cannot be \[1\]"),
+        ({"training": {"settings": None}}, "settings cannot be None"),
+        ({"training": {"familiar": "all"}}, "familiar cannot be 'all'"),
+        ({"training": {"parts": "2"}}, "parts cannot be '2'"),
+        ({"training": {"trained_on": [[]]}}, r"trained_on cannot be \[\[\]\]"),
+        ({"training": {"metrics": "2"}}, "metrics cannot be '2'"),
+        ({"training": {"metrics": {"cases": 1, "structures": {}, "overall": {}}}}, "'dice'"),
+        ({"training": {"metrics": {"cases": 1, "structures": [], "overall": {}}}}, "metrics cannot be"),
+        ({"regions": []}, r"regions cannot be \[\]"),
+        ({"regions": None}, "regions cannot be None"),
+        ({"classes": ["a"], "settings": SETTINGS | {"classes": 1}}, "classes cannot be"),
+        ({"classes": list(map(str, range(256))), "settings": SETTINGS | {"classes": 256}}, "classes cannot be"),
     ],
 )
 def test_a_card_is_read_with_suspicion(tmp_path, changes, message):
@@ -194,6 +206,13 @@ def test_a_small_file_cannot_ask_for_a_large_model(saved, asked):
     with pytest.raises(CheckpointError, match="the weights do not fit the model of the card"):
         load_checkpoint(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024  # KiB; width 4096 is 4 GiB
+
+
+@pytest.mark.parametrize(("name", "asked"), [("transunet", {"layers": 10**9}), ("unet", {"width": 0, "depth": 10**9})])
+def test_a_small_file_cannot_ask_for_a_deep_model(tmp_path, name, asked):
+    path = forged(tmp_path / "model.safetensors", model=name, settings={"classes": 4} | asked)
+    with pytest.raises(CheckpointError, match=r"(layers|depth) must be at most the number of weights, 1, found 1000"):
+        load_checkpoint(path)
 
 
 def test_one_weight_of_another_shape_is_named(saved):

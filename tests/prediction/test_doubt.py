@@ -103,6 +103,13 @@ def test_what_reaches_the_edge_of_what_a_model_sees_is_said():
     assert "liver: cut off at the edge of the 32 mm around the middle that the model sees" in told()
 
 
+def test_what_a_model_sees_may_hold_the_middle_of_no_pixel():
+    few = Volume(np.ones((2, 2, 2), np.uint8), np.diag([8.0, 1000.0, 1000.0, 1.0]))
+    seen = Segmented(few, np.ones(2), 1.0, (None,), (None,))
+    reasons = find_strange(few, seen, [None], ("background", "liver"), grid=Grid(1.5, 96)).reasons
+    assert not any("cut off" in reason for reason in reasons)
+
+
 @pytest.mark.parametrize("slices", [390, 391, 392])
 def test_grey_values_are_those_of_the_whole_scan(slices):
     """However many slices: voxels that lie a whole row apart would all be of one column."""
@@ -208,6 +215,9 @@ def test_what_is_familiar_comes_back_from_the_card(familiar):
     assert Familiar.of(replace(card, training={"familiar": older})).grain == (0, np.inf)
     with pytest.raises(CheckpointError, match="limits are damaged"):
         Familiar.of(replace(card, training={"familiar": {"distance": "far"}}))
+    for wrong in ({"confidence": np.nan}, {"grain": (0, np.inf)}, {"volumes": np.inf}, {"code_counts": [-1]}):
+        with pytest.raises(CheckpointError, match="limits are damaged"):  # else every scan would be familiar
+            Familiar.of(replace(card, training={"familiar": familiar.as_dict() | wrong}))
 
 
 def test_a_scan_whose_header_mirrors_it_is_doubted(model, familiar):
@@ -239,4 +249,10 @@ def test_each_reason_is_said_once_with_the_frames_that_it_holds_for():
         "it is one slice (in frame 12)",
     ]
     assert said_of_frames({1: frames[1]}) == frames[1]
+    ribs = [f"rib {number}: cut off at the edge" for number in (3, 7)]
+    assert said_of_frames({1: ribs[:1], 2: ribs[1:]}) == [f"{ribs[0]} (in frame 1)", f"{ribs[1]} (in frame 2)"]
+    mirrored = "right lung lies {} mm to the left of left lung"
+    assert said_of_frames({1: [mirrored.format(56)], 2: [mirrored.format(7)]}) == [
+        f"{mirrored.format(56)} (in frame 1, likewise in 2)"
+    ]
     assert said_of_frames({}) == []

@@ -29,10 +29,10 @@ def hearts(slices):
     return network_input((255 * (heart - heart.min()) / np.ptp(heart)).round().astype(np.uint8))
 
 
-def scattered(name):
+def scattered(name, **own):
     """Random weights, made to find every class somewhere."""
     torch.manual_seed(0)
-    own = {"epsilon": 0.01, "codes": 32, "code_dim": 8, "references": 8} if name == "l2gnet" else {}
+    own |= {"epsilon": 0.01, "codes": 32, "code_dim": 8, "references": 8} if name == "l2gnet" else {}
     model = build_model(name, classes=4, width=4, depth=3, **own).train()
     with torch.no_grad():
         for _ in range(5):
@@ -42,9 +42,9 @@ def scattered(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
-def test_both_files_give_the_labels_of_the_model(tmp_path, name):
-    model, images = scattered(name), hearts(5)
+@pytest.mark.parametrize(("name", "own"), [*((name, {}) for name in MODELS), ("l2gnet", {"positions": "absolute"})])
+def test_both_files_give_the_labels_of_the_model(tmp_path, name, own):
+    model, images = scattered(name, **own), hearts(5)
     with torch.inference_mode():
         expected = model(images)
     assert expected.argmax(1).unique().tolist() == [0, 1, 2, 3]

@@ -20,6 +20,7 @@ from l2gnet.errors import CheckpointError, VolumeError
 from l2gnet.models import build_model
 from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import save_checkpoint
+from l2gnet.prediction import segmenter
 from l2gnet.prediction.doubt import learn_familiar
 from l2gnet.prediction.inference import segment
 from l2gnet.prediction.segmenter import (
@@ -317,6 +318,31 @@ def test_another_modality_another_plane_and_single_slices_are_doubted(tmp_path, 
     doubted(of_hearts, save_scan(tmp_path / "plane.nii", array, sagittal), "was it cut in another plane?")
     doubted(of_hearts, save_scan(tmp_path / "slice.nii", array[:, :, :1], affine), "it is one slice")
     doubted(of_hearts, save_scan(tmp_path / "blank.nii", np.full_like(array, 7), affine), "it is blank")
+    axial = Segmenter(save_model(tmp_path / "axial.safetensors", plane="axial"))
+    doubted(axial, save_scan(tmp_path / "coronal.nii", array[:, :1], affine), "it is one slice")
+
+
+def test_a_card_that_counts_other_codes_than_the_model_has_is_refused(tmp_path, of_hearts):
+    told = of_hearts.card.training["familiar"]
+    told = {"familiar": told | {"code_counts": told["code_counts"][:-1]}}
+    path = tmp_path / "m.safetensors"
+    save_checkpoint(path, scattered_model(0), dataclasses.replace(of_hearts.card, training=told))
+    with pytest.raises(CheckpointError, match=r"m\.safetensors: .* each of the 8 codes, got 7 counts; train the model"):
+        Segmenter(path)
+
+
+def test_the_labels_of_a_scan_are_counted_once(tmp_path, model, monkeypatch):
+    prediction = Segmenter(model).predict(read_frames(save_scan(tmp_path / "scan.nii", *scan_and_affine())), "scan")
+    counted = []
+
+    def count(*given):
+        counted.append(given)
+        return structure_volumes_ml(*given)
+
+    monkeypatch.setattr(segmenter, "structure_volumes_ml", count)
+    write_prediction(tmp_path / "out", prediction)
+    assert str(prediction).startswith("scan: ")
+    assert len(counted) == 1
 
 
 def test_a_model_that_says_nothing_of_its_data_makes_every_scan_doubtful(tmp_path, model):

@@ -32,13 +32,23 @@ _ONE_MOMENT_MS = 100.0  # of the beat, that the slices of a volume may be apart 
 
 
 def without_copies(places: Sequence[Sequence[Image]]) -> tuple[list[list[Image]], list[str]]:
-    """The images at each position, each once: the same pixels at the same time are one image under two identifiers."""
+    """The images at each position, each once: the same pixels at the same time are one image under two identifiers.
+
+    But for images of one grey value, which may be alike in every moment, where there is one for each.
+    """
+    once = [_once(place) for place in places]
+    moments = max(map(len, once))
     kept, again = [], []
-    for place in places:
-        first = {(image.picture, _times(image)): image for image in reversed(place)}
-        kept.append([image for image in place if first[image.picture, _times(image)] is image])
-        again += [image for image in place if first[image.picture, _times(image)] is not image]
+    for place, images in zip(places, once, strict=True):
+        blank = len(images) < moments == len(place) and not any(np.ptp(image.pixels) for image in place)
+        kept.append(list(place) if blank else images)
+        again += [image for image in place if image not in kept[-1]]
     return kept, [said_of_copies(again)] if again else []
+
+
+def _once(place: Sequence[Image]) -> list[Image]:
+    first = {(image.picture, _times(image)): image for image in reversed(place)}
+    return [image for image in place if first[image.picture, _times(image)] is image]
 
 
 def in_time(path: Path, number: int, places: Sequence[Sequence[Image]]) -> tuple[list[list[Image]], list[str]]:

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from l2gnet.data.formats.dicom_alike import require_alike, without_second_files
-from l2gnet.data.formats.dicom_file import Dataset, Image, read_images, told
+from l2gnet.data.formats.dicom_file import Image, read_images, told
 from l2gnet.data.formats.dicom_moments import (
     in_time,
     said_of_counts,
@@ -68,10 +68,6 @@ class Series:
             missing = (*said_of_numbers(images), *said_of_counts(moments), *spaced)
             remarks = (*self.remarks, *copied, *same, *ordered, *repeated, *missing, *_said_of_units(images))
             return [Stack(tuple(moment), affine, remarks) for moment, affine in zip(moments, affines, strict=True)]
-
-    def phases(self) -> list[list[Dataset]]:
-        """The headers of the images of each moment. Raises as `read_frames` does."""
-        return [[image.header for image in stack.images] for stack in self.stacks()]
 
     def read_frames(self) -> list[Volume]:
         """The frames of the series as `volume.read_frames` gives them: a cine has several.

@@ -157,3 +157,24 @@ def test_a_cine_in_the_right_order_has_its_ejection_fraction():
     for volumes in blood_ml.values():
         volumes |= {"right ventricle": 100.0, "myocardium": 90.0}
     assert cardiac_function(blood_ml).left.ejection_fraction == pytest.approx(58.3, abs=0.1)
+
+
+def test_a_slice_that_is_blank_at_every_moment_has_no_copies(tmp_path):
+    """Numbers alone tell its moments apart; where other slices have copies, those of a blank one are copies too."""
+    blank = hearts()
+    for heart_then in blank:
+        heart_then[..., 4] = 0
+
+    def say(k, t):
+        return {"InstanceNumber": 3 * k + t + 1} | ({"PixelData": bytes(2 * 36 * 30)} if k == 4 else {})
+
+    frames = one_input(cine(tmp_path / "cine", say)).read()
+    for frame, other in zip(frames, expected(tmp_path, *blank), strict=True):
+        assert np.array_equal(frame.array, other.array)
+    images = [image for image in map(dcmread, sorted((tmp_path / "cine").iterdir())) if image.InstanceNumber % 3 == 1]
+    for number, image in enumerate(images * 2):
+        image.SOPInstanceUID = f"1.2.3.{number}"
+        folders.save_dicom(tmp_path / "twice" / f"{number}.dcm", image)
+    (frame,) = one_input(tmp_path / "twice").read()
+    assert np.array_equal(frame.array, frames[0].array)
+    assert frame.remarks[0].startswith("5 of its images are copies of others")

@@ -60,9 +60,10 @@ def test_a_seg_lies_in_the_world_where_the_nifti_labels_lie(tmp_path):
     assert [segment.SegmentLabel for segment in seg.SegmentSequence] == list(CLASSES[1:])
     assert seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Right ventricle"
     assert seg.SegmentSequence[1].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Anatomical Structure"
-    assert (seg.PatientID, seg.StudyInstanceUID) == ("4711", scan.series.phases()[1][0].StudyInstanceUID)
+    images = [image.header for image in scan.series.stacks()[1].images]
+    assert (seg.PatientID, seg.StudyInstanceUID) == ("4711", images[0].StudyInstanceUID)
     sources = {item.ReferencedSOPInstanceUID for item in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
-    assert sources == {image.SOPInstanceUID for image in scan.series.phases()[1]}
+    assert sources == {image.SOPInstanceUID for image in images}
 
 
 def test_our_own_seg_is_no_scan(tmp_path):
@@ -86,7 +87,7 @@ def test_a_seg_of_an_enhanced_file_refers_to_the_frames_of_its_phase(tmp_path, m
     segs = list(map(dcmread, paths))
     write_segs(classic.series, paths, [labels_of(frame) for frame in classic.read()], CLASSES, model="l2gnet")
     seen = set()
-    for seg, of_classic, images in zip(segs, map(dcmread, paths), scan.series.phases(), strict=True):
+    for seg, of_classic, stack in zip(segs, map(dcmread, paths), scan.series.stacks(), strict=True):
         voxels, expected = voxels_in_the_world(seg), voxels_in_the_world(of_classic)
         assert voxels.keys() == expected.keys() == {1, 3}
         for label, points in voxels.items():
@@ -94,7 +95,7 @@ def test_a_seg_of_an_enhanced_file_refers_to_the_frames_of_its_phase(tmp_path, m
         (reference,) = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
         assert reference.ReferencedSOPInstanceUID == source.SOPInstanceUID
         assert (seg.PatientID, seg.StudyInstanceUID) == ("4711", source.StudyInstanceUID)
-        of_phase = {image.InstanceNumber for image in images}
+        of_phase = {image.header.InstanceNumber for image in stack.images}
         for frame in seg.PerFrameFunctionalGroupsSequence:
             (item,) = frame.DerivationImageSequence[0].SourceImageSequence
             assert item.ReferencedSOPInstanceUID == source.SOPInstanceUID
