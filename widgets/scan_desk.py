@@ -72,11 +72,7 @@ class ScanDesk(Dropping):
         Raises:
             RuntimeError: the one before is not done yet.
         """
-        try:
-            self._task.require_free()
-        except RuntimeError as error:  # which speaks of a stop; there is none here
-            rule = "one task must end before the next begins"
-            raise RuntimeError(f"{rule}; wait for the answer to the scan before, then bring this one again") from error
+        self._task.require_free()
         self._frames, self.prediction = list(frames), None
         first = self._frames[0]
         with self.hold_sync():
@@ -85,7 +81,7 @@ class ScanDesk(Dropping):
             self.window = list(next(iter(presets(first.array).values())))
             self.selection = {"voxel": [n // 2 for n in first.shape]}
             self._show_frame()
-        self._task.start(self._segment, len(self._frames))
+        self._task.start(self._segment, self.segmenter.slice_count(self._frames))
 
     def close(self) -> None:
         """Leave the browser, and free all memory and files that are held here and there."""
@@ -135,16 +131,23 @@ class ScanDesk(Dropping):
         self.publish("labels", labels)
 
     def _segment(self, progress: Progress) -> dict[str, Any]:
-        frames = self._frames
-        prediction = self.segmenter.predict(frames, "scan")
-        progress(len(frames), len(frames))
-        self.prediction = prediction
+        done, total = 0, self.task["total"]
+
+        def tell(count: int) -> None:
+            nonlocal done
+            done += count
+            progress(done, total)
+
+        self.prediction = prediction = self.segmenter.predict(self._frames, "scan", on_slices=tell)
         with self.hold_sync():
             self._show_labels()  # the scan itself is there already
             self.answer = {"lines": told(prediction), "doubts": prediction.doubts}
             largest = int(prediction.labels[self._moment].array.astype(bool).sum((1, 2)).argmax())
             self.selection = {"voxel": [largest, *self.selection["voxel"][1:]]}
         return {}
+
+    def _on_stop(self) -> None:
+        self._task.stop()
 
     def _on_example(self, name: str) -> None:
         self.segment(self._examples[name]())

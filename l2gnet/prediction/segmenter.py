@@ -1,7 +1,7 @@
 """Scans of one's own: trained models applied to them, and what is said of the result beside the labels."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -120,18 +120,26 @@ class Segmenter:
                     f"got {others} beside {ours}; name models of one task"
                 )
 
-    def predict(self, frames: Sequence[Volume], name: str) -> Prediction:
+    def predict(
+        self, frames: Sequence[Volume], name: str, *, on_slices: Callable[[int], object] = lambda done: None
+    ) -> Prediction:
         """Segment every frame of a scan in the plane that the model was trained on.
+
+        `on_slices` hears of every batch of slices done, `slice_count` in all; what it raises ends the work.
 
         Raises:
             VolumeError: the frames differ in shape, have other channels than the model takes, or their voxel size is
                 unknown and the model needs it; or what it says of them is not finite.
         """
         require_frames(frames, name, self.card)
-        slices = sum(len(frame.in_plane(self.card.plane).array) for frame in frames)
-        with tqdm(total=slices, desc=name, unit="slice", leave=False) as bar:
+        with tqdm(total=self.slice_count(frames), desc=name, unit="slice", leave=False) as bar:
+
+            def tell(count: int) -> None:
+                bar.update(count)
+                on_slices(count)
+
             try:
-                done = [self._segment(frame, bar) for frame in frames]
+                done = [self._segment(frame, tell) for frame in frames]
             except VolumeError as error:
                 raise VolumeError(f"{name}: {error}") from error
         return Prediction(
@@ -147,7 +155,11 @@ class Segmenter:
             regions=self.card.regions,
         )
 
-    def _segment(self, scan: Volume, bar: tqdm) -> tuple[Segmented, Strangeness, Volume | None]:
+    def slice_count(self, frames: Sequence[Volume]) -> int:
+        """How many slices these frames have in the plane of the model."""
+        return sum(len(frame.in_plane(self.card.plane).array) for frame in frames)
+
+    def _segment(self, scan: Volume, tell: Callable[[int], object]) -> tuple[Segmented, Strangeness, Volume | None]:
         turned = scan.in_plane(self.card.plane)
         shares: list[Float[torch.Tensor, "B L H W"]] = []
         device, dtype = best_device().type, _MIXED.get(self.precision)
@@ -159,7 +171,7 @@ class Segmenter:
                 batch_size=self.batch_size,
                 regions=self.card.regions,
                 views=self.views,
-                on_slices=bar.update,
+                on_slices=tell,
                 on_scores=(lambda part: shares.append(part.cpu())) if self.probabilities else lambda part: None,
             )
         strange = find_strange(turned, seen, self.familiar, self.card.classes, self.card.regions, self.card.grid)

@@ -172,14 +172,42 @@ def test_one_scan_at_a_time(desk, monkeypatch):
 
 def test_while_it_segments_another_scan_waits_and_what_is_closed_keeps_nothing(front_end, desk, monkeypatch):
     going, predict = threading.Event(), desk.segmenter.predict
-    monkeypatch.setattr(desk.segmenter, "predict", lambda *given: going.wait() and predict(*given))
+    monkeypatch.setattr(desk.segmenter, "predict", lambda *given, **more: going.wait() and predict(*given, **more))
     front_end.event(desk, "example", name="heart")
     front_end.event(desk, "example", name="heart")
-    assert "wait for the answer to the scan before, then bring this one again" in desk.error
+    assert "one task must end before the next begins; stop it, or wait" in desk.error
     desk.close()
     going.set()
     desk._task.wait()
     assert (desk._frames, desk.prediction, desk.answer) == ([], None, {})
+
+
+def test_it_tells_how_far_it_is_and_can_be_stopped(front_end, desk, monkeypatch):
+    desk._on_example("heart")
+    desk._task.wait()
+    told, predict = [], desk.segmenter.predict
+    desk.observe(lambda change: told.append(change["new"]), "task")
+
+    def stopping(*given, on_slices, **more):
+        def tell(count):
+            front_end.event(desk, "stop")
+            on_slices(count)
+
+        return predict(*given, on_slices=tell, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.segmenter, "predict", stopping)
+        desk._on_example("heart")
+        desk._task.wait()
+    assert told == [{"running": True, "done": 0, "total": 20}, {"running": False, "stopped": True}]
+    assert (desk.prediction, desk.answer, desk.error) == (None, {}, "")
+    told.clear()
+    desk._on_example("heart")
+    desk._task.wait()
+    done = [task["done"] for task in told if task["running"]]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, 20)
+    assert desk.answer["lines"]
 
 
 def test_a_moment_of_the_scan_before_does_not_lose_the_answer(front_end, desk):

@@ -17,7 +17,10 @@ export default viewer((view) => {
   /** @type {{label: number, name: string, colour: string}[]} */
   const structures = get("about").structures;
   const status = element("div", { className: "l2g-desk-state", role: "status" });
-  const bar = element("progress", { hidden: true });
+  const bar = element("progress", { "aria-label": "slices done" });
+  const stop = element("button", { title: "Stop looking at this scan" }, "stop");
+  view.on(stop, "click", () => view.send("stop"));
+  const going = element("div", { className: "l2g-row", hidden: true }, bar, stop);
   const way = element("progress", { hidden: true, max: 1, "aria-label": "how much of the scan is here" });
   const choose = element("button", { className: "l2g-desk-choose" }, "Choose a scan …");
   const whole = element("button", { title: "A folder of DICOM files, with the folders in it" }, "Choose a folder …");
@@ -28,7 +31,7 @@ export default viewer((view) => {
   });
   const drop = element("div", { className: "l2g-desk-drop" },
     element("b", {}, "Drop a scan here"), element("span", { className: "l2g-quiet" }, "NIfTI, or DICOM as files, a folder or a .zip; a cine with all its frames"),
-    element("div", { className: "l2g-row" }, choose, whole), way, element("div", { className: "l2g-row" }, element("span", { className: "l2g-quiet" }, "or try"), ...tries));
+    element("div", { className: "l2g-row" }, choose, whole), way, element("div", { className: "l2g-row", style: { display: tries.length ? "" : "none" } }, element("span", { className: "l2g-quiet" }, "or try"), ...tries));
   const { file, folder } = takeFiles(view, body, "l2g-over", way);
   drop.append(file, folder);
   view.on(choose, "click", () => file.click());
@@ -47,7 +50,7 @@ export default viewer((view) => {
   view.on(take, "click", () => fetchFile("take"));
   for (const each of [choose, whole, ...tries, moment, take]) each.dataset.needsPython = "";
   const left = element("section", {}, frameBox, element("div", { className: "l2g-row" }, element("label", {}, "slice", slider), momentRow, element("label", {}, "contrast", windows)), legend);
-  const right = element("section", {}, drop, status, bar, words, take,
+  const right = element("section", {}, drop, status, going, words, take,
     element("p", { className: "l2g-quiet" }, `Segmented by ${name}. For research and teaching, not for clinical use. Nothing leaves this machine.`));
   body.append(element("div", { className: "l2g-desk-grid" }, left, right));
 
@@ -103,15 +106,15 @@ export default viewer((view) => {
 
   const show = view.eachFrame(() => {
     const scan = get("scan");
-    const { running } = get("task");
-    bar.hidden = !running;
-    if (running) status.textContent = "looking at the scan …";
-    else if (status.textContent === "looking at the scan …") status.textContent = "";
+    const { running, done, total, stopped } = get("task");
+    going.hidden = !running;
+    if (running) Object.assign(bar, { max: total, value: done });
+    status.textContent = running ? "looking at the scan …" : stopped ? "stopped" : "";
     const { lines = [], doubts = [] } = get("answer");
     take.hidden = !lines.length;
     words.replaceChildren(
       ...lines.map((/** @type {{what: string, text: string}} */ { what, text }) => element("div", { className: "l2g-desk-line" }, element("span", { className: "l2g-quiet" }, what), element("b", {}, text))),
-      ...doubts.map((/** @type {string} */ doubt) => element("div", { className: "l2g-desk-doubt", role: "alert" }, `Look before you use this: ${doubt}.`)));
+      ...doubts.map((/** @type {string} */ doubt) => element("div", { className: "l2g-desk-doubt", role: "alert" }, `Look before you use this: ${doubt}${doubt.endsWith("?") ? "" : "."}`)));
     left.style.visibility = scan.shape ? "visible" : "hidden";
     if (!scan.shape) return;
     build();
