@@ -91,14 +91,18 @@ def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None)
     failed = job.output.with_suffix(".failed.ipynb")
     working = job.output.with_suffix(".running.ipynb")
     secrets = {name: values[name] for name in job.secrets}
-    log = job.run_dir / "log.txt"
     started = time.time()
     with sole_writer(job.run_dir / ".lock"):
         if job.finished:  # meanwhile, by another process
             return done_before
         try:
-            with PeakMemory() as peak:
-                error = _execute(job, working, values, quiet, cell_timeout_s)
+            log = job.run_dir / "log.txt" if quiet else None
+            try:
+                with PeakMemory() as peak:
+                    error = _execute(job, working, values, log, cell_timeout_s)
+            finally:  # interrupted, too
+                if log is not None and log.exists():
+                    write_text(log, scrubbed(log.read_text(encoding="utf-8"), secrets))
             terminated = error == _TERMINATED
             executed = scrub(_executed(job, working, terminated), secrets)
             error = scrubbed(error, secrets)
@@ -120,8 +124,6 @@ def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None)
             write_text(kept, nbformat.writes(executed) + "\n")  # last: it marks the job as finished
         finally:
             working.unlink(missing_ok=True)  # papermill may have written half of it
-            if log.exists():
-                write_text(log, scrubbed(log.read_text(encoding="utf-8"), secrets))
     return JobResult(job.run_dir, kept, error, terminated=terminated)
 
 
@@ -155,20 +157,22 @@ def _executed(job: Job, working: Path, terminated: bool) -> nbformat.NotebookNod
         return nbformat.read(job.notebook, as_version=4)
 
 
-def _execute(job: Job, working: Path, values: Mapping[str, Any], quiet: bool, cell_timeout_s: int | None) -> str | None:
+def _execute(
+    job: Job, working: Path, values: Mapping[str, Any], log: Path | None, cell_timeout_s: int | None
+) -> str | None:
     """Run the notebook, saving as it goes; returns the error that stopped it."""
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters with two equals signs in a line
-    screen = (job.run_dir / "log.txt").open("a") if quiet else contextlib.nullcontext(sys.stdout)
+    screen = contextlib.nullcontext(sys.stdout) if log is None else log.open("a")
     try:
-        with terminable(), screen as log:
+        with terminable(), screen as said:
             papermill.execute_notebook(
                 job.notebook,
                 working,
                 dict(values),
                 kernel_name="python3",
                 language="python",
-                stdout_file=log,
-                progress_bar=not quiet,
+                stdout_file=said,
+                progress_bar=log is None,
                 request_save_on_cell_execute=True,
                 execution_timeout=cell_timeout_s,
                 config=_KERNELS,
