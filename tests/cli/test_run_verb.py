@@ -1,3 +1,5 @@
+import json
+
 from commands import command, refused
 
 
@@ -21,6 +23,7 @@ def test_a_dry_run_says_what_would_run_and_where_and_runs_nothing(tmp_path):
     done = tmp_path / changed.splitlines()[0].split(", in ")[1]
     done.mkdir(parents=True)
     (done / "06_optimal_transport.ipynb").write_text("{}")
+    (done / "run.json").write_text(json.dumps({"job": done.name}))
     assert "has finished before, and would not run again" in command(*words, "-p", "seed", "3", cwd=tmp_path).stdout
 
 

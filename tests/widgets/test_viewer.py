@@ -1,4 +1,5 @@
 import gc
+import re
 import weakref
 
 import ipywidgets
@@ -6,12 +7,22 @@ import numpy as np
 import pytest
 from dial import Dial
 
+from l2gnet import widgets
+
 
 @pytest.fixture
 def dial(front_end):
     dial = Dial()
     yield dial
     dial.close()
+
+
+@pytest.mark.parametrize("name", [name for name in widgets.__all__ if name[0].isupper()])
+def test_the_files_of_a_script_share_no_name(name):
+    """They are joined to one, which a browser would not even read."""
+    declared = re.findall(r"(?m)^(?:async )?(?:const|let|function\*?|class) (\w+)", getattr(widgets, name)._esm)
+    assert len(declared) > 20
+    assert sorted(declared) == sorted(set(declared))
 
 
 def test_events_call_methods_and_traits_follow_the_browser(front_end, dial):

@@ -3,7 +3,7 @@
 // Places are directions between 0° and 90°, and moving a grain by an angle costs (1 - cos)/2, as from a code to a
 // reference. That cost is convex in the angle, and so the cheapest plan is known in closed form.
 
-const LEAST = 1e-300; // mass of a column that is too little for a number: its potential still rises
+const LEAST_MASS = 1e-300; // mass of a column that is too little for a number: its potential still rises
 
 /** @typedef {Float64Array} Plan K x R, row by row */
 /**
@@ -95,7 +95,7 @@ export function sinkhorn(cost, source, target, epsilon, { potential, iterations:
     }
     const error = columns.reduce((sum, column, r) => sum + Math.abs(column - target[r]), 0);
     if (error <= tolerance || iterations >= most) return { plan, potential: g, error, iterations };
-    for (let r = 0; r < R; r += 1) if (target[r] > 0) g[r] += epsilon * Math.log(target[r] / Math.max(columns[r], LEAST));
+    for (let r = 0; r < R; r += 1) if (target[r] > 0) g[r] += epsilon * Math.log(target[r] / Math.max(columns[r], LEAST_MASS));
   }
 }
 
