@@ -2,7 +2,8 @@
 
 from l2gnet.data.dataset import Case, DataSet, open_dataset
 from l2gnet.errors import ConfigError
-from l2gnet.models.card import ModelCard, patient_fingerprint
+from l2gnet.evaluation.scores import unseen
+from l2gnet.models.card import ModelCard
 from l2gnet.training.settings import TrainSettings
 
 
@@ -26,8 +27,8 @@ def data_of(card: ModelCard, data_dir: str, cache_dir: str) -> DataSet:
     """
     settings = card.training["settings"] | {"data_dir": data_dir, "cache_dir": cache_dir}
     dataset = open_dataset(TrainSettings.from_mapping(settings))
-    known = set(card.training.get("trained_on", ()))
-    seen = {case.patient for case in dataset.validation if patient_fingerprint(case.patient) in known}
+    held_out = dataset.validation
+    seen = {case.patient for case in held_out} - {case.patient for case in unseen(card, held_out)}
     if seen:
         rule = "the data must be that of the training, since patients are held out by the list of all"
         found = f"{len(seen)} that it was trained on among those held out"
