@@ -20,7 +20,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
 ROOT = Path(__file__).parents[1]
-UNITS = {"_mm": "mm", "_px": "pixels"}
+UNITS = {"_mm": "mm", "_ml": "ml", "_px": "pixels"}
 
 
 def commands() -> str:

@@ -30,7 +30,7 @@ def codes(
     models have none.
 
     Args:
-        model: A checkpoint with a codebook: a run folder, or model.safetensors of one.
+        model: A checkpoint with a codebook, a run folder, or the name of a model that comes along.
         scans: As for predict: NIfTI files, enhanced DICOM files, or folders of those or of DICOM series.
         out: Folder that gets the files; of a cine each frame has its own, NAME_codes_frame01.nii.gz and so on.
         batch_size: Slices that pass the network at once.

@@ -12,7 +12,7 @@ def info(model: Annotated[Path, tyro.conf.Positional], json: bool = False) -> No
     """Show the card of a model: data, settings, scores, limits, licence.
 
     Args:
-        model: A checkpoint: a run folder, or model.safetensors of one.
+        model: A checkpoint, a run folder, or the name of a model that comes along.
         json: Show all that the checkpoint says, for programs.
     """
     from l2gnet.models.card import count_parameters, read_card
@@ -27,7 +27,7 @@ def export(model: Annotated[Path, tyro.conf.Positional], out: Annotated[Path, ty
     """Write a model for programs that do not know this project, with all that they must know in the file.
 
     Args:
-        model: A checkpoint: a run folder, or model.safetensors of one.
+        model: A checkpoint, a run folder, or the name of a model that comes along.
         out: The file to write: .onnx for ONNX Runtime and its kin, .pt2 for torch.export.load.
     """
     from l2gnet.models.card import read_card

@@ -31,7 +31,7 @@ def predict(
     """Segment scans of your own: NIfTI files, DICOM series, or folders of them.
 
     Args:
-        model: A checkpoint: a run folder, or model.safetensors of one.
+        model: A checkpoint, a run folder, or the name of a model that comes along.
         scans: NIfTI files, enhanced DICOM files, or folders of those or of DICOM series; of any orientation, spacing
             and size. For a model of several channels: CASE_0000.nii.gz, CASE_0001.nii.gz and so on, or 4-D files.
         out: Folder that gets the labels of each scan, on its own grid, and what is said of them.

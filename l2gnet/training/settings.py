@@ -21,8 +21,8 @@ class OptimisationSettings:
     recipe: Recipe = "onecycle"  # onecycle (AdamW) or transunet (SGD, polynomial decay, its loss and augmentation)
     learning_rate: float = 0.005  # peak of the one-cycle schedule, start of the polynomial one
     weight_decay: float = 0.01  # of the optimiser
-    flips: bool = False  # mirror training slices left to right and top to bottom (onecycle)
-    patience: int = 0  # epochs without a better validation Dice before training stops early; 0 never stops
+    flips: bool = False  # mirror training slices both ways, unless a class has a side (onecycle)
+    patience: int = 0  # stop after so many epochs without a better Dice of those held out (and scored); 0: never
     seed: int = 0  # decides weights, order and augmentation
 
     def __post_init__(self) -> None:
