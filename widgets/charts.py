@@ -27,7 +27,8 @@ _STYLES = ("o-", "s-", "^-", "v-", "D--")  # hollow, and broken at last: lines t
 def plot_scores(frame: pd.DataFrame, metric: str, by: str = "model") -> Figure:
     """A panel a structure: each patient a grey dot, each seed's mean a coloured one, their mean a line.
 
-    Patients stand in one order in all columns of a panel, the hardest for all models together first.
+    Patients stand in one order in all columns of a panel, the hardest for all models together first. A patient at an
+    infinite distance is in no mean of that model, and is counted at the top of its column.
     """
     values, structures = list(dict.fromkeys(frame[by])), list(dict.fromkeys(frame["structure"]))
     figure, panels = plt.subplots(
@@ -39,14 +40,19 @@ def plot_scores(frame: pd.DataFrame, metric: str, by: str = "model") -> Figure:
         squeeze=False,
     )
     for panel, structure in zip(panels[0], structures, strict=True):
-        part = frame[(frame["structure"] == structure) & ~np.isinf(frame[metric])]
-        patients = patient_means(part, metric, by)
-        patients = patients.iloc[patients.mean(axis=1).argsort()]
+        part = frame[frame["structure"] == structure]
+        patients, runs = patient_means(part, metric, by), patient_means(part, metric, "run")
+        ease = patients.mean(axis=1) * (1 if METRICS[metric].better == "higher" else -1)
+        patients = patients.iloc[ease.argsort()]
+        places = np.linspace(-0.28, 0.28, len(patients))
         for column, value in enumerate(values):
             colour = COLOURS[column % len(COLOURS)]
-            dots = patients[value]
-            panel.scatter(column + np.linspace(-0.28, 0.28, len(dots)), dots, s=9, color=GREY, alpha=0.6, lw=0)
-            means = part[part[by] == value].groupby("seed")[metric].mean()
+            found = np.isfinite(patients[value])
+            panel.scatter(column + places[found], patients[value][found], s=9, color=GREY, alpha=0.6, lw=0)
+            if missed := (~found).sum():
+                panel.annotate(f"{missed} ∞", (column, 1), xycoords=("data", "axes fraction"), va="top", ha="center")
+            own = part[part[by] == value].sort_values("seed")["run"].unique()
+            means = runs.loc[found.index[found], own].mean()
             panel.hlines(means.mean(), column - 0.34, column + 0.34, color=colour, lw=2)
             beside = column + 0.4 * ((np.arange(len(means)) + 0.5) / len(means) - 0.5)
             panel.scatter(beside, means, s=34, color=colour, edgecolor="white", zorder=3)
@@ -61,8 +67,8 @@ def plot_differences(table: pd.DataFrame, reference: str) -> Figure:
     """A panel a metric: the difference of `reference` to each other model with its 95 % interval.
 
     A dot where it is significant after correction and beyond the spread over seeds, else a tick; blue where `reference`
-    is better, and on a grey band of two standard errors by the seeds alone. An interval that ends in infinity is drawn
-    to the edge.
+    is better by the sum of ranks (the sign of the effect), orange where it is worse, grey where it is neither, and on a
+    grey band of two standard errors by the seeds alone. An interval that ends in infinity is drawn to the edge.
     """
     metrics = {metric.label: metric for metric in METRICS.values()}
     shown = list(dict.fromkeys(table["metric"]))
@@ -78,7 +84,7 @@ def plot_differences(table: pd.DataFrame, reference: str) -> Figure:
             if np.isfinite(luck):  # of one seed nothing is known
                 panel.barh(row, 2 * luck, left=-luck, height=0.7, color=GREY, alpha=0.25, lw=0)
             significant = line.verdict.startswith(f"{reference} ")
-            colour = COLOURS[5] if line.effect > 0 else COLOURS[6]
+            colour = {1: COLOURS[5], 0: GREY, -1: COLOURS[6]}[np.sign(line.effect)]
             low, middle, high = np.clip([line.low, line.difference, line.high], -0.9 * reach, 0.9 * reach)
             if np.isinf(line.difference):
                 panel.annotate("∞", (middle, row), xytext=(0, 5), textcoords="offset points", ha="center")
@@ -134,12 +140,13 @@ def plot_matrices(matrices: Mapping[str, pd.DataFrame], *, across: str, down: st
     for unused in panels.flat[len(matrices) :]:
         unused.remove()
     every = np.concatenate([matrix.to_numpy().ravel() for matrix in matrices.values()])
-    low, high = np.nanmin(every), np.nanmax(every)
+    finite = every[np.isfinite(every)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0, 1)
     for panel, (title, matrix) in zip(panels.flat[: len(matrices)], matrices.items(), strict=True):
         picture = panel.imshow(matrix, cmap="cividis", vmin=low, vmax=high, aspect="auto")
         for (row, column), value in np.ndenumerate(matrix.to_numpy()):
             dark = value < (low + high) / 2
-            text = "–" if np.isnan(value) else f"{value:.3f}"
+            text = "–" if np.isnan(value) else "∞" if np.isinf(value) else f"{value:.3f}"
             panel.text(column, row, text, ha="center", va="center", color="w" if dark else "k", fontsize=9)
         panel.set_xticks(range(matrix.shape[1]), matrix.columns, fontsize=9, rotation=30 if columns > 4 else 0)
         panel.set_yticks(range(matrix.shape[0]), matrix.index, fontsize=9)

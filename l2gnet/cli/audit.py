@@ -8,6 +8,7 @@ import tyro
 from l2gnet.checks import require, require_path
 from l2gnet.data.settings import DataSettings, Name
 from l2gnet.errors import ConfigError
+from l2gnet.evaluation.grids import scores_folder
 from l2gnet.tables import text_table
 
 _FIGURES = (".svg", ".png", ".pdf")
@@ -28,7 +29,7 @@ def audit(
     with it and runs without it, of the same seeds. On a made task it also says how far away what it finds is decided.
 
     Args:
-        model: A checkpoint: a run folder, or model.safetensors of one.
+        model: A checkpoint, a run folder, or the name of a model that comes along.
         data_dir: The data folder, with masks; phantoms need none.
         data: What kind of folder it is; decathlon is any of MSD's or nnU-Net's form.
         channel: The image channels to use, by name or number; by default those that the model was trained on.
@@ -40,10 +41,11 @@ def audit(
 
     card = read_card(model)
     trained = card.training.get("settings", {})
-    made = ("patients", "split_seed") if data.startswith("phantom") and trained.get("data") == data else ()
-    same = {name: trained[name] for name in made if name in trained}  # or its held-out patients are not among them
+    made = data.startswith("phantom") and trained.get("data") == data
+    as_trained = ("patients", "split_seed", "field_shift") if made else ()  # those held out, seen as they were
+    same = {name: trained[name] for name in as_trained if name in trained}
     settings = DataSettings(data=data, data_dir=str(data_dir or ""), channel=channel, **same)
-    require_path(*with_block, *without_block)
+    require_path(*map(scores_folder, (*with_block, *without_block)))
     if figure is not None:
         require(figure.suffix in _FIGURES, "figure", f"a file {', '.join(_FIGURES)}", str(figure))
         from l2gnet.widgets.charts import plot_audit  # first, since it may lack an extra
@@ -80,6 +82,8 @@ def audit(
             evidence_px=evidence_on_grid(cases, card.grid),
             regions=card.regions,
         )
+    if (shift := trained.get("field_shift", 0)) != settings.field_shift:
+        print(f"fields of view are as they are; in training they lay off the middle by up to {shift:g} of a side")
     print(
         f"Dice {found.dice:.4f} on slices of {found.patients} patients, on the grid of the model; losses in points:\n"
     )

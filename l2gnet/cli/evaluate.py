@@ -8,6 +8,7 @@ import tyro
 from l2gnet.checks import require_path
 from l2gnet.data.settings import DataSettings
 from l2gnet.errors import ConfigError
+from l2gnet.evaluation.grids import scores_folder
 from l2gnet.tables import text_table
 
 
@@ -27,7 +28,7 @@ def evaluate(
     which any model is sure. A region of nnU-Net's, made of several labels, is scored on their union.
 
     Args:
-        model: A checkpoint: a run folder, or model.safetensors of one.
+        model: A checkpoint, a run folder, or the name of a model that comes along.
         data_dir: The data folder.
         data: What kind of folder it is; decathlon is any of MSD's or nnU-Net's form.
         channel: The image channels to use, by name or number; by default those that the model was trained on.
@@ -71,10 +72,11 @@ def seeds(
     """Say how far the scores of a model spread over its seeds, so that nobody mistakes luck for progress.
 
     Args:
-        runs: Run folders, or folders that hold them, of runs that differ in model and seed only.
+        runs: Run folders, folders that hold them, or names of sweeps that come along; of runs that differ in model and
+            seed only.
         by: The setting to compare, if it is another than the model.
     """
-    require_path(*runs)
+    require_path(*map(scores_folder, runs))
     from l2gnet.evaluation.comparison import METRICS, metrics_of, read_runs, score_frame, seed_spread
 
     frame = score_frame(read_runs(*runs), by)

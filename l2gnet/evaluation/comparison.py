@@ -21,7 +21,14 @@ import pandas as pd
 from l2gnet.checks import nearest, require_path
 from l2gnet.errors import ConfigError
 from l2gnet.evaluation.grids import scores_folder
-from l2gnet.evaluation.paired import bootstrap_interval, holm, paired_differences, rank_biserial, signed_rank_p
+from l2gnet.evaluation.paired import (
+    bootstrap_interval,
+    holm,
+    median,
+    paired_differences,
+    rank_biserial,
+    signed_rank_p,
+)
 from l2gnet.files import read_json
 from l2gnet.models.settings import UNNAMED
 from l2gnet.shapes import Float
@@ -142,12 +149,14 @@ def score_frame(runs: Sequence[FinishedRun], by: str = "model", *, along: Sequen
 def change_frame(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """All scores of an ablation, by `change`: the settings of a run that most others do not share, or "as it is".
 
+    What most share is asked of those that name a setting; in others, of an older version, it is "not named".
+
     Raises:
         ConfigError: a change and seed is there twice.
     """
     settings = pd.DataFrame([run.settings for run in runs]).drop(columns=list(_FREE), errors="ignore")
     common = settings.mode().iloc[0]
-    differing = [str(name) for name in settings if settings[name].nunique() > 1]
+    differing = [str(name) for name in settings if settings[name].nunique(dropna=False) > 1]
     labelled = []
     for run in runs:
         told = {name: run.settings.get(name, "not named") for name in differing}
@@ -220,7 +229,7 @@ def patient_gains(
 
 def compare(
     frame: pd.DataFrame,
-    reference: str,
+    reference: str | int | float,
     metrics: Sequence[str] = (),
     *,
     by: str = "model",
@@ -229,18 +238,21 @@ def compare(
 ) -> pd.DataFrame:
     """Test `reference` against every other value of `by`, for each metric, over the same patients.
 
-    Without names of metrics, all that the scores have are tested.
+    A reference that is no text may be written as one, "64" for 64. Without names of metrics, all that the scores have
+    are tested.
 
     Returns a row a test: the difference (reference minus other) and its 95 % interval, its standard error by the
-    spread over seeds (nan for one seed), the effect (1: the reference is better in every patient, -1: worse in every
-    one) and its interval, p, Holm's p, and the verdict in words.
+    spread over seeds (nan for one seed), the effect (1: the reference is better in every patient in whom the two
+    differ, -1: worse in each of these) and its interval, p, Holm's p, and the verdict in words.
 
     Raises:
         ConfigError: there is no such reference, nothing to compare it with, or a metric that the scores have not.
     """
     values = list(dict.fromkeys(frame[by]))
-    if reference not in values or len(values) < 2:
+    meant = [value for value in values if str(value) == str(reference)]
+    if not meant or len(values) < 2:
         raise ConfigError(f"reference must be one of at least two values of {by}, got {reference!r} of {values}")
+    reference = meant[0]
     known = metrics_of(frame)
     if lacking := [name for name in metrics if name not in known]:
         raise ConfigError(f"metrics must be among those that the scores have, {', '.join(known)}; got {lacking[0]!r}")
@@ -250,7 +262,7 @@ def compare(
         metric, means = METRICS[name], patient_means(pair, name, by)
         differences = paired_differences(means[reference].to_numpy(), means[other].to_numpy())
         gains = differences if metric.better == "higher" else -differences
-        centre = np.mean if metric.centre == "mean" else np.median
+        centre = np.mean if metric.centre == "mean" else median
         low, high = bootstrap_interval(differences, centre, resamples)
         effect_low, effect_high = bootstrap_interval(gains, rank_biserial, resamples)
         rows.append(
@@ -304,7 +316,7 @@ def _seed_error(pair: pd.DataFrame, metric: str, by: str) -> float:
     return math.sqrt(variance)
 
 
-def _verdict(row: pd.Series, reference: str, level: float, tests: int) -> str:
+def _verdict(row: pd.Series, reference: str | int | float, level: float, tests: int) -> str:
     if row["p_holm"] <= level:
         if abs(row["difference"]) < 2 * row["seed_error"]:
             return "within the spread over seeds"

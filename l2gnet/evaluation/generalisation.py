@@ -8,6 +8,7 @@ import pandas as pd
 from l2gnet.data.dataset import Case
 from l2gnet.data.grid import Grid
 from l2gnet.data.regions import NO_REGIONS, Regions
+from l2gnet.evaluation.comparison import METRICS
 from l2gnet.evaluation.metrics import StructureScore
 from l2gnet.evaluation.scores import evaluate_cases
 from l2gnet.evaluation.shifts import LEVELS, SHIFTS, Shift, shifted_cases
@@ -36,16 +37,20 @@ def shift_table(
     levels: Sequence[int] = LEVELS,
     regions: Regions = NO_REGIONS,
 ) -> pd.DataFrame:
-    """Mean score of a trained model with a shift down and its level across; level 0 is the scans as they are."""
+    """Mean score of a trained model with a shift down and its level across; level 0 is the scans as they are.
 
-    def mean(cases: Sequence[Case]) -> float:
-        return _mean(evaluate_cases(model, cases, grid, classes, regions=regions), metric)
+    Of distances it is the median, as `METRICS` say: what was missed counts as infinitely far away, and is not left out.
+    """
 
-    as_they_are = mean(cases)
-    rows = {shift: [as_they_are, *(mean(shifted_cases(cases, shift, n)) for n in levels)] for shift in shifts}
+    def centre(cases: Sequence[Case]) -> float:
+        return _centre(evaluate_cases(model, cases, grid, classes, regions=regions), metric)
+
+    as_they_are = centre(cases)
+    rows = {shift: [as_they_are, *(centre(shifted_cases(cases, shift, n)) for n in levels)] for shift in shifts}
     return pd.DataFrame.from_dict(rows, orient="index", columns=[0, *levels])
 
 
-def _mean(scores: dict[str, list[StructureScore]], metric: str) -> float:
-    values = np.array([getattr(score, metric) for case in scores.values() for score in case])
-    return float(values[np.isfinite(values)].mean())
+def _centre(scores: dict[str, list[StructureScore]], metric: str) -> float:
+    """The mean or median, as the metric's is, of all structures of all cases; NaN where none counts."""
+    values = pd.Series([getattr(score, metric) for case in scores.values() for score in case])
+    return float(values.agg(METRICS[metric].centre))

@@ -135,25 +135,27 @@ def summarise_phases(scores: Scores, cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def structure_table(scores: Scores) -> list[dict[str, str]]:
-    """One row a structure and one for all, as a paper would print it; distances in mm, or in voxels if so scored.
+    """One row a structure and one for all, as a paper would print it; distances in mm, in voxels if so scored, or both.
 
     `cases` are those that count: in which the structure, or for all of them any, was there or was found.
     """
     summary = summarise(scores)
     counted = {name: numbers["dice"]["count"] for name, numbers in summary["structures"].items()}
     counted["all structures"] = sum(any(not math.isnan(one.dice) for one in case) for case in scores.values())
-    in_voxels = summary["overall"]["hd95_voxels"]["count"] > 0
-    unit, hd95 = ("voxels", "hd95_voxels") if in_voxels else ("mm", "hd95_mm")
+    units = [unit for unit in ("mm", "voxels") if summary["overall"][f"hd95_{unit}"]["count"]] or ["mm"]
     rows = []
     for name, numbers in [*summary["structures"].items(), ("all structures", summary["overall"])]:
+        distances = {}
+        for unit in units:
+            distances[f"HD95 ({unit})"] = _mean_std(numbers[f"hd95_{unit}"], 2)
+            distances[f"HD95 median ({unit})"] = _number(numbers[f"hd95_{unit}"], "median", 2)
         surface = {"ASSD (mm)": _mean_std(numbers["assd_mm"], 2), "NSD at 2 mm": _mean_std(numbers["nsd"], 3)}
         rows.append(
             {
                 "structure": name,
                 "Dice": _mean_std(numbers["dice"], 4),
-                f"HD95 ({unit})": _mean_std(numbers[hd95], 2),
-                f"HD95 median ({unit})": _number(numbers[hd95], "median", 2),
-                **({} if in_voxels else surface),
+                **distances,
+                **(surface if "mm" in units else {}),
                 "false negatives (%)": _number(numbers["false_negative_rate"], "mean", 2, scale=100),
                 "missed": str(numbers["missed"]),
                 "false": str(numbers["false_positive"]),
@@ -210,7 +212,7 @@ def _number(numbers: Mapping[str, Any], which: str, digits: int, scale: float = 
 
 
 def _mean_std(numbers: Mapping[str, Any], digits: int) -> str:
+    infinite = f"{numbers['infinite']} infinite" if numbers["infinite"] else ""
     if numbers["mean"] is None:
-        return "-"
-    lost = f" ({numbers['infinite']} infinite)" if numbers["infinite"] else ""
-    return f"{numbers['mean']:.{digits}f} ± {numbers['std']:.{digits}f}{lost}"
+        return infinite or "-"
+    return f"{numbers['mean']:.{digits}f} ± {numbers['std']:.{digits}f}" + f" ({infinite})" * bool(infinite)

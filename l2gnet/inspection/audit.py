@@ -18,7 +18,7 @@ from l2gnet.data.slices import SliceSet, prepare_slices
 from l2gnet.data.volume import IGNORED
 from l2gnet.errors import ConfigError
 from l2gnet.evaluation.overlap import Overlap
-from l2gnet.inspection.blocks import Block, blocks_of, changed, kept
+from l2gnet.inspection.blocks import Block, blocks_of, changed, kept, own_blocks
 from l2gnet.inspection.changed_parts import evaluating
 from l2gnet.inspection.evidence import Distances, Reach, ReachCount
 from l2gnet.inspection.partners import of_other_patients
@@ -103,6 +103,8 @@ def audit(
     changes: dict[tuple[str, str], _Counts] = defaultdict(counts)
     looks: dict[str, list[tuple[float, float]]] = {}
     errors: dict[str, list[tuple[float, ...]]] = {}
+    relating = [block.name for block in own_blocks(model) if block.kind == "global"]
+    telling = any(block.name in relating for block in found)
     with evaluating(model):
         for start in range(0, len(slices), batch_size):
             rows = np.arange(start, min(start + batch_size, len(slices)))
@@ -119,10 +121,11 @@ def audit(
                 if isinstance(output, Mapped):
                     both = (output.transport, output.receiving)
                     errors.setdefault(block.name, []).append(tuple(float(plan.marginal_error.max()) for plan in both))
-            for image in images.split(1):  # as a matrix of all tokens by all tokens takes much memory
-                for name, look in _looks(model, image).items():
-                    looks.setdefault(name, []).append(look)
-    known, audited = _told(model, looks), []
+            if isinstance(model, SegmentationModel) and telling:
+                for image in images.split(1):  # as a matrix of all tokens by all tokens takes much memory
+                    for name, look in _looks(model, image).items():
+                        looks.setdefault(name, []).append(look)
+    known, audited = _told(relating, looks), []
     for block in found:
         told = {
             name: _change(plain, changes[block.name, name], patients, structures)
@@ -132,7 +135,7 @@ def audit(
         worst = tuple(np.max(errors[block.name], axis=0).tolist()) if block.name in errors else ()
         entropy, similarity = known.get(block.name, (None, None))
         audited.append(BlockAudit(block.name, block.kind, told, entropy, similarity, worst, worth))
-    dice = float(np.nanmean(plain.dice()))
+    dice = _mean(_by_patient(plain.dice(), patients))
     return Audit(dice, count, tuple(structures), tuple(audited), plain.found())
 
 
@@ -244,7 +247,7 @@ def _change(plain: _Counts, other: _Counts, patients: Sequence[str], structures:
     return Change(
         Loss.over(_by_patient(lost, patients)),
         Loss.over(_by_patient(missed, patients)),
-        dict(zip(structures, _mean(lost, axis=0).tolist(), strict=True)),
+        {name: _mean(_by_patient(lost[:, [n]], patients)) for n, name in enumerate(structures)},
         other.found(),
     )
 
@@ -264,23 +267,22 @@ def _by_patient(values: Float[np.ndarray, "cases structures"], patients: Sequenc
     return means[~np.isnan(means)]  # a patient may have none of the structures
 
 
-def _mean(values: Float[np.ndarray, "..."], axis: int | None = None) -> Any:
+def _mean(values: Float[np.ndarray, "..."]) -> float:
     """The mean without structures that a case has not; NaN where nothing is left."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nanmean(values, axis=axis)
+        return float(np.nanmean(values))
 
 
-def _looks(model: nn.Module, image: Float[Tensor, "1 C H W"]) -> dict[str, tuple[float, float]]:
-    """Entropy and similarity of each relation that a model of this project makes."""
-    if not isinstance(model, SegmentationModel):
-        return {}
+def _looks(model: SegmentationModel, image: Float[Tensor, "1 C H W"]) -> dict[str, tuple[float, float]]:
+    """Entropy and similarity of each relation that a model makes."""
     found = {name: redundancy(matrix) for name, matrix in relations(model, image).items()}
     return {name: (look.entropy, look.similarity) for name, look in found.items()}
 
 
-def _told(model: nn.Module, looks: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, tuple[float, float]]:
+def _told(
+    relating: Sequence[str], looks: Mapping[str, Sequence[tuple[float, float]]]
+) -> dict[str, tuple[float, float]]:
     """Means over the images, for each block of the model that relates tokens; relations come in the order of these."""
     means = [tuple(np.mean(look, axis=0).tolist()) for look in looks.values()]
-    relating = [block.name for block in blocks_of(model) if block.kind == "global"] if means else []
     return dict(zip(relating, means, strict=True)) if len(means) == len(relating) else {}

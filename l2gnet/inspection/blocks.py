@@ -6,6 +6,7 @@ whose features have another shape than its input, as those of an encoder, adds n
 and so is that of an attention around which the residual lies. A block may write into its input: a copy of it is kept.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -59,8 +60,11 @@ class Block:
         if _tensors(more) and not isinstance(self.module, nn.MultiheadAttention):  # which gives its weights beside
             rule = f"block {self.name} must give one tensor, or its answer would go on in the others"
             raise ConfigError(f"{rule}, got {1 + _tensors(more)}; name modules within it")
-        if not inputs and not self._whole(inputs, output):
-            raise ConfigError(f"block {self.name} must be given its features by position, got keywords alone")
+        if not self._whole(inputs, output) and not (inputs and isinstance(inputs[0], Tensor)):
+            rule = f"block {self.name} must be given its features first, as one tensor, to tell what it adds to them"
+            found = type(inputs[0]).__name__ if inputs else "none"
+            raise ConfigError(f"{rule}, got {found}; say residual=False to replace all that it gives")
+        self.token_axes(whole)  # or what is a token is not known
 
     def answer(self, inputs: tuple[Any, ...], output: Any) -> Float[Tensor, "B ..."]:
         """What the block adds to its input."""
@@ -69,7 +73,7 @@ class Block:
 
     def with_answer(self, inputs: tuple[Any, ...], output: Any, answer: Float[Tensor, "B ..."]) -> Any:
         """The block's output, had this been its answer."""
-        whole = answer if self._whole(inputs, output) else inputs[0] + answer
+        whole = answer.clone() if self._whole(inputs, output) else inputs[0] + answer  # what follows may write into it
         whole = whole.to(_features(output).dtype)
         match output:
             case Mapped() | Related():
@@ -77,7 +81,7 @@ class Block:
             case Latent():
                 return replace(output, features=whole)
             case tuple():
-                return (whole, *output[1:])
+                return getattr(type(output), "_make", tuple)((whole, *output[1:]))  # a named one keeps its names
         return whole
 
     def nothing(self, answer: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
@@ -85,16 +89,26 @@ class Block:
         return torch.ones_like(answer) if self.kind == "local" else torch.zeros_like(answer)
 
     def token_axes(self, answer: Float[Tensor, "B ..."]) -> tuple[int, ...]:
-        """The axes along which the tokens lie: all but that of images and that of channels."""
-        last = answer.ndim - 1
-        channels = last if answer.ndim == 3 or _normalised(self.module) == answer.shape[-1] else 1
+        """The axes along which the tokens lie: all but that of images and that of channels.
+
+        Raises:
+            ConfigError: a layer norm within the block fits the second axis and the last: either may be the channels.
+        """
+        last, normalised = answer.ndim - 1, _normalised(self.module)
+        if answer.ndim > 3 and normalised == answer.shape[1] == answer.shape[-1]:
+            rule = f"block {self.name} must have channels first or last, told by its layer norm of {normalised}"
+            raise ConfigError(f"{rule}, got {tuple(answer.shape)}, where both fit; give slices of another size")
+        channels = last if answer.ndim == 3 or normalised == answer.shape[-1] else 1
         return tuple(axis for axis in range(1, last + 1) if axis != channels)
 
     def _whole(self, inputs: tuple[Any, ...], output: Any) -> bool:
         """Whether the answer is all of the output, and not what that adds to the input."""
         if not self.residual or self.kind == "local" or isinstance(self.module, nn.MultiheadAttention):
             return True
-        return isinstance(output, Mapped | Related) or (bool(inputs) and _features(output).shape != inputs[0].shape)
+        if isinstance(output, Mapped | Related):
+            return True
+        first = inputs[0] if inputs else None
+        return isinstance(first, Tensor) and _features(output).shape != first.shape
 
 
 def blocks_of(model: nn.Module, names: Sequence[str] = (), *, residual: bool = True) -> list[Block]:
@@ -111,21 +125,26 @@ def blocks_of(model: nn.Module, names: Sequence[str] = (), *, residual: bool = T
         if unknown:
             raise ConfigError(f"the model has no module {unknown[0]!r}; model.named_modules() names them")
         return [Block(name, modules[name], residual) for name in names]
-    found = []
-    if isinstance(model, SegmentationModel):
-        bottleneck = model.bottleneck
-        for name in ("mapper", "continuous_to_discrete", "discrete_to_continuous"):
-            module = getattr(bottleneck, name, None)
-            if isinstance(module, nn.Module):
-                found.append(Block(f"bottleneck.{name}", module))
-        layers = getattr(bottleneck, "layers", ())
-        found += [Block(f"bottleneck.layers.{number}", layer) for number, layer in enumerate(layers)]
-        gates = (name for name in modules if re.fullmatch(r"decoder\.\d+\.gate", name))
-        found += [Block(name, modules[name]) for name in gates]
+    found = own_blocks(model)
     if not found:
         rule = "the model has no block that relates or gates, so there is nothing to audit"
         raise ConfigError(f"{rule}; audit another, or name modules of it as blocks in Python")
     return found
+
+
+def own_blocks(model: nn.Module) -> list[Block]:
+    """The global blocks and the gates that a model of this project is known to have; of any other none is."""
+    if not isinstance(model, SegmentationModel):
+        return []
+    found, bottleneck = [], model.bottleneck
+    for name in ("mapper", "continuous_to_discrete", "discrete_to_continuous"):
+        module = getattr(bottleneck, name, None)
+        if isinstance(module, nn.Module):
+            found.append(Block(f"bottleneck.{name}", module))
+    layers = getattr(bottleneck, "layers", ())
+    found += [Block(f"bottleneck.layers.{number}", layer) for number, layer in enumerate(layers)]
+    gates = ((name, gate) for name, gate in model.named_modules() if re.fullmatch(r"decoder\.\d+\.gate", name))
+    return found + [Block(name, gate) for name, gate in gates]
 
 
 @contextmanager
@@ -172,14 +191,21 @@ def _watched(block: Block, act: Callable[[tuple[Any, ...], Any], Any]) -> Iterat
     """For a while, tell `act` what the block was given, as it was then, and what it gives; what it returns goes on."""
     given: list[tuple[Any, ...]] = []
 
-    def enter(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def enter(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if named:  # to where they stand in its signature
+            bound = inspect.signature(module.forward).bind(*inputs, **named)
+            bound.apply_defaults()
+            inputs = bound.args
         first = (inputs[0].clone(),) if inputs and isinstance(inputs[0], Tensor) else inputs[:1]
         given.append((*first, *inputs[1:]))
 
     def leave(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         return act(given.pop(), output)
 
-    handles = [block.module.register_forward_pre_hook(enter), block.module.register_forward_hook(leave)]
+    handles = [
+        block.module.register_forward_pre_hook(enter, with_kwargs=True),
+        block.module.register_forward_hook(leave),
+    ]
     try:
         yield
     finally:

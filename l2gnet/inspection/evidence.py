@@ -48,6 +48,8 @@ class Distances:
         if not asked.any():
             raise ConfigError("evidence_px must say of a labelled pixel how far away its evidence lies, got none")
         edges = np.unique(np.quantile(away_px[asked], np.linspace(0, 1, _BINS + 1)))
+        filled = np.histogram(away_px[asked], edges)[0] > 0  # quantiles may lie between two distances, with none within
+        edges = np.append(edges[:-1][filled], edges[-1])
         self.edges_px = edges if len(edges) > 1 else edges.repeat(2)
         inner = self.edges_px[1:-1]
         self.bins = np.where(asked, np.searchsorted(inner, away_px, side="right"), -1)

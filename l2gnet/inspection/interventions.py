@@ -114,6 +114,8 @@ class Intervener:
     def _seen(self, images: Float[Tensor, "B C H W"]) -> _Seen:
         last = self._last
         weights = [(each.data_ptr(), each._version) for each in (*self.model.parameters(), *self.model.buffers())]
+        if last is None or last.weights != weights:
+            self._other = None  # the other images passed another encoder
         if last is None or last.weights != weights or not _same(last.images, images):
             there = images.to(next(self.model.parameters()).device)
             levels: list[Tensor] = []

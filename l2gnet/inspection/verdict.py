@@ -19,6 +19,7 @@ from l2gnet.models.settings import ModelSettings
 from l2gnet.shapes import Float
 
 Verdict = Literal["idle", "constant", "leans", "matters"]
+_TASK = ("data", "structures", "spacing_mm", "size_px")  # what is learnt, and the grid on which it is seen
 LEAST = 0.005  # of Dice: half a point, below which nothing is made of a difference
 FEWEST_PATIENTS = 5  # for an interval
 REMOVED, MEAN, OTHER, HEARD, PERMUTED = ANSWERS = (
@@ -57,7 +58,8 @@ class Loss:
 class Change:
     """What the model loses by a change of a block: Dice, of each structure, and what it misses more (as a share).
 
-    `reach` is what it finds then at each distance to the evidence, where that is known.
+    All are means over patients, NaN for a structure that none has. `reach` is what it finds then at each distance to
+    the evidence, where that is known.
     """
 
     dice: Loss
@@ -130,7 +132,11 @@ class BlockAudit:
 
 @dataclass(frozen=True)
 class Audit:
-    """What a model does with each of its blocks; it shows itself in a notebook."""
+    """What a model does with each of its blocks; it shows itself in a notebook.
+
+    `dice` is the mean over patients, as losses are. `patients` counts those who have a structure: of others a false
+    alarm counts alone.
+    """
 
     dice: float
     patients: int
@@ -201,8 +207,8 @@ def worth_of(
 
     Raises:
         ConfigError: the runs differ in more than their model and its settings, or within their kind in more than the
-            seed; those with the block are of another model than that audited; or seeds or patients are not the same,
-            or too few for an interval.
+            seed; those with the block are of another model or task than that audited; those without have the relation
+            that l2gnet's block is; or seeds or patients are not the same, or too few for an interval.
     """
     parts = {"with": with_block, "without": without_block}
     runs = {
@@ -210,11 +216,16 @@ def worth_of(
     }
     for alike in runs.values():
         score_frame(alike, "block")
-    names, told = [each.name for each in fields(ModelSettings)], with_block[0].settings
-    for name in names:
+    names = [each.name for each in fields(ModelSettings)]
+    told, others = with_block[0].settings, without_block[0].settings
+    for name in (*names, *_TASK):
         if audited and name in audited and name in told and told[name] != audited[name]:
             rule = f"runs with the block must be of the audited model, which has {name} {audited[name]!r}"
             raise ConfigError(f"{rule}, but {with_block[0].folder} has {told[name]!r}; name runs of its settings")
+    relation = told.get("relation")
+    if told["model"] == others["model"] == "l2gnet" and relation is not None and others.get("relation") == relation:
+        rule = "runs without the block must have another relation than those with it, as that is the block of l2gnet"
+        raise ConfigError(f"{rule}, but {without_block[0].folder} has {relation!r}, too; name others")
     frame = score_frame(runs["with"] + runs["without"], "block", along=names)
     seeds = {kind: sorted(part["seed"].unique().tolist()) for kind, part in frame.groupby("block")}
     if seeds["with"] != seeds["without"]:

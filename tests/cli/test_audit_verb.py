@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import folders
 import pytest
@@ -37,6 +38,7 @@ def test_an_audit_is_a_table_and_a_verdict(task, tmp_path, capsys):
     assert "another patient's, heard by its own plan" in told
     assert "liver" in told
     assert "bottleneck.mapper: idle" in told  # it has learnt nothing
+    assert "fields of view" not in told
 
 
 def test_worth_is_told_by_runs_with_and_without(task, tmp_path, capsys):
@@ -67,14 +69,28 @@ def test_a_model_that_relates_nothing_is_refused_before_a_scan_is_read(task, tmp
 def test_made_patients_are_those_of_the_training(tmp_path, monkeypatch):
     path = saved(tmp_path / "model.safetensors")
     model, card = load_checkpoint(path)
-    told = {"settings": {"data": "phantom-key", "patients": 50, "split_seed": 3}}
+    told = {"settings": {"data": "phantom-key", "patients": 50, "split_seed": 3, "field_shift": 0.3}}
     save_checkpoint(path, model, replace(card, training=told))
     asked = []
     monkeypatch.setattr("l2gnet.evaluation.scores.open_whole", lambda settings: asked.append(settings) or 1 / 0)
     for data in ("phantom-key", "phantom-side"):
         with pytest.raises(ZeroDivisionError):
             audit(path, data=data)
-    assert [(each.patients, each.split_seed) for each in asked] == [(50, 3), (40, 0)]
+    assert [(each.patients, each.split_seed, each.field_shift) for each in asked] == [(50, 3, 0.3), (40, 0, 0)]
+
+
+def test_that_fields_of_view_were_shifted_in_training_is_said(task, tmp_path, capsys):
+    path = saved(tmp_path / "model.safetensors")
+    model, card = load_checkpoint(path)
+    save_checkpoint(path, model, replace(card, training={"settings": {"data": "decathlon", "field_shift": 0.3}}))
+    audit(path, task, data="decathlon")
+    assert "in training they lay off the middle by up to 0.3 of a side" in capsys.readouterr().out
+
+
+def test_runs_with_and_without_may_be_those_of_a_sweep_that_comes_along(task, tmp_path):
+    names = (Path("phantom-choices"),)
+    with pytest.raises(ConfigError, match="runs must differ in block and seed only"):
+        audit(saved(tmp_path / "model.safetensors"), task, data="decathlon", with_block=names, without_block=names)
 
 
 def test_a_made_task_needs_no_folder_and_tells_of_distances(tmp_path, capsys):

@@ -308,6 +308,7 @@ def test_seeds_prints_a_table_for_each_metric(tmp_path):
     assert [part.split()[0] for part in words[:3]] == ["Dice", "HD95", "false-negative"]
     assert re.search(r"all structures +unet +2 +0\.8155 +0\.0141 +0\.8055 +0\.8255 +0 +96", words[0])
     assert re.search(r"all structures +l2gnet +1 +0\.8055 +nan", words[0])
+    assert "vq_unet" in command("seeds", "phantom-models").stdout  # which comes along
 
 
 @pytest.mark.slow

@@ -72,6 +72,14 @@ def test_what_older_runs_do_not_name_is_what_was_so_then(tmp_path):
     assert told[str(tmp_path / "tokens0")] == "receivers tokens, heads not named"
 
 
+def test_what_all_newer_runs_share_is_not_named_in_older_ones(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / f"older{seed}", "l2gnet", seed=seed)
+    write_run(tmp_path / "newer", "l2gnet", novel=True)
+    told = change_frame(read_runs(tmp_path)).groupby("run")["change"].first()
+    assert told.tolist() == ["as it is", "novel not named", "novel not named"]
+
+
 def test_runs_that_do_not_compare_are_refused(tmp_path):
     write_run(tmp_path / "a", "unet")
     write_run(tmp_path / "b", "l2gnet", epochs=4)
@@ -180,6 +188,14 @@ def test_a_missed_structure_counts_as_the_worst_distance(tmp_path):
     assert table.loc[0, "p"] < 0.05
 
 
+def test_where_each_misses_half_of_the_patients_nobody_is_ahead(tmp_path):
+    write_run(tmp_path / "a", "l2gnet", missed=PATIENTS[:6])
+    write_run(tmp_path / "b", "unet", missed=PATIENTS[6:])
+    (row,) = compare(score_frame(read_runs(tmp_path)), "l2gnet", ["hd95_mm"]).itertuples()
+    assert (row.difference, row.low, row.high, row.effect) == (0, -math.inf, math.inf, 0)
+    assert row.verdict == "no significant difference"
+
+
 def test_who_rightly_finds_nothing_has_the_best_score_where_another_gives_a_false_alarm(tmp_path):
     """Twelve patients, six without structure a: l2gnet finds it in all of them, unet in none."""
     healthy = PATIENTS[:6]
@@ -245,6 +261,16 @@ def test_another_setting_can_be_compared(tmp_path):
     assert compare(frame, "grid", ["dice"], by="readout", resamples=200).loc[0, "verdict"] == "grid worse"
     with pytest.raises(ConfigError, match="reference must be one of at least two values of readout"):
         compare(frame, "none", by="readout")
+
+
+@pytest.mark.parametrize(("name", "values"), [("codes", (64, 256)), ("epsilon", (0.1, 0.02)), ("flips", (True, False))])
+def test_a_reference_that_is_no_text_may_be_written_as_one(name, values, tmp_path):
+    for value in values:
+        write_run(tmp_path / str(value), "l2gnet", gain=0.01 * (value == values[0]), **{name: value})
+    frame = score_frame(read_runs(tmp_path), by=name)
+    for reference in (values[0], str(values[0])):
+        table = compare(frame, reference, ["dice"], by=name, resamples=200)
+        assert table.loc[0, ["against", "verdict"]].tolist() == [values[1], f"{values[0]} better"]
 
 
 @pytest.mark.parametrize("name", ["phantom-models", "phantom-choices", "phantom-domains"])

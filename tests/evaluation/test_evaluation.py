@@ -82,7 +82,7 @@ def test_no_millimetre_is_claimed_where_none_is_scored(cases, model, convention,
     rows = {row["structure"]: row for row in structure_table(scores)}
     assert not any("mm" in name for name in rows["square"])
     assert rows["square"]["HD95 (voxels)"] == "0.00 ± 0.00"
-    assert rows["stripe"]["HD95 (voxels)"] == ("0.00 ± 0.00" if convention == "transunet" else "-")
+    assert rows["stripe"]["HD95 (voxels)"] == ("0.00 ± 0.00" if convention == "transunet" else "2 infinite")
     assert rows["stripe"]["missed"] == "2"
     summary = json.loads((tmp_path / "metrics.json").read_text())["all"]["structures"]["square"]
     assert all(summary[name]["count"] == 0 for name in ("hd95_mm", "assd_mm", "nsd"))
@@ -102,7 +102,7 @@ def test_the_table_says_what_was_missed(scores):
     assert list(rows) == ["square", "stripe", "all structures"]
     assert rows["square"]["Dice"] == "1.0000 ± 0.0000"
     assert rows["stripe"]["missed"] == "2"
-    assert rows["stripe"]["HD95 (mm)"] == "-"
+    assert rows["stripe"]["HD95 (mm)"] == rows["stripe"]["ASSD (mm)"] == "2 infinite"
     assert rows["stripe"]["HD95 median (mm)"] == "infinite"
     assert rows["stripe"]["false negatives (%)"] == "100.00"
     assert rows["all structures"]["HD95 (mm)"] == "0.00 ± 0.00 (2 infinite)"
@@ -183,6 +183,14 @@ def test_what_is_undefined_is_not_called_infinite(cases):
     row, *_, whole = structure_table(empty)
     assert (row["Dice"], row["HD95 median (mm)"], row["false negatives (%)"], row["cases"]) == ("-", "-", "-", "0")
     assert whole["cases"] == "0"
+
+
+def test_where_some_scans_have_millimetres_and_others_have_none_both_are_told():
+    truth = np.ones((2, 8, 8), np.uint8)
+    spacings = {"a": (1.0, 1.0, 1.0), "b": (1.0, 1.0, 1.0), "c": None}
+    row, *_ = structure_table({name: score_case(truth, truth, CLASSES, mm) for name, mm in spacings.items()})
+    assert row["HD95 (mm)"] == row["HD95 (voxels)"] == row["ASSD (mm)"] == "0.00 ± 0.00"
+    assert (row["NSD at 2 mm"], row["cases"]) == ("1.000 ± 0.000", "3")
 
 
 def test_a_case_counts_once_however_many_structures_it_has(cases):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,7 +34,8 @@ def test_where_all_was_missed_the_mean_distance_is_not_known():
     assert (matrix.loc["all", "ES"], np.isnan(matrix.loc["phase=ED", "ES"])) == (3.0, True)
 
 
-def test_a_model_that_thresholds_stands_blur_and_falls_to_gamma():
+def thresholding():
+    """A case with a square, a model that finds whatever is bright, and the rest of what `shift_table` takes."""
     labels = np.zeros((2, 48, 48), dtype=np.uint8)
     labels[:, 12:36, 12:36] = 1
 
@@ -48,9 +51,20 @@ def test_a_model_that_thresholds_stands_blur_and_falls_to_gamma():
 
     model = build_model("unet", classes=2, width=4, depth=2)
     model.trace = trace
-    cases = [Case("p1", "p1", "", "", load)]
-    table = shift_table(model, cases, Grid(1.0, 48), ("background", "square"), shifts=["blur", "gamma"], levels=[1, 3])
+    return model, [Case("p1", "p1", "", "", load)], Grid(1.0, 48), ("background", "square")
+
+
+def test_a_model_that_thresholds_stands_blur_and_falls_to_gamma():
+    table = shift_table(*thresholding(), shifts=["blur", "gamma"], levels=[1, 3])
     assert table.columns.tolist() == [0, 1, 3]
     assert table.loc["blur", 0] == table.loc["gamma", 0] > 0.8
     assert table.loc["blur", 1] > 0.8
     assert table.loc["gamma", 3] < 0.1
+
+
+def test_what_was_missed_is_not_left_out_of_the_distances_of_a_shift():
+    model, (case,), *others = thresholding()
+    image, labels = case.load()
+    dark = replace(case, name="p2", load=lambda: (image.like(0 * image.array), labels))
+    for cases, distance in (([case], 10.0), ([case, dark], np.inf)):
+        assert shift_table(model, cases, *others, "hd95_mm", shifts=["blur"], levels=[]).loc["blur", 0] == distance

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l2gnet.evaluation.paired import holm, rank_biserial, signed_rank_p
+from l2gnet.evaluation.paired import bootstrap_interval, holm, median, rank_biserial, signed_rank_p
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,17 @@ def test_signed_ranks_by_hand():
     assert signed_rank_p(differences) == pytest.approx(2 * 5 / 16)
     assert rank_biserial(np.array([math.inf, -1.0, -2.0, 0.0])) == 0.0
     assert signed_rank_p(np.zeros(3)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "middle"),
+    [([3.0, 1.0, 2.0], 2), ([1.0, 2.0], 1.5), ([math.inf, 1.0], math.inf), ([math.inf, 5.0, 7.0, -math.inf], 6)],
+)
+def test_a_median_is_numpys(values, middle):
+    assert median(np.array(values)) == np.median(values) == middle
+
+
+def test_between_opposite_infinities_lies_zero():
+    differences = np.array([math.inf] * 3 + [-math.inf] * 3 + [0.1, -0.2, 0.3, 0.1])
+    assert median(differences[:6]) == 0
+    assert bootstrap_interval(differences, median, 2000) == (-math.inf, math.inf)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import NamedTuple
 
 import monai.networks.nets
 import numpy as np
@@ -7,11 +8,11 @@ import torch
 from runs import write_run
 from torch import nn
 
-from l2gnet import build_model
+from l2gnet import L2GMapper, build_model
 from l2gnet.data.slices import SliceSet
 from l2gnet.evaluation.comparison import read_runs
 from l2gnet.inspection.audit import audit
-from l2gnet.inspection.blocks import Block, blocks_of, kept
+from l2gnet.inspection.blocks import Block, blocks_of, changed, kept
 from l2gnet.inspection.verdict import Loss, verdict_of, worth_of
 from l2gnet.models import MODELS
 from l2gnet.models.attn_unet import AttentionGate
@@ -112,15 +113,29 @@ def test_an_interval_is_over_patients_not_over_volumes():
     lost = np.zeros(len(slices), bool)
     lost[:2] = True  # both volumes of the first patient: it alone leans on the block
 
-    def read(features, made):
-        first = features.flatten(1)[:, :5].amax(1) > 0  # its structures lie in the first row
-        return torch.where(first.view(-1, 1, 1, 1), made - features, features)
-
-    found = audit(Model(Doubled(), read), slices, CLASSES, patients=owners, blocks=["block"]).blocks[0]
+    found = audit(Model(Doubled(), first_patient_leans), slices, CLASSES, patients=owners, blocks=["block"]).blocks[0]
     removed = found.changes["removed"].dice
     assert removed.mean == pytest.approx(1 / 6)
     assert (removed.low, removed.high) == (0.0, 0.5)  # one of six patients: drawn never to three times
     assert found.verdict == "constant"
+
+
+def first_patient_leans(features, made):
+    first = features.flatten(1)[:, :5].amax(1) > 0  # whose structures lie in the first row
+    return torch.where(first.view(-1, 1, 1, 1), made - features, features)
+
+
+def test_a_patient_with_more_volumes_counts_no_more_than_another_in_any_number():
+    slices, _ = patients(count=6)
+    rows = np.array([0, 0, 0, 0, 0, 2, 4, 6, 8, 10])
+    owners = [f"p{row}" for row in rows]
+    some = replace(slices, images=slices.images[rows], labels=slices.labels[rows], case=np.arange(10))
+    some = replace(some, names=tuple(map(str, range(10))))
+    lost = audit(Model(Doubled(), first_patient_leans), some, CLASSES, patients=owners, blocks=["block"]).blocks[0]
+    removed = lost.changes["removed"]
+    assert [removed.dice.mean, *removed.structures.values()] == pytest.approx([1 / 6] * 3)
+    blind = Model(Doubled(), lambda features, made: features - first_patient_leans(features, features))
+    assert audit(blind, some, CLASSES, patients=owners, blocks=["block"]).dice == pytest.approx(1 / 6)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +248,14 @@ def test_tokens_lie_along_all_axes_but_images_and_channels():
     assert Block("vit", nn.Identity()).token_axes(torch.zeros(2, 9, 16)) == (1,)
 
 
+def test_where_channels_may_be_first_or_last_nothing_is_guessed():
+    block, square = Block("mixed", nn.Sequential(nn.LayerNorm(16))), torch.zeros(2, 16, 16, 16)
+    assert block.token_axes(torch.zeros(2, 16, 8, 32)) == (2, 3)
+    assert block.token_axes(torch.zeros(2, 8, 16, 16)) == (1, 2)
+    with pytest.raises(ValueError, match=r"layer norm of 16, got \(2, 16, 16, 16\), where both fit; give slices"):
+        block.require_replaceable((square,), square, 2)
+
+
 def test_what_cannot_be_audited_is_refused():
     slices, owners = patients()
     model = Model(Doubled(), lambda features, made: features)
@@ -279,14 +302,58 @@ def write_into(features):
     return features
 
 
-@pytest.mark.parametrize("block", [Gives(write_into), Gives(lambda features: (2 * features, None))])
-def test_it_is_all_one_how_a_block_gives_its_answer(block):
-    plain, other = (audited(kind, lambda features, made: _first(made) - features) for kind in (Doubled(), block))
-    assert other.rows() == plain.rows()
+class Named(NamedTuple):
+    features: torch.Tensor
+    weights: torch.Tensor | None = None
 
 
-def _first(made):
-    return made[0] if isinstance(made, tuple) else made
+class ByName(nn.Module):
+    """Gives features to a module by their name."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Doubled()
+
+    def forward(self, images):
+        return self.inner(features=images)
+
+
+@pytest.mark.parametrize(
+    ("block", "of_it"),
+    [
+        (Gives(write_into), lambda made: made),
+        (Gives(lambda features: (2 * features, None)), lambda made: made[0]),
+        (Gives(lambda features: Named(2 * features)), lambda made: made.features),
+    ],
+)
+def test_it_is_all_one_how_a_block_gives_its_answer(block, of_it):
+    plain = audited(Doubled(), lambda features, made: made - features)
+    assert audited(block, lambda features, made: of_it(made) - features).rows() == plain.rows()
+
+
+def test_it_is_all_one_how_a_block_is_given_its_features():
+    slices, owners = patients()
+    read = lambda features, made: made - features  # noqa: E731
+    named = audit(Model(ByName(), read), slices, CLASSES, patients=owners, blocks=["block.inner"])
+    assert named.blocks[0].changes == audited(Doubled(), read).blocks[0].changes
+
+
+def test_what_a_block_is_given_by_name_is_heard_where_its_signature_has_it():
+    mapper, tokens, given = L2GMapper(8, 4, relation="send-receive"), torch.rand(2, 9, 8), []
+    with changed(Block("mapper", mapper), lambda inputs, output, own: given.append(inputs) or own):
+        mapper(tokens, receivers=2 * tokens)
+    (inputs,) = given
+    assert inputs[1:3] == (None, None)
+    assert torch.equal(inputs[3], 2 * tokens)
+
+
+def test_what_follows_a_block_may_write_into_its_answer():
+    """All of what it gives, of whose mean many places lie in one."""
+    plain, written = (
+        audited(Doubled(), read, residual=False)
+        for read in (lambda features, made: made - features, lambda features, made: made.sub_(features))
+    )
+    assert written.rows() == plain.rows()
 
 
 def test_how_many_slices_pass_at_once_changes_nothing():
@@ -400,6 +467,19 @@ def test_answers_that_cannot_be_replaced_are_refused(block, rule):
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
+def test_what_a_block_adds_is_asked_of_features_alone():
+    class ByList(ByName):
+        def forward(self, images):
+            return self.inner([images])
+
+    block, (slices, owners) = ByList(), patients()
+    block.inner = Gives(lambda levels: 2 * levels[0])
+    model, blocks = Model(block, lambda features, made: made - features), ["block.inner"]
+    with pytest.raises(ValueError, match=r"block.inner must be given its features first, .* got list; say residual=Fa"):
+        audit(model, slices, CLASSES, patients=owners, blocks=blocks)
+    assert audit(model, slices, CLASSES, patients=owners, blocks=blocks, residual=False).dice == 1.0
+
+
 @pytest.mark.parametrize(("times", "found"), [(0, "none"), (2, "several")])
 def test_a_block_must_be_called_once(times, found):
     slices, owners = patients()
@@ -422,6 +502,14 @@ def test_what_a_relation_looks_at_is_told_of_its_own_block():
     assert {block.name: block.entropy for block in turned} == own | {"encoder.1": None}
     assert len(set(own.values())) == len(names)
     assert all(f"alike whoever asks, and {block.entropy:.2f} as wide" in str(block) for block in turned[:-1])
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("attn_unet", []), ("l2gnet", ["encoder.1"])])
+def test_no_relation_is_looked_at_that_is_not_told(name, blocks, monkeypatch):
+    monkeypatch.setattr("l2gnet.inspection.audit.relations", None)
+    torch.manual_seed(0)
+    model = build_model(name, **SIZES)
+    assert all(block.entropy is None for block in audit(model, random_slices(model), CLASSES, blocks=blocks).blocks)
 
 
 def test_the_errors_of_plans_are_told_in_words():
@@ -474,6 +562,27 @@ def test_worth_is_that_of_the_audited_model(tmp_path):
     assert worth_of(having, lacking, own).mean == pytest.approx(0.1)
     with pytest.raises(ValueError, match=r"audited model, which has heads 2, but .*with has 4; name runs"):
         worth_of(having, lacking, own | {"heads": 2})
+
+
+@pytest.mark.parametrize(("name", "others"), [("data", "acdc"), ("structures", "liver"), ("size_px", 96)])
+def test_worth_is_that_of_the_audited_task(name, others, tmp_path):
+    task = {"data": "phantom", "structures": "", "size_px": 64}
+    write_run(tmp_path / "with", "l2gnet", gain=0.1, relation="send-receive", **task)
+    write_run(tmp_path / "without", "l2gnet", relation="none", **task)
+    having, lacking = (read_runs(tmp_path / name) for name in ("with", "without"))
+    assert worth_of(having, lacking, task).mean == pytest.approx(0.1)
+    with pytest.raises(ValueError, match=rf"audited model, which has {name} .*{others}.*, but .*with has .*; name"):
+        worth_of(having, lacking, task | {name: others})
+
+
+def test_worth_is_not_told_by_runs_that_have_the_block_too(tmp_path):
+    write_run(tmp_path / "with", "l2gnet", gain=0.1, relation="send-receive", width=8)
+    write_run(tmp_path / "wider", "l2gnet", relation="send-receive", width=64)
+    write_run(tmp_path / "other", "unet", relation="send-receive", width=8)  # which has none, whatever its settings say
+    having, wider, other = (read_runs(tmp_path / name) for name in ("with", "wider", "other"))
+    with pytest.raises(ValueError, match=r"must have another relation .*, but .*wider has 'send-receive', too; name"):
+        worth_of(having, wider)
+    assert worth_of(having, other).mean == pytest.approx(0.1)
 
 
 def test_worth_is_of_one_block():

@@ -51,6 +51,15 @@ def test_a_distance_that_is_everywhere_the_same_is_one_bin():
     assert count.reach().row() == {"30 to 30 px": "100 %"}
 
 
+def test_no_bin_is_without_pixels():
+    """Between two distances lies a quarter that no pixel is in."""
+    away, truth = np.array([[[0, 10, 10, 20]]], np.float32), np.ones((1, 1, 4), np.uint8)
+    count = ReachCount(Distances(away, truth))
+    count.add(truth.astype(np.int64), np.array([0]))
+    assert count.all.tolist() == [1, 2, 1]
+    assert count.reach().row() == {"0 to 10 px": "100 %", "10 to 12.5 px": "100 %", "12.5 to 20 px": "100 %"}
+
+
 def test_distances_of_nothing_are_refused():
     slices, away = rising(1)
     with pytest.raises(ValueError, match="evidence_px must say of a labelled pixel"):

@@ -527,6 +527,17 @@ def test_what_is_kept_of_a_model_is_gone_when_its_weights_move():
     torch.testing.assert_close(after, model(images).softmax(1))
 
 
+def test_what_is_kept_of_the_other_images_is_gone_with_them():
+    model, images, other = trained(), some_images(), some_images(1, seed=9)
+    asked, one = Interventions(relation="other"), Intervener(model, other=other)
+    one.run(images, asked)
+    with torch.no_grad():
+        for each in model.encoder.parameters():
+            each.mul_(-1)
+    fresh = intervene(model, images, asked, other=other)
+    assert torch.equal(one.run(images, asked).probabilities, fresh.probabilities)
+
+
 def test_what_is_kept_of_the_last_images_is_used_for_them_alone():
     model, images = trained(), some_images()
     one = Intervener(model)

@@ -5,9 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from l2gnet.widgets.charts import plot_audit, plot_costs, plot_differences, plot_matrices, plot_scores
+from l2gnet.widgets.crisp import GREY
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgb
 
+from l2gnet.colours import COLOURS
 from l2gnet.evaluation.cost import Cost
 from l2gnet.inspection.evidence import Reach
 from l2gnet.inspection.verdict import ANSWERS, Audit, BlockAudit, Change, Loss
@@ -23,16 +25,27 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
-def test_each_patient_and_each_seed_is_a_dot():
+def frame_of(metric, scores, seeds=(0, 1), structures=("x",)):
+    """The scores of models, a number a patient, the same for all their seeds and structures."""
     rows = [
-        {"model": model, "seed": seed, "patient": f"p{patient}", "case": f"p{patient}"}
-        | {"structure": structure, "dice": 0.8 + patient / 100}
-        for model in ("a", "b")
-        for seed in (0, 1, 2)
-        for patient in range(5)
-        for structure in ("x", "y")
+        {"model": model, "seed": seed, "run": f"{model}{seed}", "patient": f"p{patient}", "case": f"p{patient}"}
+        | {"structure": structure, metric: value}
+        for model, values in scores.items()
+        for seed in seeds
+        for patient, value in enumerate(values)
+        for structure in structures
     ]
-    panels = plot_scores(pd.DataFrame(rows), "dice").axes
+    return pd.DataFrame(rows)
+
+
+def heights(panel):
+    """Of its dots: for each model those of patients, then those of seeds."""
+    return [dots.get_offsets()[:, 1].tolist() for dots in panel.collections if isinstance(dots, PathCollection)]
+
+
+def test_each_patient_and_each_seed_is_a_dot():
+    scores = 0.8 + np.arange(5) / 100
+    panels = plot_scores(frame_of("dice", {"a": scores, "b": scores}, (0, 1, 2), ("x", "y")), "dice").axes
     assert [panel.get_title() for panel in panels] == ["x", "y"]
     assert [len(dots.get_offsets()) for dots in panels[0].collections if len(dots.get_offsets()) > 1] == [5, 3, 5, 3]
     assert [label.get_text() for label in panels[0].get_xticklabels()] == ["a", "b"]
@@ -40,18 +53,33 @@ def test_each_patient_and_each_seed_is_a_dot():
 
 def test_a_patient_has_one_place_in_all_columns_and_seeds_stand_beside_each_other():
     dice = {"a": [0.9, 0.7, 0.8], "b": [0.6, 0.7, 0.9]}  # of three patients; in the mean the second is the hardest
-    rows = [
-        {"model": model, "seed": seed, "patient": f"p{patient}", "case": f"p{patient}"}
-        | {"structure": "x", "dice": value}
-        for model, values in dice.items()
-        for seed in (0, 1)
-        for patient, value in enumerate(values)
-    ]
-    (panel,) = plot_scores(pd.DataFrame(rows), "dice").axes
+    (panel,) = plot_scores(frame_of("dice", dice), "dice").axes
     a, seeds, b, _ = [dots.get_offsets() for dots in panel.collections if isinstance(dots, PathCollection)]
     assert np.allclose(a[:, 1], [0.7, 0.9, 0.8])
     assert np.allclose(b[:, 1], [0.7, 0.6, 0.9])
     assert np.allclose(seeds[:, 0], [-0.1, 0.1])
+
+
+def test_dots_and_means_are_of_the_same_scores():
+    """Of four patients two are healthy: b rightly finds nothing in them."""
+    (panel,) = plot_scores(frame_of("dice", {"a": [0, 0, 0.5, 0.5], "b": [math.nan] * 2 + [0.5] * 2}), "dice").axes
+    _, of_a, dots, of_b = heights(panel)
+    assert (of_a, sorted(dots), of_b) == ([0.25, 0.25], [0.5, 0.5, 1, 1], [0.75, 0.75])
+
+
+def test_who_is_infinitely_far_away_for_one_model_is_counted_there_and_shown_for_the_other():
+    (panel,) = plot_scores(frame_of("hd95_mm", {"a": [4, 5, math.inf], "b": [4, 5, 9]}), "hd95_mm").axes
+    assert heights(panel) == [[5, 4], [4.5, 4.5], [9, 5, 4], [6, 6]]  # the hardest first
+    assert [(text.get_text(), text.xy[0]) for text in panel.texts] == [("1 ∞", 0)]
+
+
+def test_a_difference_has_the_colour_of_its_effect():
+    shared = {"metric": "Dice", "difference": 0.5, "low": 0.4, "high": 0.6, "verdict": "", "seed_error": 0.1}
+    effects = {"b": 0.5, "c": 0.0, "d": -0.5}
+    table = pd.DataFrame([shared | {"against": name, "effect": effect} for name, effect in effects.items()])
+    (panel,) = plot_differences(table, "a").axes
+    drawn = [tuple(dots.get_edgecolor()[0][:3]) for dots in panel.collections if isinstance(dots, PathCollection)]
+    assert drawn == [to_rgb(COLOURS[5]), to_rgb(GREY), to_rgb(COLOURS[6])]
 
 
 def test_only_differences_that_count_are_dots():
@@ -98,6 +126,14 @@ def test_every_number_of_a_matrix_is_written_in_its_cell():
     panels = plot_matrices({"one": matrix, "two": 2 * matrix}, across="test", down="train", label="Dice").axes
     assert texts(panels[0]) == ["0.100", "0.200", "0.300", "–"]
     assert panels[0].images[0].get_clim() == panels[1].images[0].get_clim() == (0.1, 0.6)
+
+
+def test_what_is_infinite_in_a_matrix_takes_no_colours_from_the_others():
+    panels = plot_matrices(
+        {"one": pd.DataFrame([[1.0, 3.0, math.inf]])}, across="test", down="train", label="HD95"
+    ).axes
+    assert texts(panels[0]) == ["1.000", "3.000", "∞"]
+    assert panels[0].images[0].get_clim() == (1, 3)
 
 
 def test_many_matrices_stand_in_lines_of_three():
