@@ -20,11 +20,12 @@ _TEMPORARY = ".writing-"
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and move it into place, else remove it.
 
-    The temporary name keeps every suffix of `path`, because writers choose their format by it.
+    The temporary name keeps the ending of `path`, as .nii.gz, because writers choose their format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix="".join(path.suffixes), dir=path.parent)
+    ending = "".join(path.suffixes[-2:]) if path.suffix.lower() == ".gz" else path.suffix
+    handle, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix=ending, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -25,5 +25,5 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def read_rows(path: str | Path) -> list[dict[str, str]]:
     """The rows of a CSV file by their columns' names, values as text."""
-    with Path(path).open(newline="") as file:
+    with Path(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

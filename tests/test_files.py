@@ -29,6 +29,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize("ending", [".nii.gz", ".json"])
+def test_a_name_of_any_length_can_be_written(tmp_path, ending):
+    """As those of DICOM, in which nearly all is suffix."""
+    path = tmp_path / f"1.2.{'7' * (251 - len(ending))}{ending}"
+    write_text(path, "new")
+    assert path.read_text() == "new"
+
+
 def test_a_disk_without_locks_is_refused_in_words(tmp_path, monkeypatch):
     def none(file, how):
         raise OSError(errno.ENOLCK, "No locks available")

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from l2gnet.data.formats.dicom_file import SCANS, is_dicom, read_header
+from l2gnet.data.names import NIFTI
 from l2gnet.errors import VolumeError
 
-_NIFTI = (".nii", ".nii.gz")
 DICOM = (".dcm", ".ima", ".dicom")
 _OTHER_SCANS = (".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".mnc", ".gipl", ".par", ".rec")
 UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp")
@@ -38,7 +38,7 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 
 def is_nifti(path: Path) -> bool:
     """Whether a file is a scan or a label map by its name, and neither DICOM nor a resource fork by its content."""
-    return path.name.lower().endswith(_NIFTI) and not is_dicom(path) and not what_it_is(path)
+    return path.name.lower().endswith(NIFTI) and not is_dicom(path) and not what_it_is(path)
 
 
 def what_it_is(path: Path) -> str:
@@ -48,7 +48,7 @@ def what_it_is(path: Path) -> str:
     name = path.name.lower()
     if name.startswith("."):
         return "a resource fork of macOS" if name.startswith("._") else "a hidden file"
-    if name.endswith(_NIFTI + DICOM):
+    if name.endswith(NIFTI + DICOM):
         return ""
     try:
         with path.open("rb") as file:

@@ -22,6 +22,8 @@ from l2gnet.data.volume import Volume
 from l2gnet.errors import ConfigError, VolumeError, volume_error
 from l2gnet.shapes import Float32, Num
 
+_BEYOND_SPLITS = 10**13  # more than a thousand patients of each split_seed that there can be
+
 
 @dataclass(frozen=True)
 class Case:
@@ -227,8 +229,11 @@ def _case(scan: Scan) -> Case:
 
 
 def _open_phantom(settings: DataSettings) -> DataSet:
-    # Seeds of patients lie far apart, so that another split means other patients.
-    seeds = [1000 * settings.split_seed + patient for patient in range(settings.patients)]
+    # Seeds of patients lie so far apart that another split means other patients, beyond the thousandth ones too.
+    seeds = [
+        patient // 1000 * _BEYOND_SPLITS + 1000 * settings.split_seed + patient % 1000
+        for patient in range(settings.patients)
+    ]
     kind = KINDS[settings.data]
     cases = [_made_case(kind, seed) for seed in seeds]
     first_training = settings.validation_patients

@@ -3,6 +3,7 @@
 What cannot be read is an input, too, and says so when it is read: one bad scan ends no batch.
 """
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +17,13 @@ from l2gnet.data.beside import aside, is_nifti, listed, passed_over, what_it_is
 from l2gnet.data.formats.dicom import find_series
 from l2gnet.data.formats.dicom_file import is_dicom
 from l2gnet.data.formats.dicom_series import Series
+from l2gnet.data.names import case_name, of_channel, without_channel
 from l2gnet.data.volume import Volume, read_channels, read_frames
 from l2gnet.errors import VolumeError, volume_error
 
 LABELS_END = "_labels"  # of the names of our own results, which are not scans
 # A moment of a beat in a file of its own, as ACDC names it and nnU-Net does.
 _FRAME = re.compile(r"(?P<patient>.+)_frame(?P<frame>[0-9]+)(_0000)?")
-_CHANNEL = re.compile(r"(?<=.)_[0-9]{4}$")
-_ENDING = re.compile(r"\.(nii|nii\.gz|dcm)$", re.IGNORECASE)
 _LABEL_MAPS = ("_gt", "_seg", LABELS_END, "_probabilities", "_codes", "_sent_to", "_received_from")
 
 
@@ -43,7 +43,7 @@ class Input:
 def find_inputs(
     paths: Sequence[str | Path], channels: Sequence[str] = ("image",), *, say: Callable[[str], object] = aside
 ) -> list[Input]:
-    """The scans among files and folders (with the folders below them), in the order named, then by path.
+    """The scans among files and folders (with those below them, linked ones too), in the order named, then by path.
 
     In a folder, label maps are left out: files whose name ends in `_gt`, `_seg` or as our own results do. Where a
     model takes several `channels`, CASE_0000.nii.gz, CASE_0001.nii.gz and so on are one scan, and a 4-D file holds
@@ -59,7 +59,9 @@ def find_inputs(
     empty: list[Input] = []
     for path in map(Path, paths):
         try:
-            scans += _scans_at(path, say)
+            found, unread = _scans_at(path, say)
+            scans += found
+            empty += unread
         except VolumeError as error:
             empty.append(_failing(_name(path), path, error))
     if empty and not scans:
@@ -81,7 +83,8 @@ def read_inputs(scans: Sequence[Input]) -> Iterator[tuple[Input, list[Volume] | 
     return zip(scans, one_ahead(map(read, scans)), strict=True)
 
 
-def _scans_at(path: Path, say: Callable[[str], object]) -> list[Input]:
+def _scans_at(path: Path, say: Callable[[str], object]) -> tuple[list[Input], list[Input]]:
+    """The scans of a file or folder, and the folders below it that may not be read."""
     if not exists(path):
         raise volume_error(path, "a scan must be a file or a folder", "none", f"check the path{nearest_path(path)}")
     if path.is_file() and is_dicom(path):
@@ -90,12 +93,12 @@ def _scans_at(path: Path, say: Callable[[str], object]) -> list[Input]:
             what = what_it_is(path)
             rule = "a DICOM file must be a scan" if what else "a DICOM series is named by its folder"
             raise volume_error(path, rule, what or "one file", "name another" if what else f"name {path.parent}")
-        return _series(found)
+        return _series(found), []
     if not path.is_dir():
-        return [_nifti(path)]
-    files = sorted(file for file in path.rglob("*") if file.is_file() or not file.exists())  # also links to nothing
+        return [_nifti(path)], []
+    files, unread = _files_below(path)
     nifti = [_nifti(file) for file in files if is_nifti(file)]
-    maps = [scan.path for scan in nifti if _FRAME.sub("", scan.name).lower().endswith(_LABEL_MAPS)]
+    maps = [scan.path for scan in nifti if _patient(scan.name).lower().endswith(_LABEL_MAPS)]
     scans = [scan for scan in nifti if scan.path not in maps]
     used = {scan.path for scan in nifti}
     series = find_series([file for file in files if file not in used])
@@ -103,13 +106,43 @@ def _scans_at(path: Path, say: Callable[[str], object]) -> list[Input]:
     lines = passed_over(file for file in files if file not in used)
     lines += [f"passed over: {listed([file.name for file in maps])} (label maps, by their names)"] if maps else []
     scans += _series(series)
-    if not scans:
+    if not scans and not unread:
         rule = "a folder must hold scans (.nii, .nii.gz, or DICOM of CT, MR or PET)"
         instead = "; ".join(line.removeprefix("passed over: ") for line in lines) or "none"
         raise volume_error(path, rule, instead, "name the one they lie in")
     for line in lines:
         say(line)
-    return scans
+    return scans, unread
+
+
+def _files_below(folder: Path) -> tuple[list[Path], list[Input]]:
+    """The files below a folder, by path, also links to nothing, and the folders that may not be read.
+
+    Links to folders are followed, after all else, so that each folder is seen once and by its own path if it has one.
+    """
+    files: list[Path] = []
+    failing: list[Input] = []
+
+    def unread(path: Path, error: OSError) -> None:
+        refused = volume_error(path, "a folder of scans must be readable", error.strerror, "ask its owner for access")
+        failing.append(_failing(path.name, path, refused))
+
+    seen = set(folder.resolve().parents)  # to which no link leads back
+    tops = [folder]
+    for top in tops:  # which grow by the links on the way
+        for path, folders, names in os.walk(top, onerror=lambda error: unread(Path(error.filename), error)):
+            here = Path(path)
+            if here.resolve() in seen:
+                folders.clear()
+                continue
+            seen.add(here.resolve())
+            try:
+                files += [file for name in names if (file := here / name).is_file() or not file.exists()]
+                tops += [link for name in sorted(folders) if (link := here / name).is_symlink()]
+            except OSError as error:  # of a folder whose names alone may be read
+                folders.clear()
+                unread(here, error)
+    return sorted(files), failing
 
 
 def patient_and_frame(name: str) -> tuple[str, int] | None:
@@ -180,14 +213,14 @@ def _grouped(scans: Sequence[Input], channels: Sequence[str]) -> list[Input]:
     series = []
     for scan in scans:
         if scan.series is None:
-            files.setdefault(scan.path.with_name(_CHANNEL.sub("", scan.name)), []).append(scan.path)
+            files.setdefault(scan.path.with_name(without_channel(scan.name)), []).append(scan.path)
             continue
         rule = f"a scan of several channels, {', '.join(channels)}, must be NIfTI"
         remedy = "convert the series of each to NIfTI files on one grid, NAME_0000.nii.gz, NAME_0001.nii.gz ..."
         series.append(_failing(scan.name, scan.path, volume_error(scan.path, rule, "a DICOM series", remedy)))
     groups: list[tuple[Path, list[Path]]] = []
     for case, paths in files.items():
-        if f"{case.name}_0000" in map(_name, paths):
+        if of_channel(case.name, 0) in map(_name, paths):
             groups.append((case, paths))
         else:  # a number that no first channel has is that of a case: each is a 4-D file
             groups += [(path.with_name(_name(path)), [path]) for path in paths]
@@ -198,7 +231,7 @@ def _grouped(scans: Sequence[Input], channels: Sequence[str]) -> list[Input]:
 def _read_case(case: Path, paths: Sequence[Path], channels: Sequence[str]) -> list[Volume]:
     """The one frame of a scan that has a file for each channel, or one 4-D file."""
     paths = sorted(paths)
-    found, wanted = [_name(path) for path in paths], [f"{case.name}_{n:04d}" for n in range(len(channels))]
+    found, wanted = [_name(path) for path in paths], [of_channel(case.name, n) for n in range(len(channels))]
     if found not in ([case.name], wanted):
         rule = f"the channels {', '.join(channels)} must lie in {', '.join(wanted)} (.nii.gz), or in one 4-D file"
         raise volume_error(case, rule, ", ".join(found), "name all of them and no others, or rename them")
@@ -207,7 +240,7 @@ def _read_case(case: Path, paths: Sequence[Path], channels: Sequence[str]) -> li
 
 def _name(path: Path) -> str:
     """Of a scan in one file."""
-    return _ENDING.sub("", path.name)
+    return path.stem if path.suffix.lower() == ".dcm" else case_name(path.name)
 
 
 def _series(found: Sequence[Series]) -> list[Input]:
@@ -217,7 +250,8 @@ def _series(found: Sequence[Series]) -> list[Input]:
     seen: Counter[tuple[Path, int]] = Counter()
     inputs = []
     for one in found:
-        name = one.path.resolve().name if one.path.is_dir() else _name(one.path)
+        folder = one.path if one.path.is_symlink() else one.path.resolve()  # which may have been named "."
+        name = folder.name if one.path.is_dir() else _name(one.path)
         name += f"_series{one.number}" * (beside[one.path] > 1)
         seen[one.path, one.number] += 1
         name += f"_{seen[one.path, one.number]}" * (alike[one.path, one.number] > 1)

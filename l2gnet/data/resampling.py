@@ -18,8 +18,9 @@ from l2gnet.data.volume import IGNORED, Volume
 from l2gnet.errors import VolumeError
 from l2gnet.shapes import Float, Float32, Int, Integer, UInt8
 
-_AT_ONCE = 8  # slices
-_LARGEST = 4096  # pixels of a side, where voxels of a metre would fill any memory
+_AT_ONCE = 8  # slices, or fewer where each has many labels
+_MOST_LABELS = 128  # of all slices at once: a CT with a channel for each class would take gigabytes
+_LEAST, _LARGEST = 4, 4096  # pixels of the longer side: voxels in metres would be one, and those of a metre too many
 
 
 def image_on_grid(scan: Volume, grid: Grid) -> UInt8[np.ndarray, "D C H W"]:
@@ -50,7 +51,7 @@ def labels_on_grid(labels: Volume, grid: Grid, count: int) -> UInt8[np.ndarray, 
         best = _crop(_resample(shares, _resampled_size(labels, grid)), grid, background=1.0).max(1).indices
         return best.masked_fill(best == count, IGNORED)
 
-    return _slice_by_slice(on_grid, labels.array)
+    return _slice_by_slice(on_grid, labels.array, count)
 
 
 def distances_on_grid(distances: Volume, grid: Grid) -> Float32[np.ndarray, "D H W"]:
@@ -79,7 +80,7 @@ def labels_on_scan(
         on_scores(on_scan)
         return labels_of(on_scan, regions)
 
-    return _slice_by_slice(on_scan_grid, scores)
+    return _slice_by_slice(on_scan_grid, scores, scores.shape[1])
 
 
 def cells_on_scan(cells: Integer[np.ndarray, "D h w"], grid: Grid, scan: Volume) -> Int[np.ndarray, "D H W"]:
@@ -115,8 +116,9 @@ def _resampled_size(scan: Volume, grid: Grid) -> tuple[int, int]:
     _, height, width = scan.shape
     _, row_mm, column_mm = scan.spacing_mm
     size = max(1, round(height * row_mm / grid.spacing_mm)), max(1, round(width * column_mm / grid.spacing_mm))
-    if max(size) > _LARGEST:
-        rule = f"a slice may measure {_LARGEST} pixels of {grid.spacing_mm:g} mm a side, as the model sees it"
+    if not _LEAST <= max(size) <= _LARGEST:
+        pixels = f"{_LEAST} to {_LARGEST} pixels of {grid.spacing_mm:g} mm a side"
+        rule = f"a slice must measure {pixels}, the longer one, as the model sees it"
         found = f"{height * row_mm:.4g} x {width * column_mm:.4g} mm"
         raise VolumeError(f"{rule}; found {found}; repair the voxel size in its header.")
     return size
@@ -126,10 +128,12 @@ def _crop(slices: Float32[Tensor, "D C h w"], grid: Grid, background: float = 0.
     return _centre(slices, (grid.size_px, grid.size_px), background)
 
 
-def _slice_by_slice(convert: Callable[[Any], Tensor], slices: np.ndarray | Tensor) -> UInt8[np.ndarray, "D H W"]:
-    """Convert a volume a few slices at a time: a CT with a channel for each class would take gigabytes."""
-    starts = range(0, len(slices), _AT_ONCE)
-    parts = [convert(slices[start : start + _AT_ONCE]).to(torch.uint8).cpu() for start in starts]
+def _slice_by_slice(
+    convert: Callable[[Any], Tensor], slices: np.ndarray | Tensor, count: int
+) -> UInt8[np.ndarray, "D H W"]:
+    """Convert a volume of `count` labels a few slices at a time."""
+    size = min(_AT_ONCE, max(1, _MOST_LABELS // count))
+    parts = [convert(slices[start : start + size]).to(torch.uint8).cpu() for start in range(0, len(slices), size)]
     return torch.cat(parts).numpy()
 
 

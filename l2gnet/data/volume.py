@@ -15,7 +15,7 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
-from l2gnet.data.formats.nifti_header import world_affine
+from l2gnet.data.formats.nifti_header import has_form, require_declared, said_of_place, world_affine
 from l2gnet.data.formats.nifti_voxels import load_voxels, nifti_path
 from l2gnet.data.grid import PLANES, Plane
 from l2gnet.errors import VolumeError, unwritable, volume_error
@@ -86,15 +86,17 @@ class Volume:
         return replace(self, array=array, more=())
 
 
-def read_volume(path: str | Path, *, channel: int | None = None) -> Volume:
+def read_volume(path: str | Path, *, channel: int | None = None, of: int = 0) -> Volume:
     """Read a 3-D NIfTI scan as float32, scaling applied, in display order; or one channel of a 4-D one.
 
-    D is the slice axis: the thickest one where the largest spacing exceeds 1.2 times the second, else the one nearest
-    to superior-inferior. Where D runs nearest to superior-inferior, anterior-posterior or right-left, the axis codes
-    of (D, H, W) are SPL, PIL or LIP. The order depends on the world alone, not on how the file stores its axes.
-    Raises VolumeError for a file that is damaged, not 3-D (without such a channel) or not finite.
+    D is the slice axis: the only one of one voxel, else the thickest one where the largest spacing exceeds 1.2 times
+    the second, else the one nearest to superior-inferior. Where D runs nearest to superior-inferior, anterior-posterior
+    or right-left, the axis codes of (D, H, W) are SPL, PIL or LIP. The order depends on the world alone, not on how the
+    file stores its axes.
+    Raises VolumeError for a file that is damaged, not 3-D (without such a channel, or not with `of` of them, where that
+    is not 0) or not finite.
     """
-    return _read_scan(Path(path), channel=channel)[0]
+    return _read_scan(Path(path), channel, of=of)[0]
 
 
 def read_frames(path: str | Path) -> list[Volume]:
@@ -102,7 +104,7 @@ def read_frames(path: str | Path) -> list[Volume]:
     return _read_scan(Path(path), frames=True)
 
 
-def read_channels(paths: Sequence[Path], numbers: Sequence[int] = ()) -> Volume:
+def read_channels(paths: Sequence[Path], numbers: Sequence[int] = (), of: int = 0) -> Volume:
     """Read a scan of several channels: a 3-D NIfTI file each, all on one grid, or a 4-D one that holds them.
 
     `numbers` are those to take from a 4-D file, in this order; by default all. Otherwise as `read_volume`.
@@ -113,13 +115,15 @@ def read_channels(paths: Sequence[Path], numbers: Sequence[int] = ()) -> Volume:
             rule = f"the image must hold channel {max(numbers)}, counted from 0"
             value = f"{len(found)} channel{'s' * (len(found) > 1)}"
             raise volume_error(paths[0], rule, value, "name other channels, or correct dataset.json")
+        require_declared(paths[0], len(found), of)
         volumes = [found[number] for number in numbers or range(len(found))]
     else:
         volumes = [read_volume(path) for path in paths]
         volumes = [volumes[0], *(placed_like(volume, volumes[0]) for volume in volumes[1:])]
         for path, volume in zip(paths, volumes, strict=True):
             require_same_grid(volumes[0], volume, paths[0], path)
-    return replace(volumes[0], more=tuple(volume.array for volume in volumes[1:]))
+    remarks = tuple(dict.fromkeys(remark for volume in volumes for remark in volume.remarks))
+    return replace(volumes[0], more=tuple(volume.array for volume in volumes[1:]), remarks=remarks)
 
 
 def read_labels(path: str | Path, *, largest: int = 255) -> Volume:
@@ -201,7 +205,7 @@ def placed_like(labels: Volume, image: Volume) -> Volume:
     shape = in_stored_order(image.array, image.stored).shape
     if array.shape != shape or not np.allclose(affine, of_itk, atol=1e-3):
         return _along_axes_of(labels, image)
-    return displayed(array, world_affine(Path(), image.stored, shape), image.stored)
+    return displayed(array, world_affine(Path(), image.stored), image.stored, labels.remarks)
 
 
 def _along_axes_of(labels: Volume, image: Volume) -> Volume:
@@ -220,31 +224,28 @@ def displayed(
     remarks: tuple[str, ...] = (),
 ) -> Volume:
     """The volume of an array in any order of its axes; `geometry` is the header that places it at `affine`."""
-    transform = ornt_transform(*_orientations(affine))
+    geometry = geometry.copy()
+    geometry["dim"][:4] = 3, *array.shape  # without which nobody knows the way back
+    transform = ornt_transform(*_orientations(affine, array.shape))
     turned = affine @ inv_ornt_aff(transform, array.shape)
     return Volume(_oriented(array, transform), turned, geometry, remarks=remarks)
 
 
 def in_stored_order(array: Num[np.ndarray, "D H W *T"], geometry: nib.Nifti1Header) -> Num[np.ndarray, "I J K *T"]:
     """The array of a displayed volume in the order of the file that it was read from; undoes `displayed`."""
-    stored, display = _orientations(world_affine(Path(), geometry))
+    stored, display = _orientations(world_affine(Path(), geometry), tuple(geometry["dim"][1:4].tolist()))
     return apply_orientation(array, ornt_transform(display, stored))
 
 
-def _read_scan(path: Path, channel: int | None = None, frames: bool = False) -> list[Volume]:
-    voxels, affine, geometry, _ = load_voxels(path, channel, frames)
+def _read_scan(path: Path, channel: int | None = None, *, of: int = 0, frames: bool = False) -> list[Volume]:
+    voxels, affine, geometry, _ = load_voxels(path, channel, of=of, frames=frames)
     with np.errstate(over="ignore", invalid="ignore"):
         array = voxels.astype(np.float32)
     if not np.isfinite(array).all():
         value = f"{array.size - np.isfinite(array).sum()} that are not"
         raise volume_error(path, "every voxel must be finite in float32", value, "export the scan again")
-    remarks = () if has_form(geometry) else ("its header does not say how it lies: are left and right as shown?",)
+    remarks = said_of_place(geometry, affine, array.shape[:3])
     return [displayed(array[..., t], affine, geometry, remarks) for t in range(array.shape[3])]
-
-
-def has_form(geometry: nib.Nifti1Header) -> bool:
-    """Whether a header says where its image lies; if not, readers place it each by a default of their own."""
-    return bool(geometry["qform_code"] or geometry["sform_code"])
 
 
 def _oriented(array: Num[np.ndarray, "_ _ _"], transform: Float[np.ndarray, "3 2"]) -> Num[np.ndarray, "_ _ _"]:
@@ -252,13 +253,18 @@ def _oriented(array: Num[np.ndarray, "_ _ _"], transform: Float[np.ndarray, "3 2
     return np.array(apply_orientation(array, transform), order="C")
 
 
-def _orientations(affine: Float[np.ndarray, "4 4"]) -> tuple[Float[np.ndarray, "3 2"], Float[np.ndarray, "3 2"]]:
-    """Return nibabel's orientation of the stored axes and of (D, H, W)."""
+def _orientations(
+    affine: Float[np.ndarray, "4 4"], shape: tuple[int, ...]
+) -> tuple[Float[np.ndarray, "3 2"], Float[np.ndarray, "3 2"]]:
+    """Return nibabel's orientation of the stored axes, of so many voxels, and of (D, H, W)."""
     stored = _nearest_axes(affine)
     spacing_mm = nib.affines.voxel_sizes(affine)
     _, second, thickest = np.argsort(spacing_mm)
     anisotropic = round(spacing_mm[thickest] / spacing_mm[second], 3) > 1.2  # rounded: 1.2 in float32 is not above 1.2
-    world_axis = int(stored[thickest, 0]) if anisotropic else 2
+    if shape.count(1) == 1:  # one slice, however thick
+        world_axis = int(stored[shape.index(1), 0])
+    else:
+        world_axis = int(stored[thickest, 0]) if anisotropic else 2
     return stored, axcodes2ornt(("LIP", "PIL", "SPL")[world_axis])
 
 

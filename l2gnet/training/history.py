@@ -45,7 +45,7 @@ class History(Callback):
         row = {"epoch": str(done), "seconds": f"{elapsed:.1f}"} | {name: f"{v:.6g}" for name, v in metrics.items()}
         self.rows.append(row)
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
+        with atomic_path(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)

@@ -159,6 +159,12 @@ def test_another_split_means_other_phantom_patients():
     assert len(set.union(*everybody)) == 160
 
 
+def test_no_split_makes_the_patients_of_another_however_many_they_are():
+    many = patients(open_phantom(patients=2001).cases)
+    assert len(many) == 2001
+    assert not any(many & patients(open_phantom(split_seed=seed, patients=1000).cases) for seed in (1, 2, 10**9))
+
+
 def test_a_phantom_case_is_the_heart_of_its_name():
     dataset = open_phantom(split_seed=2)
     for case in (dataset.cases[0], dataset.cases[3]):

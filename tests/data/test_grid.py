@@ -67,7 +67,7 @@ def test_anisotropic_pixels_become_square():
 
 def test_a_window_is_the_same_for_every_scan():
     scan = volume(np.array([[[-1000.0, -125.0], [75.0, 275.0]]], dtype=np.float32), (1.0, 1.0, 1.0))
-    image = image_on_grid(scan, Grid(1.0, 2, window=(-125.0, 275.0)))
+    image = image_on_grid(scan, Grid(0.0, 2, window=(-125.0, 275.0)))
     assert image[0, 0].tolist() == [[0, 0], [128, 255]]
 
 
@@ -141,6 +141,28 @@ def test_voxels_of_a_metre_are_refused_before_they_fill_the_memory():
         VolumeError, match=r"4096 pixels of 1.5 mm a side.*found 6.4e\+04 x 64 mm; repair the voxel size"
     ):
         image_on_grid(scan, Grid(1.5, 32))
+
+
+def test_a_header_in_metres_makes_no_slices_of_one_pixel():
+    scan = volume(np.zeros((5, 256, 200), np.float32), (0.008, 0.0014, 0.0014))
+    with pytest.raises(VolumeError, match=r"4 to 4096 pixels of 1.5 mm a side.*found 0.3584 x 0.28 mm; repair the"):
+        image_on_grid(scan, Grid(1.5, 96))
+
+
+@pytest.mark.parametrize("count", [4, 118])
+def test_many_labels_take_no_more_memory_than_few(monkeypatch, count):
+    labels = volume(np.random.default_rng(0).integers(0, count, (17, 30, 20)).astype(np.uint8), (3.0, 1.1, 0.9))
+    one_hot, made = torch.nn.functional.one_hot, []
+
+    def counting(index, classes):
+        made.append(one_hot(index, classes))
+        return made[-1]
+
+    monkeypatch.setattr(torch.nn.functional, "one_hot", counting)
+    on_grid = labels_on_grid(labels, Grid(1.5, 24), count)
+    assert max(share.numel() for share in made) <= 128 * 30 * 20
+    alone = [labels_on_grid(volume(each[None], (3.0, 1.1, 0.9)), Grid(1.5, 24), count) for each in labels.array]
+    assert np.array_equal(on_grid, np.concatenate(alone))
 
 
 def test_grey_values_may_be_small():

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import folders
@@ -30,10 +32,47 @@ def test_files_and_folders_are_found_in_order(tmp_path):
 
 
 def test_label_maps_in_a_folder_are_no_scans(tmp_path):
-    for name in ("a.nii.gz", "a_gt.nii.gz", "a_seg.nii.gz", "a_labels.nii.gz"):
+    frames = ("b_seg_frame01.nii", "b_codes_frame01.nii", "b_codes_frame02.nii", "b_probabilities_frame01_0000.nii")
+    for name in ("a.nii.gz", "a_gt.nii.gz", "a_seg.nii.gz", "a_labels.nii.gz", *frames):
         save(tmp_path / name)
     assert names(tmp_path) == ["a"]
     assert names(tmp_path / "a_gt.nii.gz") == ["a_gt"]  # named outright, it is what the user wants
+
+
+def test_links_to_folders_are_followed_and_no_scan_comes_twice(tmp_path):
+    for patient in ("p1", "p2"):
+        folders.write_dicom(tmp_path / "archive" / patient / "SER0", [np.zeros((8, 8, 3), np.int16)], np.eye(4))
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        (tmp_path / "scans" / patient).symlink_to(tmp_path / "archive" / patient / "SER0")
+    save(tmp_path / "scans" / "p3" / "a.nii")
+    save(tmp_path / "b.nii")
+    for link, target in (("again", "p3"), ("circle", "."), ("out", "..")):
+        (tmp_path / "scans" / link).symlink_to(target)
+    (tmp_path / "scans" / "p3" / "below").symlink_to("..")
+    assert names(tmp_path / "scans") == ["a", "p1", "p2"]
+
+
+def test_a_folder_that_may_not_be_read_is_an_error_in_its_turn(tmp_path, monkeypatch):
+    for patient in ("p1", "p2", "p3"):
+        save(tmp_path / patient / "a.nii")
+
+    def refusing(function, folder):
+        def asked(path, *args):
+            if folder in Path(path).parts[-2:]:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return function(path, *args)
+
+        return asked
+
+    monkeypatch.setattr("os.scandir", refusing(os.scandir, "p2"))
+    monkeypatch.setattr("pathlib.Path.is_file", refusing(Path.is_file, "p3"))  # whose names can be read
+    found = find_inputs([tmp_path])
+    assert [scan.name for scan in found] == ["a", "p2", "p3"]
+    for scan in found[1:]:
+        with pytest.raises(VolumeError, match=rf"{scan.name}: .* must be readable; found Permission denied; ask its"):
+            scan.read()
+    with pytest.raises(VolumeError, match="p2: a folder of scans must be readable"):
+        find_inputs([tmp_path / "p2"])
 
 
 def test_a_folder_without_scans_is_refused(tmp_path):

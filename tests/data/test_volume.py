@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from l2gnet.data.volume import Volume, read_labels, read_volume, require_same_grid, write_labels
+from l2gnet.data.volume import Volume, read_channels, read_labels, read_volume, require_same_grid, write_labels
 from l2gnet.errors import VolumeError
 
 HEADER_BYTES = 348
@@ -185,6 +185,20 @@ def test_labels_return_to_their_own_grid_bit_for_bit(tmp_path, fields, kind, suf
         assert np.array_equal(read_labels(out).array, read_labels(path).array)
 
 
+@pytest.mark.parametrize("spacing_mm", [(1, 1, 1), (1, 0.5, 2), (1, 6, 1)])
+def test_one_slice_lies_along_d_however_thick_and_returns_to_its_own_grid(tmp_path, spacing_mm):
+    coronal = np.random.default_rng(0).integers(0, 4, (5, 1, 7)).astype(np.uint8)
+    for order in ORDERS:
+        array, affine = stored_as(coronal, grid(rotation(20, -15, 8), spacing_mm), *order)
+        labels = read_labels(save(tmp_path / "a.nii", array, affine))
+        assert labels.axes == "PIL"
+        assert np.array_equal(labels.array[0], coronal[::-1, 0, ::-1].T)
+        write_labels(tmp_path / "out.nii", labels)
+        written = nib.load(tmp_path / "out.nii")
+        assert np.array_equal(np.asarray(written.dataobj), array)
+        assert np.array_equal(written.affine, nib.load(tmp_path / "a.nii").affine)
+
+
 def test_a_prediction_is_written_where_its_image_lies(tmp_path):
     image = read_volume(save(tmp_path / "scan.nii.gz", SCAN))
     prediction = image.like((image.array == SCAN[1, 0, 3]).astype(np.int64))
@@ -292,6 +306,32 @@ def test_larger_numbers_are_read_and_written_where_they_are_asked_for(tmp_path):
     assert np.array_equal(labels.array, LABELS.transpose(2, 1, 0).astype(int) * 850)
     write_labels(tmp_path / "b.nii", labels, largest=65535)
     assert np.array_equal(nib.load(tmp_path / "b.nii").get_fdata(), LABELS.astype(int) * 850)
+
+
+SHEARED = np.diag([1.0, 1, 5, 1])
+SHEARED[1, 2] = 5 * math.tan(math.radians(25))
+
+
+@pytest.mark.parametrize(
+    ("affine", "pixdim_mm", "remarks"),
+    [
+        (SHEARED, (1, 1, 5.517), ["its axes meet at 65 degrees and not at 90, as by a tilted gantry"]),
+        (np.diag([1.09, 1.09, 1.09, 1]), [1.01] * 3, ["two voxel sizes, 1.01 x 1.01 x 1.01 mm and 1.09 x 1.09"]),
+        (np.diag([0.8, 0.9, 5, 1]), (0.801, 0.9, 5), []),
+        (np.diag([0.0014, 0.0014, 0.008, 1]), (0.0014, 0.0014, 0.008), ["0.0014 x 0.0014 x 0.008 mm: does its header"]),
+    ],
+)
+def test_a_header_that_may_be_wrong_is_read_with_words(tmp_path, affine, pixdim_mm, remarks):
+    path = save(tmp_path / "a.nii", SCAN, affine, pixdim=[1, *pixdim_mm, 1, 1, 1, 1])
+    for remark, expected in itertools.zip_longest(read_volume(path).remarks, remarks):
+        assert expected in remark
+
+
+def test_what_is_odd_about_any_channel_is_said(tmp_path):
+    for channel, sizes_mm in enumerate(((0.8, 0.9, 5), (0.85, 0.9, 5))):
+        save(tmp_path / f"a_{channel:04d}.nii", SCAN, pixdim=[1, *sizes_mm, 1, 1, 1, 1])
+    (remark,) = read_channels([tmp_path / "a_0000.nii", tmp_path / "a_0001.nii"]).remarks
+    assert "0.85 x 0.9 x 5 mm and 0.8 x 0.9 x 5 mm" in remark
 
 
 BAD_HEADERS = [

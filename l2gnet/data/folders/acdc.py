@@ -9,6 +9,7 @@ from typing import Literal
 
 from l2gnet.data.beside import is_nifti
 from l2gnet.data.folders.scan import Scan, ScanFolder, counted, require_inside, without_masks
+from l2gnet.data.names import NIFTI
 from l2gnet.errors import VolumeError, volume_error
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
@@ -93,6 +94,9 @@ def _frame(folder: Path, info: dict[str, str], phase: Literal["ED", "ES"]) -> Sc
     if not stem:
         rule = f"{phase} must be the number of a frame"
         raise volume_error(folder / "Info.cfg", rule, info.get(phase), "correct that line")
+    if phase == "ES" and stem == _stem(folder, info, "ED"):
+        value = f"{info['ED']} for both"
+        raise volume_error(folder / "Info.cfg", "ED and ES must be two frames", value, "correct the wrong line")
     image = _nifti(folder, stem)
     if image is None:
         rule = f"the {phase} frame that Info.cfg names must exist"
@@ -102,4 +106,4 @@ def _frame(folder: Path, info: dict[str, str], phase: Literal["ED", "ES"]) -> Sc
 
 
 def _nifti(folder: Path, stem: str) -> Path | None:
-    return next((path for suffix in (".nii.gz", ".nii") if (path := folder / (stem + suffix)).is_file()), None)
+    return next((path for suffix in NIFTI if (path := folder / (stem + suffix)).is_file()), None)

@@ -1,7 +1,7 @@
 """Read a whole data folder and say, in words, all that is wrong with it."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from l2gnet.data.folders import acdc, decathlon, synapse
-from l2gnet.data.folders.scan import Scan, ScanFolder, beside_scans, counted
+from l2gnet.data.folders.scan import ScanFolder, beside_scans, counted
 from l2gnet.data.sides import wrong_sides
 from l2gnet.errors import VolumeError, volume_error
 
@@ -49,18 +49,12 @@ def check(data_dir: str | Path) -> Report:
     Raises VolumeError if the folder holds no data set of a known kind, or one whose description cannot be read.
     """
     data_dir = Path(data_dir)
-    kind = kind_of(data_dir)
-    if kind == "decathlon":
-        channels = decathlon.read_channels(data_dir)
-        several = f"channels {', '.join(channels)}; a model takes all together, or those that `channel` names"
-        notes = [several] if len(channels) > 1 else []
-        # By name, as a name may be the number of another; by number, where several have one name.
-        once = (name if channels.count(name) == 1 else str(number) for number, name in enumerate(channels))
-        folders = [decathlon.find_scans(data_dir, channel) for channel in once]
-        return _report(kind, data_dir, folders, notes)
     folder = find_whole(data_dir)
+    several = f"channels {', '.join(folder.channels)}; a model takes all together, or those that `channel` names"
+    notes = [several] if len(folder.channels) > 1 else []
     absent = folder.test_patients - {scan.patient for scan in folder.scans}
-    return _report(kind, data_dir, [folder], counted(absent, "test case", "of TransUNet's split, but not here"))
+    notes += counted(absent, "test case", "of TransUNet's split, but not here")
+    return _report(kind_of(data_dir), data_dir, folder, notes)
 
 
 def find_whole(data_dir: Path) -> ScanFolder:
@@ -95,9 +89,8 @@ def kind_of(data_dir: Path) -> Kind:
     raise volume_error(data_dir, rule, ", ".join(names[:5]) or "nothing", "name the folder in which these lie")
 
 
-def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: list[str]) -> Report:
-    problems = [str(error) for folder in folders for error in folder.problems]
-    problems += [f"{data_dir}: {line}" for folder in folders for line in folder.missing]
+def _report(kind: str, data_dir: Path, folder: ScanFolder, notes: list[str]) -> Report:
+    problems = [*map(str, folder.problems), *(f"{data_dir}: {line}" for line in folder.missing)]
     volumes: dict[str, int] = {}  # slices of each volume that could be read
     spacings_mm: list[tuple[float, float, float]] = []
 
@@ -108,10 +101,10 @@ def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: lis
             problems.append(str(error))
             return None
 
-    scans: list[Scan] = [scan for folder in folders for scan in folder.scans]
-    notes += [f"numbers in the masks became classes: {scan.renumbered}" for scan in scans[:1] if scan.class_of]
-    notes += [f"regions: its labels are {', '.join(scan.labels[1:])}" for scan in scans[:1] if scan.regions]
-    for scan in scans:
+    first = folder.scans[:1]
+    notes += [f"numbers in the masks became classes: {scan.renumbered}" for scan in first if scan.class_of]
+    notes += [f"regions: its labels are {', '.join(scan.labels[1:])}" for scan in first if scan.regions]
+    for scan in folder.scans:
         image = attempt(scan.read_image)
         labels = attempt(scan.read_labels) if scan.label else None
         if image:
@@ -135,12 +128,12 @@ def _report(kind: str, data_dir: Path, folders: Sequence[ScanFolder], notes: lis
         elif scan.label is None:
             notes.append(f"{scan.name}: no mask; it can be segmented, but neither trained on nor scored")
 
-    notes += beside_scans(data_dir, scans)
-    group_of = {scan.patient: scan.group for scan in scans}
+    notes += beside_scans(data_dir, folder.scans)
+    group_of = {scan.patient: scan.group for scan in folder.scans}
     return Report(
-        kind=kind if folders[0].name == kind else f"{kind} ({folders[0].name})",
-        classes=folders[0].classes,
-        problems=list(dict.fromkeys(problems)),  # a label map is read once for every channel of its image
+        kind=kind if folder.name == kind else f"{kind} ({folder.name})",
+        classes=folder.classes,
+        problems=list(dict.fromkeys(problems)),
         notes=list(dict.fromkeys(notes)),
         patients=len(group_of),
         volumes=len(volumes),

@@ -23,24 +23,18 @@ from typing import Any
 from l2gnet.data.beside import what_it_is
 from l2gnet.data.folders.labels import Labels, read_labels_of
 from l2gnet.data.folders.scan import ABDOMEN_HU, Scan, ScanFolder, is_ct, lies_inside
-from l2gnet.data.folders.whole import case_name, unlike_its_description, unlike_its_splits
+from l2gnet.data.folders.whole import unlike_its_description, unlike_its_splits
+from l2gnet.data.names import NIFTI, case_name, of_channel
 from l2gnet.errors import ConfigError, VolumeError, volume_error
 
 FILE = "dataset.json"
 SPLITS = "splits_final.json"
 _MAX_BYTES = 16 * 2**20
-_ENDINGS = (".nii.gz", ".nii")
 
 
 def is_task(data_dir: Path) -> bool:
     """Whether a folder holds a dataset.json."""
     return (data_dir / FILE).is_file()
-
-
-def read_channels(data_dir: str | Path) -> tuple[str, ...]:
-    """The names of the image channels, in order; raises VolumeError where dataset.json does not give them."""
-    path = Path(data_dir) / FILE
-    return _channels(path, _read_json(path))
 
 
 def find_scans(data_dir: str | Path, channel: str = "", fold: int = -1) -> ScanFolder:
@@ -201,11 +195,11 @@ def _entries(root: Path, path: Path, info: dict[str, Any]) -> list[_Entry]:
         ]
     elif listed is None and by_case is None:
         ending = info.get("file_ending", ".nii.gz")
-        if ending not in _ENDINGS:
-            raise volume_error(path, f"file_ending must be {' or '.join(_ENDINGS)}", ending, "convert the images")
+        if ending not in NIFTI:
+            raise volume_error(path, f"file_ending must be {' or '.join(NIFTI)}", ending, "convert the images")
         folder = root / "labelsTr"
         files = sorted(folder.iterdir()) if folder.is_dir() else []
-        names = [file.name for file in files if file.name.endswith(ending) and not what_it_is(file)]
+        names = [file.name for file in files if file.name.lower().endswith(ending) and not what_it_is(file)]
         entries = [_Entry((f"imagesTr/{name}",), f"labelsTr/{name}") for name in names]
     else:
         found = type(by_case if listed is None else listed).__name__
@@ -235,11 +229,11 @@ def _scan(root: Path, path: Path, entry: _Entry, labels: Labels, numbers: tuple[
         if images[0].is_file():
             inner = numbers if channels > 1 else ()
         else:
-            of_channels = [_inside(root, path, _of_channel(entry.images[0], number)) for number in numbers]
+            of_channels = [_inside(root, path, of_channel(entry.images[0], number)) for number in numbers]
             images = of_channels if of_channels[0].is_file() or channels > 1 else images
     for image in images:
         if not image.is_file():
-            other = f", nor {_of_channel(image.name, 0)}" if len(images) == channels == 1 else ""
+            other = f", nor {of_channel(image.name, 0)}" if len(images) == channels == 1 else ""
             rule, value = f"the image of {label.name} must exist", f"none{other}"
             raise volume_error(image, rule, value, "copy the data set again")
     return Scan(
@@ -252,13 +246,8 @@ def _scan(root: Path, path: Path, entry: _Entry, labels: Labels, numbers: tuple[
         class_of=labels.class_of,
         more=tuple(images[1:]),
         regions=labels.regions,
+        of_channels=channels if inner else 0,
     )
-
-
-def _of_channel(image: str, channel: int) -> str:
-    """The name nnU-Net gives to the file of a channel: CASE_0000.nii.gz."""
-    ending = next((ending for ending in _ENDINGS if image.endswith(ending)), "")
-    return f"{image.removesuffix(ending)}_{channel:04d}{ending}"
 
 
 def _inside(root: Path, path: Path, name: object) -> Path:

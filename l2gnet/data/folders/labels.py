@@ -86,9 +86,13 @@ def _regions(path: Path, found: dict[str, tuple[int, ...]], ignored: Sequence[in
             rule = "a region must hold neither the background nor what is ignored"
             raise volume_error(path, rule, f"{name!r}: {list(numbers)}"[:200], "correct labels")
     painted = tuple(map(_number, order)) if isinstance(order, list) else ()
-    own = [number in numbers for number, numbers in zip(painted, regions.values(), strict=False)]
+    groups = list(regions.values())
+    own = [
+        number in numbers and not any(number in later for later in groups[place:])
+        for place, (number, numbers) in enumerate(zip(painted, groups, strict=False), start=1)
+    ]
     if not len(painted) == len(own) == len(regions) or not all(own):
-        rule = "regions_class_order must give each region, in the order of labels, one of its own labels"
+        rule = "regions_class_order must give each region, in the order of labels, one of its own labels, not a later's"
         found_order = f"{order!r} for {', '.join(f'{name} {list(numbers)}' for name, numbers in regions.items())}"
         remedy = "name for each region the label of a pixel that lies in it, and in no region after it"
         raise volume_error(path, rule, found_order, remedy)

@@ -9,11 +9,10 @@ import nibabel as nib
 import numpy as np
 
 from l2gnet.data.folders.check import find_whole
-from l2gnet.data.folders.scan import LARGEST, Scan, lies_inside
-from l2gnet.data.formats.nifti_header import world_affine
+from l2gnet.data.folders.scan import LARGEST, Scan, files_inside, lies_inside
+from l2gnet.data.formats.nifti_header import has_form, world_affine
 from l2gnet.data.volume import (
     Volume,
-    has_form,
     in_stored_order,
     placed_like,
     read_labels,
@@ -54,10 +53,9 @@ def repair(data_dir: str | Path, new: str | Path) -> Iterator[Repair]:
         raise volume_error(new, "the repaired copy must be a new folder", "one that is in use", "name another")
     if lies_inside(root, new) or lies_inside(new, root):
         raise volume_error(new, f"the repaired copy must lie apart from {root}", "one within the other", "name another")
-    for file in sorted(root.rglob("*")):
-        if file.is_file() and lies_inside(root, file):
-            (new / file.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, new / file.relative_to(root))
+    for file in files_inside(root):
+        (new / file.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, new / file.relative_to(root))
     for problem in folder.problems:
         yield Repair("", str(problem))
     for scan in folder.scans:

@@ -1,6 +1,7 @@
 """What every data folder comes down to: scans with label maps, as files, and what is wrong with them."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Scan:
     """One scan and its label map, as files; `label` is None where there is none.
 
     `group` (of diagnosis) and `phase` (of the heart beat) are empty where a data set has no such thing. `channels`
-    are those to read from an image that holds several, in order; where each has a file of its own, `more` are the
+    are those to read from an image that holds `of_channels`, in order; where each has a file of its own, `more` are the
     files of those after the first. `class_of` gives the class of each value in the label file, where that is not the
     value itself: `UNNAMED` for those that must not be there, `IGNORED` for those that are neither learnt nor scored.
     With `regions` it gives labels, of which the classes are made.
@@ -48,6 +49,7 @@ class Scan:
     class_of: tuple[int, ...] = ()
     more: tuple[Path, ...] = ()
     regions: Regions = NO_REGIONS
+    of_channels: int = 0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -63,8 +65,8 @@ class Scan:
     def read_image(self) -> Volume:
         """The scan; raises VolumeError where a file is missing or damaged, or channels lie on different grids."""
         if self.more or len(self.channels) > 1:
-            return read_channels((self.image, *self.more), self.channels)
-        return read_volume(self.image, channel=self.channels[0] if self.channels else None)
+            return read_channels((self.image, *self.more), self.channels, self.of_channels)
+        return read_volume(self.image, channel=self.channels[0] if self.channels else None, of=self.of_channels)
 
     def read_labels(self) -> Volume:
         """The label map, of values 0 to L-1 and IGNORED.
@@ -151,8 +153,18 @@ class ScanFolder:
 def beside_scans(root: Path, scans: Sequence[Scan]) -> list[str]:
     """What lies in a data folder and is none of its scans, as `passed_over` says it; images without a use are not."""
     used = {file for scan in scans for file in scan.files}
-    files = [file for file in root.rglob("*") if file.is_file() and file not in used]
+    files = [file for file in files_inside(root) if file not in used]
     return passed_over(file for file in files if file.name not in _DESCRIPTIONS and not is_nifti(file))
+
+
+def files_inside(root: Path) -> Iterator[Path]:
+    """The files of a data folder under each of their names, whatever links they go by, but for links out of it."""
+    for path, folders, names in os.walk(root, followlinks=True):
+        here = Path(path)
+        above = {folder.resolve() for folder in (here, *here.parents)}  # to which a link would lead in a circle
+        folders[:] = [name for name in folders if lies_inside(root, to := here / name) and to.resolve() not in above]
+        files = (here / name for name in names if lies_inside(root, here / name))
+        yield from filter(os.path.isfile, files)  # which passes over a folder that may not be read
 
 
 def counted(names: Iterable[str], noun: str, what: str) -> list[str]:

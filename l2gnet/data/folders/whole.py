@@ -1,20 +1,12 @@
 """Whether a folder of the Decathlon or of nnU-Net is whole: what its description and its files say of each other."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from l2gnet.data.beside import is_nifti
 from l2gnet.data.folders.scan import counted, lies_inside
-
-_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
-_CHANNEL = re.compile(r"(?<=.)_(\d{4})$")
-
-
-def case_name(file: str) -> str:
-    """The name of a file without folder and ending, which for a label map is that of its case."""
-    return _ENDING.sub("", Path(file).name)
+from l2gnet.data.names import case_name, channel_of, of_channel, without_channel
 
 
 def unlike_its_description(
@@ -57,13 +49,13 @@ def _numbers(info: Mapping[str, Any], cases: int) -> list[str]:
 
 def _unnamed(root: Path, images: Collection[str], masks: Collection[str], channels: int) -> list[str]:
     """Files of imagesTr and labelsTr that are of no case, and of labelsTs that are of no image."""
-    cases = {*images, *(_CHANNEL.sub("", image) for image in images)}
+    cases = {*images, *(without_channel(image) for image in images)}
     others = [name for name in map(case_name, _files(root / "imagesTr")) if name not in images]
-    found_images = {_CHANNEL.sub("", name) for name in others} - cases
+    found_images = {without_channel(name) for name in others} - cases
     more_channels = [
         name
         for name in others
-        if (channel := _CHANNEL.search(name)) and int(channel[1]) >= channels and _CHANNEL.sub("", name) in cases
+        if (channel := channel_of(name)) is not None and channel >= channels and without_channel(name) in cases
     ]
     found_masks = {case_name(file) for file in _files(root / "labelsTr")} - set(masks)
     tests = {case_name(file) for file in _files(root / "labelsTs")}
@@ -79,7 +71,7 @@ def _unnamed(root: Path, images: Collection[str], masks: Collection[str], channe
 
 def _both_names(image: str) -> tuple[str, str]:
     """The names that the mask of an image may have: with the number of its channel, or without."""
-    return case_name(image), _CHANNEL.sub("", case_name(image))
+    return case_name(image), without_channel(case_name(image))
 
 
 def _tests(root: Path, info: Mapping[str, Any]) -> list[str]:
@@ -90,8 +82,8 @@ def _tests(root: Path, info: Mapping[str, Any]) -> list[str]:
 
 
 def _is_there(root: Path, name: str) -> bool:
-    first = _ENDING.sub(lambda ending: f"_0000{ending[0]}", name)  # as nnU-Net names that of the first channel
-    return any(lies_inside(root, root / file) and (root / file).is_file() for file in (name, first))
+    either = (name, of_channel(name, 0))
+    return any(lies_inside(root, root / file) and (root / file).is_file() for file in either)
 
 
 def _files(folder: Path) -> list[str]:

@@ -33,6 +33,7 @@ _NEAR_AT_A_PLACE = (  # which may be set anew for each slice
     "KVP",
     "SliceLocation",  # else one of both that say where it lies is wrong
 )
+_SAME_BESIDE = ("SeriesDescription", "ContrastBolusAgent")  # in one volume, if nobody joined two
 _PRIVATE_AT_A_PLACE = {  # in the words of scanners that say it in elements of their own
     (0x0019, 0x100C): "b-value (Siemens)",
     (0x2001, 0x1003): "b-value (Philips)",
@@ -98,6 +99,19 @@ def require_alike_at_a_place(path: Path, number: int, images: Sequence[Image]) -
         _require_one(path, number, name, _distinct([image.header.get(name) for image in images]))
     for tag, name in _PRIVATE_AT_A_PLACE.items():
         _require_one(path, number, name, {str(image.header[tag].value) for image in images if tag in image.header})
+
+
+def said_of_kinds(images: Sequence[Image]) -> list[str]:
+    """The remarks about the images of one moment, each at a place of its own, that may be of two acquisitions."""
+    remarks = []
+    for name in _SAME_BESIDE:
+        first, *others = (str(image.header.get(name) or "") for image in images)
+        unlike = sum(other != first for other in others)
+        if unlike:
+            remarks.append(
+                f"{unlike} of its {len(images)} slices have another {name}: are they of another acquisition?"
+            )
+    return remarks
 
 
 def _distinct(values: Sequence[Any]) -> set[str]:

@@ -19,7 +19,7 @@ _TURNED = 0.01  # how far direction cosines may be off
 _HERE = 0.1  # pixels between images at one position, at most
 _ASIDE = 0.5  # pixels that the slices may be shifted in their own plane
 _ALONG = 0.05  # of the distance between slices, that one may lie beside its place
-_EVERY_OTHER = 1.5  # times as far apart as the header says: then slices may be missing
+_UNLIKE_SAID = 1.5  # times as far apart as the header says, or as close: then slices may be missing, or too many
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +105,15 @@ def grid(path: Path, number: int, plane: Plane, images: Sequence[Image]) -> Floa
 
 
 def said_of_spacing(images: Sequence[Image], step_mm: float) -> list[str]:
-    """The remark about slices that lie farther apart than their headers say, as where every other one is missing."""
+    """The remark about slices that lie farther apart than their headers say, as where every other one is missing.
+
+    Or closer, as where those of another acquisition lie between them.
+    """
     said_mm = abs(float(images[0].header.get("SpacingBetweenSlices") or 0))
-    if len(images) < 2 or not 0 < said_mm * _EVERY_OTHER < step_mm:
+    if len(images) < 2 or said_mm == 0 or step_mm / _UNLIKE_SAID <= said_mm <= step_mm * _UNLIKE_SAID:
         return []
-    return [f"its slices lie {step_mm:.4g} mm apart, {said_mm:.4g} mm by their headers: are some of them missing?"]
+    doubt = "are some of them missing?" if said_mm < step_mm else "are some of them of another acquisition?"
+    return [f"its slices lie {step_mm:.4g} mm apart, {said_mm:.4g} mm by their headers: {doubt}"]
 
 
 def _require_regular(

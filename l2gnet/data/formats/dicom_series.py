@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from l2gnet.data.formats.dicom_alike import require_alike, without_second_files
+from l2gnet.data.formats.dicom_alike import require_alike, said_of_kinds, without_second_files
 from l2gnet.data.formats.dicom_file import Image, read_images, told
 from l2gnet.data.formats.dicom_moments import (
     in_time,
@@ -23,6 +23,7 @@ from l2gnet.errors import volume_error
 from l2gnet.shapes import Float, Float32
 
 _TO_HU = ("RescaleSlope", "ModalityLUTSequence")
+_HU = {"HU", "US"}  # RescaleType, of which the second says nothing
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -65,7 +66,7 @@ class Series:
             _require_room(self.path, moments[0])
             affines = [grid(self.path, self.number, plane, moment) for moment in moments]
             spaced = said_of_spacing(moments[0], float(np.linalg.norm(affines[0][:3, 0])))
-            missing = (*said_of_numbers(images), *said_of_counts(moments), *spaced)
+            missing = (*said_of_numbers(images), *said_of_counts(moments), *spaced, *said_of_kinds(moments[0]))
             remarks = (*self.remarks, *copied, *same, *ordered, *repeated, *missing, *_said_of_units(images))
             return [Stack(tuple(moment), affine, remarks) for moment, affine in zip(moments, affines, strict=True)]
 
@@ -86,7 +87,13 @@ def _require_room(path: Path, moment: Sequence[Image]) -> None:
 
 
 def _said_of_units(images: Sequence[Image]) -> list[str]:
-    """The remark about images of which nothing says how stored values become HU, or what the others of them have."""
+    """The remark about images of which nothing says how stored values become HU, or what the others of them have.
+
+    Or of CT that says its values are no HU, as maps of iodine or of effective atomic numbers do.
+    """
+    kinds = sorted({str(image.header.get("RescaleType") or "HU").upper() for image in images} - _HU)
+    if kinds and images[0].header.get("Modality") == "CT":
+        return [f"its headers say that its grey values are {', '.join(kinds)}: are they HU?"]
     silent = [image for image in images if not any(image.header.get(name) not in (None, "") for name in _TO_HU)]
     if silent and images[0].header.get("Modality") == "CT":
         return ["its headers do not say how stored values become HU: are they HU?"]

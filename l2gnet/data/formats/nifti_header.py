@@ -11,6 +11,9 @@ from l2gnet.shapes import Float
 
 _QFORM = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 _GEOMETRY = (*_QFORM, "sform_code", "srow_x", "srow_y", "srow_z", "xyzt_units")
+_UNLIKE = 0.01  # relative: voxel sizes that differ by more are two
+_LEANING = 0.02  # cosine between axes, which is 0 at a right angle
+_IN_METRES = 2  # which the longest side of any scan has at most in metres, and of none in mm
 
 
 def parsed_header(path: Path, block: bytes) -> nib.Nifti1Header:
@@ -26,7 +29,7 @@ def parsed_header(path: Path, block: bytes) -> nib.Nifti1Header:
 
 
 def checked_fields(
-    path: Path, header: nib.Nifti1Header, channel: int | None, frames: bool
+    path: Path, header: nib.Nifti1Header, channel: int | None, of: int, frames: bool
 ) -> tuple[tuple[int, int, int, int], np.dtype, int, tuple[float, float]]:
     """Return shape, data type, offset of the first voxel and scaling (slope, intercept), each within its bounds."""
     dims = [int(n) for n in header["dim"]]
@@ -38,6 +41,7 @@ def checked_fields(
         if not 0 <= channel < channels:
             rule = f"the image must hold channel {channel}, counted from 0"
             raise volume_error(path, rule, f"dim {dims}", "name another channel, or correct dataset.json")
+        require_declared(path, channels, of)
     if len(shape) not in ((3, 4) if frames else (3,)) or min(shape) < 1:
         rule = f"the image must have 3{' or 4' * frames} dimensions, each positive"
         remedy = "split a series into one file a frame" if len(shape) > 3 else "store the slices as one volume"
@@ -65,6 +69,40 @@ def checked_fields(
     if not np.isfinite([slope, inter]).all():
         raise volume_error(path, "scl_slope and scl_inter must be finite", (slope, inter), "export the image again")
     return (I, J, K, T), dtype, int(offset), (slope, inter)
+
+
+def require_declared(path: Path, channels: int, declared: int) -> None:
+    """Raise VolumeError where an image holds more or fewer channels than dataset.json declares, if it does (not 0)."""
+    if declared not in (0, channels):
+        rule = f"the image must hold the {declared} channels of dataset.json"
+        raise volume_error(path, rule, channels, "name all of them there, in the order of the file")
+
+
+def has_form(geometry: nib.Nifti1Header) -> bool:
+    """Whether a header says where its image lies; if not, readers place it each by a default of their own."""
+    return bool(geometry["qform_code"] or geometry["sform_code"])
+
+
+def said_of_place(
+    geometry: nib.Nifti1Header, affine: Float[np.ndarray, "4 4"], shape: tuple[int, ...]
+) -> tuple[str, ...]:
+    """The remarks about a header that leaves open where its voxels lie, or how large they are."""
+    pixdim_mm, sizes_mm = geometry["pixdim"][1:4].astype(np.float64), nib.affines.voxel_sizes(affine)
+    axes = affine[:3, :3] / sizes_mm
+    cosine = np.abs(axes.T @ axes - np.eye(3)).max()
+    remarks = [] if has_form(geometry) else ["its header does not say how it lies: are left and right as shown?"]
+    if cosine > _LEANING:
+        angle = f"{np.degrees(np.arccos(cosine)):.3g} degrees"
+        remarks.append(f"its axes meet at {angle} and not at 90, as by a tilted gantry: distances in it are not true")
+    if not np.allclose(pixdim_mm, 1, atol=1e-3) and not np.allclose(pixdim_mm, sizes_mm, rtol=_UNLIKE, atol=0):
+        remarks.append(f"its header gives two voxel sizes, {_mm(pixdim_mm)} and {_mm(sizes_mm)}: is the latter right?")
+    if max(sizes_mm * shape) < _IN_METRES:
+        remarks.append(f"its voxels measure {_mm(sizes_mm)}: does its header give metres?")
+    return tuple(remarks)
+
+
+def _mm(sizes_mm: Float[np.ndarray, "3"]) -> str:
+    return f"{' x '.join(f'{size:.3g}' for size in sizes_mm)} mm"
 
 
 def geometry_of(header: nib.Nifti1Header) -> nib.Nifti1Header:

@@ -10,6 +10,7 @@ import numpy as np
 
 from l2gnet.checks import nearest_path
 from l2gnet.data.formats.nifti_header import checked_fields, geometry_of, parsed_header, world_affine
+from l2gnet.data.names import NIFTI
 from l2gnet.errors import volume_error
 from l2gnet.shapes import Float, Num
 
@@ -19,11 +20,12 @@ DEFLATE_RATIO = 1032  # no deflate stream expands further (zlib, technical detai
 
 @np.errstate(all="ignore")  # every number is checked, so that numpy's warnings would add nothing
 def load_voxels(
-    path: Path, channel: int | None = None, frames: bool = False
+    path: Path, channel: int | None = None, *, of: int = 0, frames: bool = False
 ) -> tuple[Num[np.ndarray, "_ _ _ T"], Float[np.ndarray, "4 4"], nib.Nifti1Header, float]:
     """Return scaled voxels, affine and geometry as stored, and the step between the values that the file can hold.
 
-    That is 0 where it has no scale factor, or stores floats. VolumeError: it is damaged, or too large.
+    The step is 0 where it has no scale factor, or stores floats; `of` is how many channels there must be, if not 0.
+    VolumeError: it is damaged, or too large.
     """
     path = nifti_path(path)
     if not path.is_file():
@@ -33,7 +35,7 @@ def load_voxels(
         size = path.stat().st_size
         with gzip.open(path) if zipped else path.open("rb") as stream:
             header = parsed_header(path, stream.read(nib.Nifti2Header.sizeof_hdr))
-            shape, dtype, offset, (slope, inter) = checked_fields(path, header, channel, frames)
+            shape, dtype, offset, (slope, inter) = checked_fields(path, header, channel, of, frames)
             count = math.prod(shape)
             offset += (channel or 0) * count * dtype.itemsize  # the channels lie one after the other
             end = offset + count * dtype.itemsize
@@ -63,6 +65,6 @@ def load_voxels(
 def nifti_path(path: str | Path) -> Path:
     """The path of a NIfTI file; raises VolumeError for another suffix."""
     path = Path(path)
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+    if not path.name.lower().endswith(NIFTI):
         raise volume_error(path, "the name must end in .nii or .nii.gz", path.name, "convert or rename it")
     return path

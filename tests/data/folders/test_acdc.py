@@ -134,6 +134,7 @@ def remove_ed_frame(folder):
         (lambda p: edit_info(p, "ED: 1\n", "ED: 2\n"), r"patient002_frame02\.nii\.gz: the ED frame"),
         (lambda p: edit_info(p, "ED: 1\n", ""), r"Info\.cfg: ED must be the number of a frame; found None"),
         (lambda p: edit_info(p, "ES: 9", "ES: nine"), r"Info\.cfg: ES must be the number of a frame; found nine"),
+        (lambda p: edit_info(p, "ES: 9", "ES: 01"), r"Info\.cfg: ED and ES must be two frames; found 1 for both"),
         (lambda p: edit_info(p, "ES: 9", "ES: /../../x"), r"Info\.cfg: ES must be the number of a frame"),
         (lambda p: edit_info(p, "MINF", "FLU"), r"Info\.cfg: Group must be one of NOR, .*; found FLU"),
         (lambda p: edit_info(p, "Group: MINF\n", ""), r"Info\.cfg: Group must be one of NOR, .*; found None"),

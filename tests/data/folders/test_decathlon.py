@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from l2gnet.data.folders import scan as scan_module
 from l2gnet.data.folders.check import check
 from l2gnet.data.folders.decathlon import find_scans
 from l2gnet.errors import ConfigError, VolumeError
@@ -247,6 +248,31 @@ def test_a_decathlon_image_may_hold_its_channels(decathlon):
         "passed over: ._spleen_02.nii.gz, ._spleen_10.nii.gz, ._spleen_19.nii.gz (a resource fork of macOS)",
     ]
     assert (report.patients, report.volumes, report.slices) == (3, 3, 12)
+
+
+@pytest.mark.parametrize("channel", ["", "ADC"])
+def test_an_image_of_more_channels_than_there_are_names_is_refused(decathlon, channel):
+    for case in CASES:
+        save(decathlon / "imagesTr" / f"{case}.nii.gz", np.zeros((*SHAPE, 4), np.int16))
+    write_json(decathlon, **decathlon_fields(modality=dict(enumerate(CHANNELS))))
+    with pytest.raises(VolumeError, match=r"spleen_02.*must hold the 2 channels of dataset\.json; found 4; name all"):
+        find_scans(decathlon, channel).scans[0].read()
+    assert len(check(decathlon).problems) == 3
+
+
+def test_files_may_end_in_capitals(nnunet):
+    for path in nnunet.glob("*Tr/[!.]*"):
+        path.rename(path.with_name(path.name.replace(".nii.gz", ".NII.GZ")))
+    assert [scan.name for scan in find_scans(nnunet).scans] == list(CASES)
+    assert check(nnunet).problems == []
+
+
+def test_a_mask_is_read_once_for_all_channels(nnunet, monkeypatch):
+    asked = []
+    read = scan_module.read_labels
+    monkeypatch.setattr(scan_module, "read_labels", lambda path, **how: asked.append(path.name) or read(path, **how))
+    assert check(nnunet).problems == []
+    assert asked == [f"{case}.nii.gz" for case in CASES]
 
 
 def test_an_image_without_the_channel_is_refused(decathlon):

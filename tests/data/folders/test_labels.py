@@ -26,9 +26,9 @@ def test_regions_are_classes_made_of_labels():
 
 
 def test_a_region_of_one_label_may_be_a_number_and_any_may_come_first():
-    classes, _, regions = read({"tumor": 2, "background": [0], "kidney": [3, 1, 2, 2]}, 2, 1)
+    classes, _, regions = read({"tumor": 2, "background": [0], "kidney": [3, 1, 1]}, 2, 1)
     assert classes == ("background", "tumor", "kidney")
-    assert regions == Regions(((2,), (1, 2, 3)), (2, 1))
+    assert regions == Regions(((2,), (1, 3)), (2, 1))
 
 
 def test_numbers_with_gaps_become_labels_without_any_and_ignored_ones_are_none():
@@ -52,6 +52,9 @@ def test_lists_of_one_label_each_are_classes_as_in_nnunet():
         (BRATS, [1, 2, 3, 3], "regions_class_order"),
         (BRATS, [3, 2, 1], "one of its own labels.*; name for each region the label of a pixel that lies in it"),
         (BRATS, [1, 2, "x"], "regions_class_order"),
+        (BRATS, [3, 3, 3], r"found \[3, 3, 3\] for .*, and in no region after it"),
+        (BRATS, [3, 2, 3], "regions_class_order"),
+        ({"background": 0, "tumor": 2, "kidney": [1, 2]}, [2, 1], "one of its own labels, not a later's; found"),
         (BRATS | {"necrosis": [2, 9]}, [1, 2, 3, 4], "regions_class_order"),
         (BRATS | {"air": [0, 1]}, [1, 2, 3, 1], r"neither the background nor what is ignored; found 'air': \[0, 1\]"),
         (BRATS | {"ignore": 3}, [1, 2, 3], r"nor what is ignored; found 'whole tumor': \[1, 2, 3\]"),
@@ -60,8 +63,8 @@ def test_lists_of_one_label_each_are_classes_as_in_nnunet():
         (BRATS | {"half": [1.5, 2]}, [1, 2, 3, 2], r"found 'half': \[1.5, 2\]"),
         (BRATS | {"below": [-2, 2]}, [1, 2, 3, 2], r"found 'below': \[-2, 2\]"),
         (BRATS | {"true": [True, 2]}, [1, 2, 3, 2], r"found 'true': \[True, 2\]"),
-        (BRATS | {"many": list(range(1, 256))}, [1, 2, 3, 4], "found the numbers"),
-        (BRATS | {"large": [1, 65536]}, [1, 2, 3, 1], "found the numbers"),
+        ({"many": list(range(1, 256))} | BRATS, [4, 1, 2, 3], "found the numbers"),
+        ({"large": [1, 65536]} | BRATS, [65536, 1, 2, 3], "found the numbers"),
     ],
 )
 def test_regions_that_mean_nothing_are_refused(labels, order, message):

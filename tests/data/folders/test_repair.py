@@ -141,6 +141,23 @@ def test_the_copy_is_a_new_folder_apart_from_the_old_one(tmp_path):
     assert not (root / "new").exists()
 
 
+def test_folders_that_are_links_are_copied_too(tmp_path):
+    """As labelsTr, where masks are kept in versions; but nothing from without."""
+    root, new = write(tmp_path / "old", {"a": ((24, 20, 9), AFFINE), "b": (SHAPE, AFFINE)}), tmp_path / "new"
+    (root / "annotations").mkdir()
+    (root / "labelsTr").rename(root / "annotations" / "v2")
+    (root / "labelsTr").symlink_to("annotations/v2")
+    (root / "annotations" / "task").symlink_to("..")
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "note.txt").write_text("of others")
+    (root / "archive").symlink_to(tmp_path / "archive")
+    (one,) = repair(root, new)
+    assert one.name == "a"
+    assert check(new).volumes == 2
+    assert check(new).problems == []
+    assert {str(path.parent) for path in contents(new)} == {".", "imagesTr", "labelsTr", "annotations/v2"}
+
+
 @pytest.mark.parametrize("kind", ["synapse", "decathlon"])
 def test_other_kinds_of_folder_are_repaired_too(tmp_path, kind):
     root = tmp_path / "old"

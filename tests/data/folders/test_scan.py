@@ -90,6 +90,14 @@ def test_an_image_that_says_not_where_it_lies_pairs_with_a_mask_that_its_reader_
     assert image.remarks == ("its header does not say how it lies: are left and right as shown?",)
 
 
+def test_labels_that_are_taken_to_their_image_keep_what_was_said_of_them(tmp_path):
+    formless(tmp_path / "image.nii.gz", np.zeros((24, 20, 6), np.int16))
+    labels = np.full((24, 20, 6), 0.9999)
+    nib.Nifti1Image(labels, np.diag([-3.0, -2, 10, 1])).to_filename(tmp_path / "mask.nii.gz")
+    scan = Scan("a", "a", tmp_path / "image.nii.gz", tmp_path / "mask.nii.gz", ("background", "a"))
+    assert scan.read()[1].remarks == ("its labels were rounded, as 0.9999 to 1",)
+
+
 def test_an_image_that_says_not_where_it_lies_pairs_with_no_other_mask(tmp_path):
     array = np.random.default_rng(0).integers(0, 300, (24, 20, 6)).astype(np.int16)
     formless(tmp_path / "image.nii.gz", array)

@@ -9,7 +9,7 @@ from pydicom import Dataset
 
 from l2gnet.data.inputs import find_inputs
 from l2gnet.data.phantoms import make_heart
-from l2gnet.data.volume import read_frames
+from l2gnet.data.volume import in_stored_order, read_frames
 from l2gnet.errors import VolumeError
 
 SPACING_MM = (1.4, 1.6, 8.0)
@@ -97,6 +97,15 @@ def test_a_single_slice_is_as_thick_as_it_says(tmp_path):
     folders.write_dicom(tmp_path / "one", [heart()[:, :, :1]], placed())
     (read,) = one_input(tmp_path / "one").read()
     assert read.spacing_mm == pytest.approx((8.0, 1.6, 1.4))
+
+
+def test_a_single_coronal_slice_of_cubic_voxels_is_one_slice(tmp_path):
+    coronal, affine = heart()[:, :, :1], np.eye(4)
+    affine[:3, :3] = [[-1, 0, 0], [0, 0, 1], [0, -1, 0]]
+    folders.write_dicom(tmp_path / "one", [coronal], affine)
+    (read,) = one_input(tmp_path / "one").read()
+    assert read.shape == (1, 30, 36)
+    assert np.array_equal(in_stored_order(read.array, read.stored), coronal)
 
 
 def refused(folder, message):

@@ -165,6 +165,16 @@ def test_how_an_image_is_shown_changes_no_value(tmp_path, shown):
         assert np.array_equal(ours(folder), by_simple_itk(folder))
 
 
+@pytest.mark.parametrize(
+    ("kind", "remarks"),
+    [("HU", ()), ("US", ()), ("", ()), ("MGML", ("its headers say that its grey values are MGML: are they HU?",))],
+)
+def test_ct_of_another_unit_is_doubted(tmp_path, kind, remarks):
+    rescale = {"RescaleSlope": "1", "RescaleIntercept": "0", "RescaleType": kind}
+    folder = write(tmp_path / "ct", of_ct(slices(stored("i2", 16), 16, ExplicitVRLittleEndian, **rescale)))
+    assert find_inputs([folder])[0].read()[0].remarks == remarks
+
+
 def test_each_slice_has_its_own_rescale(tmp_path):
     array = stored("u2", 16)
     images = of_ct(slices(array, 16, ExplicitVRLittleEndian), Modality="PT")

@@ -159,6 +159,28 @@ def test_every_other_slice_missing_is_doubted(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(("between", "change_mm"), [(True, 4), (False, 24)])
+def test_two_acquisitions_that_were_joined_are_doubted(tmp_path, between, change_mm):
+    """As one before contrast and one after it under one identifier, whose slices share no place."""
+    later = placed()
+    later[:3, 3] += later[:3, 2] * change_mm / 8
+    agent = {"SpacingBetweenSlices": 8.0, "SeriesDescription": "after", "ContrastBolusAgent": "Gd"}
+    images = [
+        *folders.dicom_slices([heart()[:, :, :3]], placed(), SpacingBetweenSlices=8.0, SeriesDescription="before"),
+        *folders.dicom_slices([heart()[:, :, :3]], later, **agent),
+    ]
+    for number, image in enumerate(images, start=1):
+        image.InstanceNumber = number
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        folders.save_dicom(tmp_path / "series" / f"IM{number}", image)
+    closer = ["its slices lie 4 mm apart, 8 mm by their headers: are some of them of another acquisition?"]
+    assert remarks(tmp_path / "series") == [
+        *(closer if between else []),
+        "3 of its 6 slices have another SeriesDescription: are they of another acquisition?",
+        "3 of its 6 slices have another ContrastBolusAgent: are they of another acquisition?",
+    ]
+
+
 def test_a_last_slice_missing_is_doubted_where_a_header_counts(tmp_path):
     for name, what in (("ImagesInAcquisition", "images"), ("NumberOfSlices", "slices")):
         folder = write(tmp_path / name, **{name: 5})
