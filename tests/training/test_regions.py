@@ -125,9 +125,9 @@ def test_evaluate_goes_by_the_names_of_regions_whatever_their_numbers(trained, t
     for path in (other / "labelsTr").iterdir():
         mask = np.asarray(nib.load(path).dataobj)
         nib.Nifti1Image(renumber[mask], AFFINE).to_filename(path)
-    labels = {"enhancing tumor": [2], "whole tumor": [2, 4, 9], "background": 0}  # and none of the core
+    labels = {"whole tumor": [2, 4, 9], "enhancing tumor": [2], "background": 0}  # and none of the core
     description = json.loads((other / "dataset.json").read_text())
-    (other / "dataset.json").write_text(json.dumps(description | {"labels": labels, "regions_class_order": [2, 4]}))
+    (other / "dataset.json").write_text(json.dumps(description | {"labels": labels, "regions_class_order": [4, 2]}))
     run_command(monkeypatch, "evaluate", run.run_dir, other, "--data", "decathlon", "-o", tmp_path / "renumbered")
     same, renumbered = (read_scores(tmp_path / name) for name in ("same", "renumbered"))
     assert same.keys() == {(case.name, name) for case in run.dataset.validation for name in PARTS}
