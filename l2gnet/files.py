@@ -16,6 +16,15 @@ from l2gnet.errors import BusyError, ConfigError
 _TEMPORARY = ".writing-"
 
 
+def walk_links(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As `os.walk`, and behind links to folders too (rglob enters none) unless they lead back up."""
+    for name, folders, files in os.walk(top, followlinks=True):
+        here = Path(name)
+        above = {each.resolve() for each in (here, *here.parents)}
+        folders[:] = [each for each in folders if (here / each).resolve() not in above]
+        yield here, folders, files
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and move it into place, else remove it.

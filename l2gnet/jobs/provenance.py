@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from l2gnet.checks import exists
 from l2gnet.errors import BusyError
 from l2gnet.evaluation.grids import scores_folder
-from l2gnet.files import content_hash, read_json, write_json
+from l2gnet.files import content_hash, read_json, walk_links, write_json
 from l2gnet.jobs.library import is_file
 from l2gnet.jobs.privacy import scrubbed, without
 from l2gnet.models.card import checkpoint_file, shipped_models
@@ -88,11 +88,8 @@ def _of_the_library(name: str, text: str) -> Path:
 
 
 def _files_below(folder: Path, forms: Sequence[str]) -> Iterator[Path]:
-    """The files of these forms below a folder, behind links too (rglob enters none) unless they lead back up."""
-    for name, folders, files in os.walk(folder, followlinks=True):
-        here = Path(name)
-        above = {each.resolve() for each in (here, *here.parents)}
-        folders[:] = [each for each in folders if (here / each).resolve() not in above]
+    """The files of these forms below a folder, behind links too."""
+    for here, _, files in walk_links(folder):
         named = [file for form in forms for file in fnmatch.filter(files, form)]
         yield from (here / file for file in named if (here / file).is_file())
 

@@ -20,6 +20,7 @@ from l2gnet.data.volume import (
     require_same_grid,
 )
 from l2gnet.errors import ConfigError, VolumeError, volume_error
+from l2gnet.files import walk_links
 
 _DESCRIPTIONS = {"dataset.json", "splits_final.json", "Info.cfg"}  # read with the scans that they describe
 UNNAMED = -1  # the class of a number that no mask of a data set may hold
@@ -159,10 +160,8 @@ def beside_scans(root: Path, scans: Sequence[Scan]) -> list[str]:
 
 def files_inside(root: Path) -> Iterator[Path]:
     """The files of a data folder under each of their names, whatever links they go by, but for links out of it."""
-    for path, folders, names in os.walk(root, followlinks=True):
-        here = Path(path)
-        above = {folder.resolve() for folder in (here, *here.parents)}  # to which a link would lead in a circle
-        folders[:] = [name for name in folders if lies_inside(root, to := here / name) and to.resolve() not in above]
+    for here, folders, names in walk_links(root):
+        folders[:] = [name for name in folders if lies_inside(root, here / name)]
         files = (here / name for name in names if lies_inside(root, here / name))
         yield from filter(os.path.isfile, files)  # which passes over a folder that may not be read
 
