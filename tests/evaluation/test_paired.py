@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from l2gnet.evaluation.paired import bootstrap_interval, holm, median, rank_biserial, signed_rank_p
 
@@ -51,3 +52,10 @@ def test_between_opposite_infinities_lies_zero():
     differences = np.array([math.inf] * 3 + [-math.inf] * 3 + [0.1, -0.2, 0.3, 0.1])
     assert median(differences[:6]) == 0
     assert bootstrap_interval(differences, median, 2000) == (-math.inf, math.inf)
+
+
+def test_of_few_patients_an_interval_is_as_wide_as_students():
+    values = stats.norm.ppf((np.arange(8) + 0.5) / 8)
+    theirs = stats.t.interval(0.95, 7, 0, stats.sem(values))
+    assert bootstrap_interval(values, np.mean, 20_000) == pytest.approx(theirs, rel=0.05)
+    assert bootstrap_interval(values[:1], np.mean, 100) == (values[0], values[0])
