@@ -202,7 +202,7 @@ class ChangedRelation(nn.Module):
             spread(plan / of.counts.clamp_min(1).unsqueeze(2), of.row)
             for plan, of in zip(plans, (rows, of_receivers), strict=True)
         )
-        places = waves(*shape, like=split) if mapper.positions else split.new_empty(split.shape[2], 0)
+        places = waves(*shape, like=split) if mapper.positions else split.new_empty((split.shape[2], 0))
         values = torch.cat([split, places.expand(*split.shape[:2], *places.shape)], dim=-1)
         gathered = sent.transpose(-1, -2) @ values / target.clamp_min(_TINY).unsqueeze(1)
         self.slots = torch.where(touched.unsqueeze(2), gathered, own.slots)

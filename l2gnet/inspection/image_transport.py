@@ -86,11 +86,13 @@ class ImageTransport:
         Where its tokens receive, that of receiving has a row for each of them.
 
         Raises:
-            ValueError: the model has no mapper, or not so many heads.
+            ValueError: the model has no mapper, or not so many heads, or the image is not one.
         """
         codebook, mapper = codebook_and_mapper(model)
         if not 0 <= head < mapper.heads:
             raise ValueError(f"head must lie in 0..{mapper.heads - 1}, the heads of the mapper, got {head}")
+        if image.ndim != 4 or len(image) != 1:
+            raise ValueError(f"image must be a batch of one, (1, C, H, W), got {tuple(image.shape)}")
         R, size = mapper.references.shape[-2:]
         with torch.inference_mode(), evaluating(model):
             codes = model.trace(image).latent.codes

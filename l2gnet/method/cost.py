@@ -55,7 +55,7 @@ def directions(vectors: Tensor, kind: Cost) -> Tensor:
 
 def _unit(vectors: Tensor, length: Tensor) -> Tensor:
     """Vectors by their lengths; 0, with all derivatives, where there is no direction."""
-    there = length > _NO_LENGTH
+    there = ~(length <= _NO_LENGTH)  # NaN stays NaN
     safe = vectors.where(there, 1)  # for the length of 0 has no derivatives
     return safe / safe.norm(dim=-1, keepdim=True).where(there, torch.inf)
 

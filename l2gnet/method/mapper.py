@@ -20,7 +20,7 @@ from l2gnet.method.places import in_own_frame, waves, waves_size
 from l2gnet.method.plans import Readout, Setting
 from l2gnet.method.relation import Receive, Relate, receive_plainly, relate_plainly
 from l2gnet.method.rows import Rows, gather_up, rows_of_codes, rows_of_tokens, spread
-from l2gnet.method.transforms import exporting, refuse_vmap, require_numbers, transformed
+from l2gnet.method.transforms import exporting, refuse_trace, refuse_vmap, require_numbers, transformed
 from l2gnet.method.transport import TransportPlan, check_solver, make_plan
 from l2gnet.shapes import Float, Int64, Integer
 
@@ -191,7 +191,7 @@ class L2GMapper(nn.Module):
         heard_as = None if receivers is None else rearrange(receivers.to(tokens), "B N (h d) -> h B N d", h=self.heads)
         references = self.references.to(tokens.dtype).reshape(-1, *self.references.shape[-2:])
         N = tokens.shape[1]
-        places = waves(*shape, like=tokens) if shape is not None and self.positions else tokens.new_empty(N, 0)
+        places = waves(*shape, like=tokens) if shape is not None and self.positions else tokens.new_empty((N, 0))
         if exporting():
             related, told, slots = relate_in_graph(split, references, places, self.setting, heard_as)
             codes = torch.arange(N, device=tokens.device).expand(tokens.shape[:2]) if indices is None else indices
@@ -251,11 +251,7 @@ class L2GMapper(nn.Module):
 
     def _check(self, tokens: Tensor, indices: Tensor | None) -> None:
         """Raise ValueError unless tokens and indices are what `forward` takes."""
-        if torch.jit.is_tracing():
-            raise ValueError(
-                "L2GMapper must be exported by torch.export or torch.onnx.export(dynamo=True), got torch.jit.trace; "
-                "a trace would keep the number of its iterations"
-            )
+        refuse_trace("L2GMapper", "exported by torch.export or torch.onnx.export(dynamo=True)")
         require_numbers(tokens=tokens)
         if tokens.ndim != 3:
             rule = "tokens must have shape (B, N, d); features (B, d, H, W) become tokens by flatten(2).transpose(1, 2)"

@@ -29,6 +29,12 @@ def require_numbers(**tensors: Any) -> None:
             raise ValueError(f"{name} must hold real numbers, got {value.dtype}; give its parts, or abs()")
 
 
+def refuse_trace(name: str, rule: str) -> None:
+    """Raise ValueError under `torch.jit.trace`, which would keep the steps that one example took."""
+    if torch.jit.is_tracing():
+        raise ValueError(f"{name} must be {rule}, got torch.jit.trace; a trace would keep the number of its iterations")
+
+
 def refuse_vmap(name: str, remedy: str, *tensors: Tensor | None) -> None:
     """Raise ValueError under `torch.func.vmap`, which cannot follow steps that depend on the numbers of a tensor."""
     for tensor in tensors:

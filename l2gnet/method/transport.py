@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from l2gnet.method.sinkhorn import find_potential
-from l2gnet.method.transforms import refuse_vmap, require_numbers
+from l2gnet.method.transforms import refuse_trace, refuse_vmap, require_numbers
 from l2gnet.shapes import Bool, Float, Int64
 
 _MASS_TOLERANCE = 1e-4  # relative; histograms counted in float32 stay far below it, those of half precision do not
@@ -88,10 +88,11 @@ def solve_transport(
         start: target potentials to start from, for example those of an earlier plan.
 
     Raises:
-        ValueError: shapes do not fit, a number is not finite or negative, the masses differ, or `torch.func.vmap` is
-            at work.
+        ValueError: shapes do not fit, a number is not finite or negative, the masses differ, or `torch.func.vmap`
+            or `torch.jit.trace` is at work.
     """
     require_numbers(cost=cost, source=source, target=target)
+    refuse_trace("solve_transport", "called outside a trace")
     refuse_vmap("solve_transport", "give it all problems as one batch, (B, K, R)", cost, source, target)
     with torch.autocast(cost.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(cost.dtype, source.dtype), torch.float32)
@@ -132,7 +133,8 @@ def make_plan(
     if not bool(converged.all()):
         words = (
             f"transport not converged: marginal error {error.max().item():.1e} after {int(iterations.max())} "
-            f"iterations, tolerance {tolerance:.1e}; raise epsilon (now {epsilon:g}) or max_iterations"
+            f"iterations, tolerance {tolerance:.1e}; raise epsilon (now {epsilon:g}) or max_iterations; where "
+            f"rounding is the limit, raise tolerance{'' if plan.dtype == torch.float64 else ' or give float64'}"
         )
         if not bool(error.isfinite().all()):
             words = "transport not converged: of numbers that are NaN or infinite; look for them upstream"
@@ -316,6 +318,8 @@ def _check_problem(
 def _heatmap_svg(plan: Float[Tensor, "K R"], cells: int = 24) -> str:
     """A small picture of one plan (rows with mass only), black for the largest entry."""
     rows = plan[plan.sum(1) > 0]
+    if not len(rows):  # as of numbers that are NaN
+        return ""
     small = torch.nn.functional.adaptive_avg_pool2d(rows[None], (min(len(rows), cells), min(plan.shape[1], cells)))[0]
     small = small / small.amax().clamp_min(1e-30)
     squares = "".join(

@@ -7,9 +7,10 @@ models share, where only what distinguishes the method differs; `build_published
 import importlib
 import inspect
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
-from l2gnet.checks import nearest
+from l2gnet.checks import nearest, require
 from l2gnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 ModelName = Literal["unet", "attn_unet", "vq_unet", "transunet", "synergynet", "l2gnet"]
 Variant = Literal["matched", "published"]
 MODELS: tuple[str, ...] = get_args(ModelName)
+_COUNTS = ("channels", "classes", "width", "depth")  # of which none can be 0
 
 
 def model_options(name: str, variant: str = "matched") -> list[str]:
@@ -39,17 +41,30 @@ def model_types(name: str, variant: str = "matched") -> dict[str, Any]:
     return {option: types[option] for option in model_options(name, variant)}
 
 
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a setting of this type, of those in `model_types`, can have this value; whole numbers are floats too."""
+    if choices := get_args(kind):
+        return value in choices
+    number = {int: Integral, float: Real}.get(kind, kind)  # those of NumPy too, but no bool
+    return isinstance(value, number) and isinstance(value, bool) == (kind is bool)
+
+
 def build_model(name: str, *, variant: str = "matched", **settings: Any) -> "SegmentationModel":
     """Build a model that maps images (B, C, H, W) to logits (B, L, H, W).
 
     Raises:
-        ConfigError: the model or variant is unknown, or does not take one of the settings.
+        ConfigError: the model or variant is unknown, or does not take one of the settings, or its value.
     """
-    options = model_options(name, variant)
-    unknown = sorted(set(settings) - set(options))
+    types = model_types(name, variant)
+    unknown = sorted(set(settings) - set(types))
     if unknown:
         model = repr(name) if variant == "matched" else f"{name!r} ({variant})"
-        raise ConfigError(f"model {model} takes no setting {', '.join(unknown)}{nearest(unknown[0], options)}")
+        raise ConfigError(f"model {model} takes no setting {', '.join(unknown)}{nearest(unknown[0], types)}")
+    for option, value in settings.items():
+        choices = get_args(types[option])
+        rule = f"one of {', '.join(choices)}" if choices else f"of type {types[option].__name__}"
+        require(fits(value, types[option]), option, rule, value)
+        require(option not in _COUNTS or value >= 1, option, "at least 1", value)
     return _builder(name, variant)(**settings)
 
 

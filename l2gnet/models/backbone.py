@@ -81,13 +81,15 @@ class SegmentationModel(nn.Module):
         """Logits with the latent space, and the side logits while training.
 
         Raises:
-            ValueError: the image has other channels than the model, or is too small for it.
+            ValueError: the images are no batch, have other channels than the model, or are too small for it.
         """
         self.check_images(images)
         return self._trace(images)
 
     def check_images(self, images: Float[Tensor, "B C H W"]) -> None:
-        """Raise ValueError unless the model takes images of these channels and this size."""
+        """Raise ValueError unless the model takes images of this shape."""
+        if images.ndim != 4:
+            raise ValueError(f"images must have shape (B, C, H, W), got {tuple(images.shape)}; give a batch of slices")
         if images.shape[1] != self.channels:
             raise ValueError(f"the model takes {self.channels} image channel(s), got {images.shape[1]}")
         if min(images.shape[2:]) < self.smallest_px:

@@ -108,9 +108,12 @@ def read_card(path: str | Path) -> ModelCard:
             "use a model.safetensors from a run folder"
         )
     try:
-        return _parsed_card(json.loads(header["card"]), older=header["format"] != FORMAT)
+        card = _parsed_card(json.loads(header["card"]), older=header["format"] != FORMAT)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path}: the model card is damaged ({str(error)[:200]}); train it again") from error
+    if card.model not in MODELS:  # as one that a newer version, or a user, has added
+        raise CheckpointError(f"{path}: this l2gnet has no model {card.model[:100]!r}; use the one that made it")
+    return card
 
 
 def patient_fingerprint(patient: str) -> str:
@@ -123,7 +126,7 @@ def _parsed_card(card: Mapping[str, Any], older: bool) -> ModelCard:
     model, settings, classes = card["model"], card["settings"], card["classes"]
     grid, training, plane = card["grid"], card.get("training", {}), card.get("plane", "acquired")
     channels = card.get("channels", ["image"])  # older cards do not say
-    _require(model in MODELS, "model", model)
+    _require(isinstance(model, str), "model", model)
     _require(isinstance(settings, dict), "settings", settings)
     variant = settings.get("variant", "matched")
     if model == "l2gnet" and older:  # in version 0.1.0 there was one relation

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from l2gnet.errors import CheckpointError
 from l2gnet.files import atomic_path
-from l2gnet.models import Variant, build_model, model_types
+from l2gnet.models import Variant, build_model, fits, model_types
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import FORMAT, ModelCard, checkpoint_file, read_card
 from l2gnet.models.older import weights_today
@@ -85,9 +85,7 @@ def _require_types(card: ModelCard) -> None:
     for name, value in card.settings.items():
         if name not in types:
             raise ValueError(f"settings cannot be {name!r}")
-        choices = get_args(types[name])
-        fits = value in choices if choices else type(value) in (types[name], *((int,) if types[name] is float else ()))
-        if not fits:
+        if not fits(value, types[name]):
             raise ValueError(f"{name} cannot be {value!r}")
 
 

@@ -102,6 +102,14 @@ def test_only_models_with_a_plan_have_one():
         ImageTransport.of_model(build_model("l2gnet", width=4, depth=2), torch.rand(1, 1, 24, 24), head=4)
 
 
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("shape", [(2, 1, 24, 24), (1, 24, 24)])
+def test_it_is_of_one_image(shape):
+    model = build_model("l2gnet", width=4, depth=2)
+    with pytest.raises(ValueError, match=rf"image must be a batch of one, \(1, C, H, W\), got \({shape[0]}, "):
+        ImageTransport.of_model(model, torch.rand(shape))
+
+
 def test_the_relation_of_a_pixel_is_a_row_of_a_doubly_stochastic_matrix():
     p = problem()
     plan = p.solve(0.1, tolerance=1e-12, max_iterations=10_000).plan[0].numpy()

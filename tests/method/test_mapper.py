@@ -5,7 +5,7 @@ import torch
 
 from l2gnet.method.cost import unit_cost
 from l2gnet.method.mapper import L2GMapper
-from l2gnet.method.transport import solve_transport
+from l2gnet.method.transport import ConvergenceWarning, solve_transport
 
 COSTS = ("cosine", "euclidean", "dot")
 
@@ -137,6 +137,18 @@ def test_an_image_of_nan_is_lost_alone():
     x[0, 0, 0] = torch.nan
     mapper = L2GMapper(8, 6)
     torch.testing.assert_close(mapper(x).tokens[1:], mapper(x[1:]).tokens)
+
+
+@pytest.mark.parametrize("relation", ["symmetric", "send-receive"])
+@pytest.mark.parametrize("cost", COSTS)
+def test_a_plan_of_nan_does_not_pass_for_solved(cost, relation):
+    x = tokens(2)
+    x[0, 0, 0] = torch.nan
+    with pytest.warns(ConvergenceWarning, match="NaN or infinite"):
+        mapped = L2GMapper(8, 6, cost=cost, relation=relation)(x)
+    for plan in (mapped.transport, mapped.receiving):
+        assert plan.converged.tolist() == [False, True]
+        assert plan.plan[0].isnan().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])

@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import ot
@@ -146,6 +147,21 @@ def test_an_unsolved_plan_says_so():
     assert (solved.iterations == 2).all()
 
 
+@pytest.mark.parametrize(("dtype", "also"), [(torch.float32, " or give float64"), (torch.float64, "")])
+def test_where_rounding_is_the_limit_the_remedy_is_another(dtype, also):
+    exact = (x.to(dtype) for x in problem(10))
+    with pytest.warns(ConvergenceWarning, match=f"where rounding is the limit, raise tolerance{also}$"):
+        solve_transport(*exact, epsilon=0.1, tolerance=1e-20, max_iterations=200)
+
+
+@pytest.mark.usefixtures("as_a_user")  # shape checks would be traced, too
+@pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated")  # torch's own
+def test_a_trace_is_refused():
+    _, source, target = problem(12)
+    with pytest.raises(ValueError, match=r"solve_transport must be called outside a trace, got torch\.jit\.trace"):
+        torch.jit.trace(lambda cost: solve_transport(cost, source, target, epsilon=0.1).plan, problem(12)[:1])
+
+
 def test_a_converged_image_does_not_move_while_others_go_on():
     cost, source, target = problem(11)
     cost[0] = 0.5  # solved by the first step
@@ -249,6 +265,7 @@ def test_a_plan_shows_itself():
     html = solved._repr_html_()
     assert "<svg" in html
     assert "<b>no</b>" in html  # not converged, and it says so
+    assert "<svg" not in replace(solved, plan=solved.plan * torch.nan)._repr_html_()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -152,7 +152,7 @@ def forged(path, weights=None, layout="l2gnet-2", **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "resnet"}, "model cannot be 'resnet'"),
+        ({"model": 5}, "model cannot be 5"),
         ({"settings": []}, "settings cannot be"),
         ({"settings": SETTINGS | {"colour": 1}}, "settings cannot be 'colour'"),
         ({"settings": SETTINGS | {"width": 4.0}}, "width cannot be 4.0"),
@@ -186,6 +186,12 @@ def forged(path, weights=None, layout="l2gnet-2", **changes):
 def test_a_card_is_read_with_suspicion(tmp_path, changes, message):
     with pytest.raises(CheckpointError, match=f"the model card is damaged \\({message}"):
         load_checkpoint(forged(tmp_path / "model.safetensors", **changes))
+
+
+def test_a_model_that_this_version_has_not_is_not_called_damaged(tmp_path):
+    path = forged(tmp_path / "model.safetensors", model="resnet")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: this l2gnet has no model 'resnet'; use the one"):
+        load_checkpoint(path)
 
 
 def test_a_card_from_before_channels_had_names_is_of_one(tmp_path):

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 
 import l2gnet
 from l2gnet.errors import ConfigError
@@ -24,6 +26,21 @@ def test_every_parameter_learns(name):
     loss.backward()
     still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert still == []
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [*((name, {}) for name in MODELS), *(("l2gnet", {"relation": r}) for r in ("symmetric", "attention", "mean"))],
+)
+def test_a_model_learns_from_the_tensors_of_monai_as_from_others(name, own):
+    gradients = []
+    for kind in (torch.as_tensor, MetaTensor):
+        torch.manual_seed(0)
+        model = build_model(name, **own, **SMALL).train()
+        model(kind(torch.rand(2, 1, 32, 32))).square().mean().backward()
+        assert {type(state) for state in model.state_dict().values()} == {torch.Tensor}
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
 
 
 def test_deep_supervision_gives_coarser_logits_while_training():
@@ -105,6 +122,46 @@ def test_unknown_names_are_refused():
     with pytest.raises(ConfigError, match="unknown variant 'big'; there are matched, published"):
         build_model("unet", variant="big")
     assert "codes" in model_options("l2gnet")
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"relation": "two"}, "relation must be one of send-receive, symmetric, attention, mean, none, got 'two'"),
+        ({"relation": None}, "relation must be one of .*, got None"),
+        ({"receivers": "token"}, "receivers must be one of tokens, codes, got 'token'"),
+        ({"positions": "abs"}, "positions must be one of none, absolute, relative, got 'abs'"),
+        ({"variant": "published", "relation": "two"}, "relation must be one of"),
+        ({"deep_supervision": "false"}, "deep_supervision must be of type bool, got 'false'"),
+        ({"codes": None}, "codes must be of type int, got None"),
+        ({"codes": True}, "codes must be of type int, got True"),
+        ({"tokens_at": "8"}, "tokens_at must be of type int, got '8'"),
+        ({"commitment": "0.1"}, "commitment must be of type float, got '0.1'"),
+    ],
+)
+def test_a_value_that_no_setting_has_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        build_model("l2gnet", **settings)
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("name", MODELS)
+def test_sizes_are_counts(name):
+    for option in ("channels", "classes", "width", "depth"):
+        with pytest.raises(ConfigError, match=f"{option} must be at least 1, got 0"):
+            build_model(name, **{option: 0})
+        with pytest.raises(ConfigError, match=rf"{option} must be of type int, got 4\.0"):
+            build_model(name, **{option: 4.0})
+    assert build_model(name, classes=np.int64(3), **SMALL).head.out_channels == 3
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("shape", [(32, 32), (1, 32, 32), (1, 1, 8, 32, 32)])
+def test_images_come_as_a_batch(name, shape):
+    with pytest.raises(ValueError, match=rf"images must have shape \(B, C, H, W\), got \({shape[0]}, .*; give a batch"):
+        build_model(name, **SMALL)(torch.rand(shape))
 
 
 def test_an_image_that_does_not_fit_is_refused():

@@ -33,6 +33,16 @@ def test_positions_are_learnt_for_one_size_and_interpolated_for_others():
     torch.testing.assert_close(wide[0, 0, 3], torch.tensor([0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_it_can_be_cast_and_sees_images_of_other_sizes(dtype):
+    model = build_model("transunet", **SMALL).eval()
+    images = torch.rand(1, 1, 48, 40)
+    expected = model(images)
+    torch.testing.assert_close(model.to(dtype)(images.to(dtype)), expected.to(dtype), rtol=0.1, atol=0.05)
+    places = torch.arange(4.0, dtype=torch.float64).div(3).expand(1, 1, 4, 4)
+    assert not torch.equal(resized_positions(places, 6, 8), resized_positions(places.float(), 6, 8).double())
+
+
 @pytest.fixture(scope="module")
 def published():
     torch.manual_seed(0)

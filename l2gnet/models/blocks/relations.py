@@ -71,7 +71,7 @@ class SelfAttention(nn.Module):
     ) -> Related:
         """What each token finds in the others."""
         queries, keys, values = rearrange(self.project(tokens), "B N (t h d) -> t B h N d", t=3, h=self.heads)
-        places = waves(*shape, like=values) if self.positions else values.new_empty(values.shape[2], 0)
+        places = waves(*shape, like=values) if self.positions else values.new_empty((values.shape[2], 0))
         values = torch.cat([values, places.expand(*values.shape[:2], *places.shape)], dim=-1)
         seen = F.scaled_dot_product_attention(queries, keys, values)
         if self.positions:

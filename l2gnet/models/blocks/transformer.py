@@ -45,4 +45,5 @@ def resized_positions(
     """Positions for a grid of another size than the one they were learnt for."""
     if position.shape[2:] == (height, width):
         return position
-    return F.interpolate(position, (height, width), mode="bilinear", antialias=True)
+    single = position.to(torch.promote_types(position.dtype, torch.float32))  # no half precision on CPUs
+    return F.interpolate(single, (height, width), mode="bilinear", antialias=True).to(position.dtype)
