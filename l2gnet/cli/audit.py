@@ -42,8 +42,8 @@ def audit(
     card = read_card(model)
     trained = card.training.get("settings", {})
     made = data.startswith("phantom") and trained.get("data") == data
-    as_trained = ("patients", "split_seed", "field_shift") if made else ()  # those held out, seen as they were
-    same = {name: trained[name] for name in as_trained if name in trained}
+    as_trained = ("patients", "validation_patients", "split_seed", "field_shift")  # those held out, seen as they were
+    same = {name: trained[name] for name in as_trained if made and name in trained}
     settings = DataSettings(data=data, data_dir=str(data_dir or ""), channel=channel, **same)
     require_path(*map(scores_folder, (*with_block, *without_block)))
     if figure is not None:

@@ -238,7 +238,8 @@ def compare(
 ) -> pd.DataFrame:
     """Test `reference` against every other value of `by`, for each metric, over the same patients.
 
-    A reference that is no text may be written as one, "64" for 64. Without names of metrics, all that the scores have
+    The frame is one of `score_frame` or `change_frame`: its columns `run` and `by` say whose each row of scores is. A
+    reference that is no text may be written as one, "64" for 64. Without names of metrics, all that the scores have
     are tested.
 
     Returns a row a test: the difference (reference minus other) and its 95 % interval, its standard error by the
@@ -246,8 +247,13 @@ def compare(
     differ, -1: worse in each of these) and its interval, p, Holm's p, and the verdict in words.
 
     Raises:
-        ConfigError: there is no such reference, nothing to compare it with, or a metric that the scores have not.
+        ConfigError: there is no such column or reference, nothing to compare it with, or a metric that the scores have
+            not.
     """
+    needed = (by, "run", "patient", "case", "structure")
+    if lacking := [name for name in needed if name not in frame]:
+        rule = f"scores to compare must have the columns {', '.join(needed)}"
+        raise ConfigError(f"{rule}, got none named {', '.join(lacking)}; read run folders by read_runs and score_frame")
     values = list(dict.fromkeys(frame[by]))
     meant = [value for value in values if str(value) == str(reference)]
     if not meant or len(values) < 2:
@@ -273,7 +279,7 @@ def compare(
                 "difference": float(centre(differences)),
                 "low": low,
                 "high": high,
-                "seed_error": _seed_error(pair, name, by),
+                "seed_error": seed_error(pair, name, by),
                 "effect": rank_biserial(gains),
                 "effect_low": effect_low,
                 "effect_high": effect_high,
@@ -305,8 +311,8 @@ def _with_interval(tests: pd.DataFrame, *columns: str) -> list[str]:
     return [f"{middle:+.4f} ({low:+.4f} to {high:+.4f})" for middle, low, high in tests[[*columns]].to_numpy()]
 
 
-def _seed_error(pair: pd.DataFrame, metric: str, by: str) -> float:
-    """Standard error of the difference of two values of `by`, from the spread of their runs' means or medians."""
+def seed_error(pair: pd.DataFrame, metric: str, by: str) -> float:
+    """Standard error of the difference of two values of `by`, by the spread of their runs' centres; NaN of one run."""
     centres = getattr(patient_means(pair, metric, "run"), METRICS[metric].centre)()
     variance = 0.0
     for _, runs in pair.groupby(by)["run"]:

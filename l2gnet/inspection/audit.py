@@ -27,6 +27,7 @@ from l2gnet.inspection.verdict import (
     ANSWERS,
     FEWEST_PATIENTS,
     HEARD,
+    LEAST_DICE,
     MEAN,
     OTHER,
     PERMUTED,
@@ -35,6 +36,7 @@ from l2gnet.inspection.verdict import (
     BlockAudit,
     Change,
     Loss,
+    Worth,
 )
 from l2gnet.method.mapper import Mapped
 from l2gnet.models.backbone import SegmentationModel
@@ -53,7 +55,7 @@ def audit(
     structures: Sequence[str] = (),
     blocks: Sequence[str] = (),
     residual: bool = True,
-    worth: Loss | None = None,
+    worth: Worth | None = None,
     evidence_px: Float32[np.ndarray, "S H W"] | None = None,
     batch_size: int = 16,
     seed: int = 0,
@@ -82,7 +84,7 @@ def audit(
 
     Raises:
         ConfigError: there is nothing to audit, a structure is unknown, or patients are too few for an interval; the
-            model gives no logits for these classes, or a block's answer cannot be replaced.
+            model gives no logits for these classes or finds nothing, or a block's answer cannot be replaced.
     """
     patients, structures = patients or slices.names, structures or classes[1:]
     if not structures:
@@ -125,6 +127,10 @@ def audit(
                 for image in images.split(1):  # as a matrix of all tokens by all tokens takes much memory
                     for name, look in _looks(model, image).items():
                         looks.setdefault(name, []).append(look)
+    dice = _mean(_by_patient(plain.dice(), patients))
+    if dice < LEAST_DICE:
+        rule = f"an audit needs a Dice of at least {LEAST_DICE}, as there must be something to lose, got {dice:.4f}"
+        raise ConfigError(f"{rule}; train the model longer, or give scans like those that it was trained on")
     known, audited = _told(relating, looks), []
     for block in found:
         told = {
@@ -135,7 +141,6 @@ def audit(
         worst = tuple(np.max(errors[block.name], axis=0).tolist()) if block.name in errors else ()
         entropy, similarity = known.get(block.name, (None, None))
         audited.append(BlockAudit(block.name, block.kind, told, entropy, similarity, worst, worth))
-    dice = _mean(_by_patient(plain.dice(), patients))
     return Audit(dice, count, tuple(structures), tuple(audited), plain.found())
 
 

@@ -117,14 +117,17 @@ def blocks_of(model: nn.Module, names: Sequence[str] = (), *, residual: bool = T
     `residual` says whether those named add to their input themselves.
 
     Raises:
-        ConfigError: the model has no module of a name, or none that is known to relate or to gate.
+        ConfigError: the names are one text, the model has no module of a name, or none that is known to relate or to
+            gate.
     """
+    if isinstance(names, str):
+        raise ConfigError(f"blocks must be a sequence of names, got {names!r}; give [{names!r}]")
     modules = dict(model.named_modules())
     if names:
         unknown = [name for name in names if name not in modules]
         if unknown:
             raise ConfigError(f"the model has no module {unknown[0]!r}; model.named_modules() names them")
-        return [Block(name, modules[name], residual) for name in names]
+        return [Block(name, modules[name], residual) for name in dict.fromkeys(names)]
     found = own_blocks(model)
     if not found:
         rule = "the model has no block that relates or gates, so there is nothing to audit"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from l2gnet.errors import ConfigError
-from l2gnet.evaluation.comparison import FinishedRun, patient_means, score_frame
+from l2gnet.evaluation.comparison import FinishedRun, patient_means, score_frame, seed_error
 from l2gnet.evaluation.paired import bootstrap_interval
 from l2gnet.inspection.evidence import Reach
 from l2gnet.models.settings import ModelSettings
@@ -22,6 +22,7 @@ Verdict = Literal["idle", "constant", "leans", "matters"]
 _TASK = ("data", "structures", "spacing_mm", "size_px")  # what is learnt, and the grid on which it is seen
 LEAST = 0.005  # of Dice: half a point, below which nothing is made of a difference
 FEWEST_PATIENTS = 5  # for an interval
+LEAST_DICE = 0.01  # of the model as it is: what finds less has nothing to lose
 REMOVED, MEAN, OTHER, HEARD, PERMUTED = ANSWERS = (
     "removed",
     "mean of the image",
@@ -55,6 +56,22 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Worth(Loss):
+    """What training without a block loses, in so many seeds, and its standard error by the spread over them.
+
+    Of one seed that is not known (NaN), and the interval over patients is all there is.
+    """
+
+    seeds: int = 1
+    seed_error: float = math.nan
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether it does over patients, and is no less than two standard errors over seeds."""
+        return super().stands_out and not self.mean < 2 * self.seed_error
+
+
+@dataclass(frozen=True)
 class Change:
     """What the model loses by a change of a block: Dice, of each structure, and what it misses more (as a share).
 
@@ -83,7 +100,7 @@ class BlockAudit:
     entropy: float | None = None
     similarity: float | None = None
     marginal_errors: tuple[float, ...] = ()
-    worth: Loss | None = None
+    worth: Worth | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -103,7 +120,7 @@ class BlockAudit:
         misled = self._strange.dice.mean >= LEAST
         match self.verdict:
             case "idle":
-                said = "without it the model does as well" + f", though {strange} misleads it" * misled
+                said = f"without it the model does as well{self._cost()}" + f", though {strange} misleads it" * misled
             case "constant" if misled:
                 said = f"it is missed; whether {strange} serves as well, these patients cannot tell"
             case "constant":
@@ -111,7 +128,7 @@ class BlockAudit:
             case "leans":
                 said = f"the model needs {own}{self._doubt()}"
             case "matters":
-                said = f"the model needs {own}, and training without it is worse"
+                said = f"the model needs {own}, and training without it is worse, in {self._seeds()}"
         return "; ".join([f"{self.name}: {self.verdict}: {said}", *self._look()])
 
     def _look(self) -> Iterator[str]:
@@ -121,13 +138,25 @@ class BlockAudit:
         if self.marginal_errors:
             yield f"plans within {max(self.marginal_errors):.0e} of their sums"
 
+    def _cost(self) -> str:
+        """What a block that costs nothing on average may cost all the same."""
+        removed = self.changes[REMOVED]
+        unsure = f" on average (these patients allow for a loss of {100 * removed.dice.high:.1f} points)"
+        more = f", though it misses {100 * removed.missed.mean:.1f} points more"
+        return unsure * (removed.dice.high >= LEAST) + more * removed.missed.stands_out
+
+    def _seeds(self) -> str:
+        """How many seeds tell the worth: one may be luck, whatever its patients say."""
+        count = self.worth.seeds if self.worth else 1
+        return "one seed" if count == 1 else f"{count} seeds"
+
     def _doubt(self) -> str:
         """Why a block on which a model leans is not said to matter."""
         if self.worth is None:
             return "; whether it is worth that, only training without it can tell"
         if self.worth.mean < LEAST:
-            return ", but training without it is not worse"
-        return ", but that training without it is worse may be luck"
+            return f", but training without it is not worse, in {self._seeds()}"
+        return f", but that training without it is worse, in {self._seeds()}, may be luck"
 
 
 @dataclass(frozen=True)
@@ -183,13 +212,13 @@ def _html_table(rows: Sequence[Mapping[str, str]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def verdict_of(removal: Loss, strange: Loss, worth: Loss | None) -> Verdict:
+def verdict_of(removal: Loss, strange: Loss, worth: Worth | None) -> Verdict:
     """What losses say of a block, in points of Dice.
 
     idle: removal costs less than half a point. constant: it costs more, and an answer that says nothing of this picture
     (`strange`: another patient's; for a gate its mean) does not. leans: that costs at least half a point, too, its
     interval above 0. matters: so, and training without the block is worse by at least half a point, its interval
-    above 0.
+    above 0, and by two standard errors over seeds where there are several.
     """
     if removal.mean < LEAST:
         return "idle"
@@ -200,7 +229,7 @@ def verdict_of(removal: Loss, strange: Loss, worth: Loss | None) -> Verdict:
 
 def worth_of(
     with_block: Sequence[FinishedRun], without_block: Sequence[FinishedRun], audited: Mapping[str, Any] | None = None
-) -> Loss:
+) -> Worth:
     """What training without a block loses: Dice of runs with it, less that of runs without it, over their patients.
 
     `audited` are the settings that the audited model was trained with, where they are known.
@@ -233,4 +262,5 @@ def worth_of(
     means = patient_means(frame, "dice", "block")
     if len(means) < FEWEST_PATIENTS:
         raise ConfigError(f"worth needs at least {FEWEST_PATIENTS} patients for an interval, got {len(means)}")
-    return Loss.over((means["with"] - means["without"]).to_numpy(dtype=np.float64))
+    lost = Loss.over((means["with"] - means["without"]).to_numpy(dtype=np.float64))
+    return Worth(lost.mean, lost.low, lost.high, len(seeds["with"]), seed_error(frame, "dice", "block"))

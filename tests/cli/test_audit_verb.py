@@ -4,6 +4,7 @@ from pathlib import Path
 
 import folders
 import pytest
+import torch
 from runs import write_run
 
 from l2gnet import build_model
@@ -27,7 +28,11 @@ def task(tmp_path_factory):
 def saved(path, model="l2gnet", **options):
     settings = SMALL | {"relation": "send-receive", "codes": 8, "references": 4, "heads": 2} | options
     card = ModelCard(model, settings, CLASSES, Grid(8.0, 32, (-125.0, 275.0)), {"data": "phantom"}, channels=("image",))
-    save_checkpoint(path, build_model(model, **settings), card)
+    network = build_model(model, **settings)
+    with torch.no_grad():  # it says that all is liver, and so finds something without having learnt to listen
+        network.head.weight.mul_(1e-3)
+        network.head.bias.copy_(torch.eye(len(CLASSES))[CLASSES.index("liver")])
+    save_checkpoint(path, network, card)
     return path
 
 
@@ -69,14 +74,15 @@ def test_a_model_that_relates_nothing_is_refused_before_a_scan_is_read(task, tmp
 def test_made_patients_are_those_of_the_training(tmp_path, monkeypatch):
     path = saved(tmp_path / "model.safetensors")
     model, card = load_checkpoint(path)
-    told = {"settings": {"data": "phantom-key", "patients": 50, "split_seed": 3, "field_shift": 0.3}}
-    save_checkpoint(path, model, replace(card, training=told))
+    made = {"patients": 4, "validation_patients": 3, "split_seed": 3, "field_shift": 0.3}
+    save_checkpoint(path, model, replace(card, training={"settings": {"data": "phantom-key"} | made}))
     asked = []
     monkeypatch.setattr("l2gnet.evaluation.scores.open_whole", lambda settings: asked.append(settings) or 1 / 0)
     for data in ("phantom-key", "phantom-side"):
         with pytest.raises(ZeroDivisionError):
             audit(path, data=data)
-    assert [(each.patients, each.split_seed, each.field_shift) for each in asked] == [(50, 3, 0.3), (40, 0, 0)]
+    told = [(each.patients, each.validation_patients, each.split_seed, each.field_shift) for each in asked]
+    assert told == [(4, 3, 3, 0.3), (40, 8, 0, 0)]
 
 
 def test_that_fields_of_view_were_shifted_in_training_is_said(task, tmp_path, capsys):

@@ -261,6 +261,8 @@ def test_another_setting_can_be_compared(tmp_path):
     assert compare(frame, "grid", ["dice"], by="readout", resamples=200).loc[0, "verdict"] == "grid worse"
     with pytest.raises(ConfigError, match="reference must be one of at least two values of readout"):
         compare(frame, "none", by="readout")
+    with pytest.raises(ConfigError, match=r"must have the columns readout, run, .*, got none named run; read run"):
+        compare(frame.drop(columns="run"), "grid", by="readout")
 
 
 @pytest.mark.parametrize(("name", "values"), [("codes", (64, 256)), ("epsilon", (0.1, 0.02)), ("flips", (True, False))])
