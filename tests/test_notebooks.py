@@ -1,5 +1,6 @@
 """Rules that keep the saved notebooks honest; nbval runs them."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from l2gnet.errors import ConfigError
 from l2gnet.jobs.notebook_rules import CHECK, broken_rules, mark
 from l2gnet.jobs.parameters import read_parameters
 
@@ -48,6 +50,20 @@ def test_parameters_are_the_first_code_cell(path):
     assert read_parameters(path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("start", "parameter", "value"),
+    [("02", "volumes", 0), ("02", "code", 9999), ("03", "volume", 99), ("03", "slice_index", 99)],
+)
+def test_a_parameter_out_of_range_is_named(start, parameter, value):
+    path = next(path for path in NOTEBOOKS if path.name.startswith(start))
+    parameters, *more = (c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
+    variables = {}
+    exec(f"{parameters}\n{parameter} = {value}", variables)
+    with pytest.raises(ConfigError, match=f"^{parameter} must be .*, got {value}$"):
+        exec("\n".join(more[:2]), variables)
+
+
 def cheat(change, folder):
     notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -60,17 +76,20 @@ def cheat(change, folder):
     ("change", "complaint"),
     [
         (lambda n, code: code[-1].update(source="1"), "no check cell"),
-        (lambda n, code: code[-1].update(outputs=[]), "a check cell that was never run"),
-        (lambda n, code: code[-1].update(source=f"{CHECK}\nprint(1)"), "a check cell that asserts nothing"),
-        (lambda n, code: code[1].metadata.update(tags=[]), "a check cell that is not compared, or another that is"),
+        (lambda n, code: code[-1].update(outputs=[]), "a check cell that was never run: code cell 8"),
+        (lambda n, code: code[-1].update(source=f"{CHECK}\n1"), "a check cell that asserts nothing: code cell 8"),
+        (
+            lambda n, code: [code[n].metadata.update(tags=[]) for n in (1, 3)],
+            "a check cell that is not compared, or another that is: code cell 2, 4",
+        ),
         (
             lambda n, code: code[-1].metadata.update(tags=["nbval-ignore-output"]),
-            "a check cell that is not compared, or another that is",
+            "a check cell that is not compared, or another that is: code cell 8",
         ),
         (lambda n, code: code[0].update(execution_count=9), "not run from top to bottom"),
         (
-            lambda n, code: code[-1].outputs.append(nbformat.v4.new_output("stream", name="stderr", text="beware")),
-            "a warning in its output",
+            lambda n, code: code[-1].outputs.extend([nbformat.v4.new_output("stream", name="stderr")] * 2),
+            "a warning in its output: code cell 8",
         ),
         (lambda n, code: n.metadata.update(widgets={}), "saved widget state"),
         (lambda n, code: n.cells.extend(nbformat.v4.new_markdown_cell() for _ in range(30)), "more than 30 cells"),
@@ -98,6 +117,7 @@ def test_others_can_turn_the_rules_on(tmp_path):
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(tmp_path)]
     on = subprocess.run([*command, "--notebook-rules"], capture_output=True, text=True, cwd=tmp_path)
     assert "no check cell" in on.stdout
+    assert re.search("^FAILED .*: bad.ipynb: no check cell", on.stdout, re.MULTILINE)  # in the summary
     assert "1 failed, 1 passed" in on.stdout
     off = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert "no tests ran" in off.stdout

@@ -82,7 +82,7 @@ def show(
         out: The picture, a PNG file.
     """
     require_path(data_dir)
-    require(out.suffix.lower() == ".png", "out", "a PNG file, as seen.png", out)
+    require(out.suffix.lower() == ".png", "out", "a PNG file, as seen.png", str(out))
     from l2gnet.data.folders.check import kind_of
     from l2gnet.training.settings import TrainSettings
 
@@ -99,7 +99,7 @@ def show(
     from l2gnet.data.dataset import open_whole
     from l2gnet.data.survey import remarks, summary, survey
     from l2gnet.tables import csv_text, text_table
-    from l2gnet.training.look import look
+    from l2gnet.training.look import cases_to_look_at, look
     from l2gnet.widgets.looks import save_seen
 
     dataset = open_whole(settings)
@@ -109,6 +109,7 @@ def show(
     plain, moved = look(settings, dataset)
     save_seen(out, {"as read": plain} | ({"augmented": moved} if augmented else {}), dataset.labels)
     write_text(out.with_suffix(".csv"), csv_text([one.as_row() for one in found]))
+    print(f"cases in the picture, from 1 on: {', '.join(case.name for case in cases_to_look_at(dataset))}")
     print(f"{out} shows what the model sees, {out.with_suffix('.csv').name} has a line for each volume")
 
 

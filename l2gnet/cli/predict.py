@@ -39,8 +39,8 @@ def predict(
         augment: Test-time augmentation: slices turned, and mirrored if the model was trained so; slower.
         batch_size: Slices that pass the network at once.
         precision: As in training; bf16-mixed is faster where the hardware has it, and changes a few labels.
-        nnunet_names: Call the labels of CASE or CASE_0000 CASE.nii.gz, as nnU-Net does, for its evaluation to read;
-            probabilities then go to a folder of that name.
+        nnunet_names: Call the labels of CASE, or of CASE_0000 or another channel beside it, CASE.nii.gz, as nnU-Net
+            does, for its evaluation to read; probabilities then go to a folder of that name.
         probabilities: Also write the probability of each class, CASE_probabilities.nii.gz: 4-D on the scan's grid, a
             volume for each label from background on, adding up to 1, or for each region; four bytes a voxel and class.
         dicom_seg: Also write the labels of a DICOM series as DICOM SEG, which names the patient as the series does.
@@ -108,11 +108,21 @@ def _as_nnunet(scans: "list[Input]") -> "list[Input]":
     from collections import Counter
     from dataclasses import replace
 
-    scans = [replace(scan, name=scan.name.removesuffix("_0000")) for scan in scans]
+    scans = [replace(scan, name=_nnunet_name(scan)) for scan in scans]
     name, count = Counter(scan.name for scan in scans).most_common(1)[0]
     if count > 1:
         raise ConfigError(f"each scan needs a name of its own, got {count} scans {name}; rename or part them")
     return scans
+
+
+def _nnunet_name(scan: "Input") -> str:
+    """The name of a scan without the number of a channel: 0000, or another one of a file that has 0000 beside it."""
+    from l2gnet.data.names import case_name, of_channel, without_channel
+
+    file = case_name(scan.path.name)
+    first = scan.path.with_name(of_channel(scan.path.name.replace(file, without_channel(file), 1), 0))
+    beside = scan.series is None and scan.name.endswith(file) and first.is_file()
+    return without_channel(scan.name) if beside else scan.name.removesuffix("_0000")
 
 
 def _require_own(

@@ -30,16 +30,19 @@ def train(
     from l2gnet.training.processes import is_first
     from l2gnet.training.run import folder_of
     from l2gnet.training.run import train as train_model
-    from l2gnet.training.run_folder import LOCAL, require_same_run
+    from l2gnet.training.run_folder import LOCAL, RESUME_FILE, require_same_run
 
     if not is_first(settings):
         train_model(settings, run_dir)
         return
+    from l2gnet.data.beside import aside
     from l2gnet.evaluation.scores import evaluate_cases, structure_table, write_scores
     from l2gnet.jobs.provenance import recorded
 
     folder = folder_of(settings, run_dir)
     require_same_run(folder, settings)  # or its record would become that of a start which was refused
+    if settings.resume and not (folder / RESUME_FILE).exists():  # no error, as a queue gives the same command again
+        aside(f"{folder} holds no run to go on with: it starts anew")
     try:
         with recorded(folder, "l2gnet train", asdict(settings) | {"run_dir": str(folder)}, secrets=LOCAL):
             trained = train_model(settings, folder)

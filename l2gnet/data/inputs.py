@@ -17,7 +17,7 @@ from l2gnet.data.beside import aside, is_nifti, listed, passed_over, what_it_is
 from l2gnet.data.formats.dicom import find_series
 from l2gnet.data.formats.dicom_file import is_dicom
 from l2gnet.data.formats.dicom_series import Series
-from l2gnet.data.names import case_name, of_channel, without_channel
+from l2gnet.data.names import case_name, channel_of, of_channel, without_channel
 from l2gnet.data.volume import Volume, read_channels, read_frames
 from l2gnet.errors import VolumeError, volume_error
 
@@ -25,6 +25,8 @@ LABELS_END = "_labels"  # of the names of our own results, which are not scans
 # A moment of a beat in a file of its own, as ACDC names it and nnU-Net does.
 _FRAME = re.compile(r"(?P<patient>.+)_frame(?P<frame>[0-9]+)(_0000)?")
 _LABEL_MAPS = ("_gt", "_seg", LABELS_END, "_probabilities", "_codes", "_sent_to", "_received_from")
+_OF_LABELS = ("labelsTr", "labelsTs")  # folders of the Decathlon's and nnU-Net's label maps
+_UNNAMED = "image"  # the channel of data in which files are not numbered by channels
 
 
 @dataclass(frozen=True)
@@ -41,19 +43,20 @@ class Input:
 
 
 def find_inputs(
-    paths: Sequence[str | Path], channels: Sequence[str] = ("image",), *, say: Callable[[str], object] = aside
+    paths: Sequence[str | Path], channels: Sequence[str] = (_UNNAMED,), *, say: Callable[[str], object] = aside
 ) -> list[Input]:
     """The scans among files and folders (with those below them, linked ones too), in the order named, then by path.
 
-    In a folder, label maps are left out: files whose name ends in `_gt`, `_seg` or as our own results do. Where a
-    model takes several `channels`, CASE_0000.nii.gz, CASE_0001.nii.gz and so on are one scan, and a 4-D file holds
-    channels, otherwise moments in time. Scans of one name in several folders below one that is named, as SER0 of each
-    patient, get the names of those folders too; so do NAME_frame01 and other frames of one name. `say` hears which
-    files of a folder were passed over, and why.
+    In a folder, label maps are left out: files whose name ends in `_gt`, `_seg` or as our own results do, and those
+    below it in `labelsTr` or `labelsTs`. Where a model takes several `channels`, CASE_0000.nii.gz, CASE_0001.nii.gz and
+    so on are one scan, and a 4-D file holds channels, otherwise moments in time. Scans of one name in several folders
+    below one that is named, as SER0 of each patient, get the names of those folders too; so do NAME_frame01 and other
+    frames of one name. `say` hears which files of a folder were passed over, and why.
 
     Raises:
         VolumeError: no path holds a scan, two scans would get results of one name, two are one frame of a patient, or
-            frames of one name, which would be taken for those of one patient, lie in several folders.
+            frames of one name, which would be taken for those of one patient, lie in several folders; or a model of
+            one channel that has a name is given CASE_0000.nii.gz and other channels of that case.
     """
     scans: list[Input] = []
     empty: list[Input] = []
@@ -66,7 +69,11 @@ def find_inputs(
             empty.append(_failing(_name(path), path, error))
     if empty and not scans:
         empty[0].read()
-    scans = _told_apart(_grouped(scans, channels) if len(channels) > 1 else scans, [Path(path) for path in paths])
+    if len(channels) > 1:
+        scans = _grouped(scans, channels)
+    elif channels[0] != _UNNAMED:
+        _require_one_channel(scans, channels[0])
+    scans = _told_apart(scans, [Path(path) for path in paths])
     _require_own_names(scans)
     return [*scans, *empty]
 
@@ -98,13 +105,18 @@ def _scans_at(path: Path, say: Callable[[str], object]) -> tuple[list[Input], li
         return [_nifti(path)], []
     files, unread = _files_below(path)
     nifti = [_nifti(file) for file in files if is_nifti(file)]
-    maps = [scan.path for scan in nifti if _patient(scan.name).lower().endswith(_LABEL_MAPS)]
-    scans = [scan for scan in nifti if scan.path not in maps]
+    scans: list[Input] = []
+    maps: defaultdict[str, list[str]] = defaultdict(list)
+    for scan in nifti:
+        if known_by := _label_map(scan, path):
+            maps[known_by].append(scan.path.name)
+        else:
+            scans.append(scan)
     used = {scan.path for scan in nifti}
     series = find_series([file for file in files if file not in used])
     used.update(file for one in series for file in one.files)
     lines = passed_over(file for file in files if file not in used)
-    lines += [f"passed over: {listed([file.name for file in maps])} (label maps, by their names)"] if maps else []
+    lines += [f"passed over: {listed(names)} (label maps, by their {known_by})" for known_by, names in maps.items()]
     scans += _series(series)
     if not scans and not unread:
         rule = "a folder must hold scans (.nii, .nii.gz, or DICOM of CT, MR or PET)"
@@ -113,6 +125,13 @@ def _scans_at(path: Path, say: Callable[[str], object]) -> tuple[list[Input], li
     for line in lines:
         say(line)
     return scans, unread
+
+
+def _label_map(file: Input, folder: Path) -> str:
+    """What tells that a file below a folder is a label map; nothing for a scan."""
+    if file.path.parent != folder and file.path.parent.name in _OF_LABELS:
+        return "folder"
+    return "names" if _patient(file.name).lower().endswith(_LABEL_MAPS) else ""
 
 
 def _files_below(folder: Path) -> tuple[list[Path], list[Input]]:
@@ -209,23 +228,38 @@ def _nifti(path: Path) -> Input:
 
 def _grouped(scans: Sequence[Input], channels: Sequence[str]) -> list[Input]:
     """The same scans, with the files of all channels as one."""
-    files: dict[Path, list[Path]] = {}
     series = []
-    for scan in scans:
-        if scan.series is None:
-            files.setdefault(scan.path.with_name(without_channel(scan.name)), []).append(scan.path)
-            continue
+    for scan in (scan for scan in scans if scan.series is not None):
         rule = f"a scan of several channels, {', '.join(channels)}, must be NIfTI"
         remedy = "convert the series of each to NIfTI files on one grid, NAME_0000.nii.gz, NAME_0001.nii.gz ..."
         series.append(_failing(scan.name, scan.path, volume_error(scan.path, rule, "a DICOM series", remedy)))
+    groups = _by_case(scans)
+    cases = [Input(case.name, paths[0], partial(_read_case, case, paths, channels)) for case, paths in groups]
+    return cases + series
+
+
+def _require_one_channel(scans: Sequence[Input], channel: str) -> None:
+    """Raise VolumeError for several channels of a case: folders number them each in its way, and none says which."""
+    for case, paths in _by_case(scans):
+        numbered = sorted({_name(path) for path in paths if channel_of(_name(path)) is not None})
+        if len(numbered) > 1:
+            rule = f"a model of one channel, {channel}, must be given the file of that channel alone"
+            remedy = f"name the files of {channel} one by one; or rename them, if the numbers are those of cases"
+            raise volume_error(case, rule, ", ".join(numbered), remedy)
+
+
+def _by_case(scans: Sequence[Input]) -> list[tuple[Path, list[Path]]]:
+    """NIfTI files by case, with the path of its name: those of all channels, by their numbers, or one."""
+    files: dict[Path, list[Path]] = {}
+    for scan in (scan for scan in scans if scan.series is None):
+        files.setdefault(scan.path.with_name(without_channel(scan.name)), []).append(scan.path)
     groups: list[tuple[Path, list[Path]]] = []
     for case, paths in files.items():
         if of_channel(case.name, 0) in map(_name, paths):
             groups.append((case, paths))
-        else:  # a number that no first channel has is that of a case: each is a 4-D file
+        else:  # a number that no first channel has is that of a case, whose channels are in one file
             groups += [(path.with_name(_name(path)), [path]) for path in paths]
-    cases = [Input(case.name, paths[0], partial(_read_case, case, paths, channels)) for case, paths in groups]
-    return cases + series
+    return groups
 
 
 def _read_case(case: Path, paths: Sequence[Path], channels: Sequence[str]) -> list[Volume]:

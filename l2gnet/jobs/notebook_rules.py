@@ -7,7 +7,7 @@ there are such cells, that a notebook was run from top to bottom, and that nothi
 
 import ast
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,12 @@ def broken_rules(path: Path) -> list[str]:
         code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     except (ValueError, LookupError, TypeError):
         return ["no notebook of format 4"]
-    outputs = [output for cell in code for output in cell["outputs"]]
+    outputs = [(place, output) for place, cell in enumerate(code, 1) for output in cell["outputs"]]
     wrong = [*_checks(code), *_parameters(path, code), *_lengthy(code)]
     if [cell["execution_count"] for cell in code] != list(range(1, len(code) + 1)):
         wrong.append("not run from top to bottom")
-    if any(output["output_type"] == "error" for output in outputs):
-        wrong.append("an error in its output")
-    if any(output.get("name") == "stderr" for output in outputs):
-        wrong.append("a warning in its output")
+    wrong += _at("an error in its output", (place for place, output in outputs if output["output_type"] == "error"))
+    wrong += _at("a warning in its output", (place for place, output in outputs if output.get("name") == "stderr"))
     if "widgets" in notebook["metadata"] or "vnd.jupyter.widget-view" in text:
         wrong.append("saved widget state")
     if len(notebook["cells"]) > _MOST_CELLS:
@@ -56,16 +54,23 @@ def broken_rules(path: Path) -> list[str]:
 
 
 def _checks(code: list[dict[str, Any]]) -> Iterator[str]:
-    checks = [cell for cell in code if _source(cell).startswith(CHECK)]
+    checks = [(place, cell) for place, cell in enumerate(code, 1) if _source(cell).startswith(CHECK)]
     if not checks:
         yield "no check cell"
-    if any(cell["execution_count"] is None or not cell["outputs"] for cell in checks):
-        yield "a check cell that was never run"
-    if any("assert " not in _source(cell) for cell in checks):
-        yield "a check cell that asserts nothing"
-    others = [cell for cell in code if not _compared(cell)]
-    if any(UNCOMPARED in _tags(cell) for cell in checks) or any(UNCOMPARED not in _tags(cell) for cell in others):
-        yield "a check cell that is not compared, or another that is"
+    not_run = (place for place, cell in checks if cell["execution_count"] is None or not cell["outputs"])
+    yield from _at("a check cell that was never run", not_run)
+    idle = (place for place, cell in checks if "assert " not in _source(cell))
+    yield from _at("a check cell that asserts nothing", idle)
+    ignored = [place for place, cell in checks if UNCOMPARED in _tags(cell)]
+    others = [(place, cell) for place, cell in enumerate(code, 1) if not _compared(cell)]
+    compared = [place for place, cell in others if UNCOMPARED not in _tags(cell)]
+    yield from _at("a check cell that is not compared, or another that is", sorted(ignored + compared))
+
+
+def _at(words: str, places: Iterable[int]) -> Iterator[str]:
+    """What is wrong at these places among the code cells, which are their numbers in Jupyter; nothing at none."""
+    if found := ", ".join(map(str, dict.fromkeys(places))):
+        yield f"{words}: code cell {found}"
 
 
 def _parameters(path: Path, code: list[dict[str, Any]]) -> Iterator[str]:
@@ -128,7 +133,8 @@ class _Rules(pytest.Item):
     def runtest(self) -> None:
         wrong = broken_rules(self.path)
         if wrong:
-            pytest.fail("\n".join(wrong), pytrace=False)
+            # With its name, as the summary of a test run shows the first line alone, and not always a path.
+            pytest.fail("\n".join(f"{self.path.name}: {each}" for each in wrong), pytrace=False)
 
     def reportinfo(self) -> tuple[Path, None, str]:
         return self.path, None, f"rules of {self.path.name}"

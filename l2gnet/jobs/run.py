@@ -26,7 +26,10 @@ from l2gnet.jobs.privacy import scrubbed, without
 from l2gnet.jobs.provenance import PeakMemory, outcome
 
 _TERMINATED = "terminated by SIGTERM"
-_KERNELS = Config(AsyncKernelManager={"transport_encryption": "auto"})  # others work on the same cluster node
+_KERNELS = Config(
+    AsyncKernelManager={"transport_encryption": "auto"},  # others work on the same cluster node
+    NotebookClient={"extra_arguments": ["--log-level=ERROR"]},  # a kernel warns when its worker ends before it
+)
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _HTML = HTMLExporter()  # one for all runs: it reads its template once
 

@@ -28,7 +28,7 @@ from l2gnet.prediction.inference import Segmented, on_best_device, segment
 from l2gnet.shapes import Bool, Int64
 
 # What was measured of a frame stands behind these words; other numbers are in names, as of channels and structures.
-_MEASURED = re.compile(r"\b(at|by|is|lies?|measure|to) -?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?")
+_MEASURED = re.compile(r"\b(at|by|from|is|lies?|measure|to) -?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?")
 _SPACING_FACTOR = 1.5  # voxels may be so many times smaller or larger than any seen
 _GRAIN_MARGIN = 0.25  # of the range of grain that was seen, which a scan may lie outside of it
 
@@ -111,9 +111,11 @@ def find_strange(
         return Strangeness(None, None, None, tuple(reasons))
     distance, surprise, unused, farthest, most = np.mean(measures, axis=0).tolist()
     if distance > farthest:
-        reasons.append(f"its features lie {distance:.3f} from their codes, up to {farthest:.3f} is normal")
+        found, limit = _told_apart(distance, farthest, digits=3)
+        reasons.append(f"its features lie {found} from their codes, up to {limit} is normal")
     if surprise > most:
-        reasons.append(f"its codes are unusual by {surprise:.2f} nats, up to {most:.2f} is normal")
+        found, limit = _told_apart(surprise, most, digits=2)
+        reasons.append(f"its codes are unusual by {found} nats, up to {limit} is normal")
     return Strangeness(distance, surprise, unused, tuple(reasons))
 
 
@@ -194,7 +196,8 @@ def _unlike(scan: Volume, seen: Segmented, familiar: Familiar) -> list[str]:
     if seen.grain > roughest + margin:
         reasons.append(f"its grain is {seen.grain:.2f}, {roughest:.2f} at most held out: is it noisy?")
     if confidence < familiar.confidence:
-        reasons.append(f"the model is sure by {confidence:.3f} only, from {familiar.confidence:.3f} on is normal")
+        found, limit = _told_apart(confidence, familiar.confidence, digits=3)
+        reasons.append(f"the model is sure by {found} only, from {limit} on is normal")
     if scan.axes not in familiar.axes:
         known = " or ".join(familiar.axes)
         reasons.append(f"its D, H and W run to {scan.axes}, to {known} held out: was it cut in another plane?")
@@ -208,6 +211,13 @@ def _unlike(scan: Volume, seen: Segmented, familiar: Familiar) -> list[str]:
         usual = f"{darkest:.4g} to {lightest:.4g}"
         reasons.append(f"its grey values begin at {low:.4g}, at {usual} held out: is it another modality or unit?")
     return reasons
+
+
+def _told_apart(found: float, limit: float, digits: int) -> tuple[str, str]:
+    """Two different numbers, with more digits where else they would read the same."""
+    while f"{found:.{digits}f}" == f"{limit:.{digits}f}":
+        digits += 1
+    return f"{found:.{digits}f}", f"{limit:.{digits}f}"
 
 
 def _histogram(codes: Int64[np.ndarray, "D h w"], size: int) -> Int64[np.ndarray, " K"]:

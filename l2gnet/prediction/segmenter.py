@@ -113,33 +113,31 @@ class Segmenter:
         self.batch_size, self.precision, self.probabilities = batch_size, precision, probabilities
         self.views = [trained_views(card) for _, card in loaded] if augment else []
         for path, (_, card) in zip(checkpoints, loaded, strict=True):
-            ours, others = ((c.classes, c.regions, c.channels, c.grid, c.plane) for c in (self.card, card))
-            if ours != others:
+            ours, others = _task(self.card), _task(card)
+            if differing := [name for name in ours if ours[name] != others[name]]:
                 raise CheckpointError(
-                    f"{path}: the models of an ensemble must share classes, regions, channels, grid and plane, "
-                    f"got {others} beside {ours}; name models of one task"
+                    f"{path}: the models of an ensemble must share classes, regions, channels, grid and plane, got "
+                    + "; ".join(f"{name} {_told(others[name])} beside {_told(ours[name])}" for name in differing)
+                    + "; name models of one task"
                 )
 
     def predict(
-        self, frames: Sequence[Volume], name: str, *, on_slices: Callable[[int], object] = lambda done: None
+        self, frames: Sequence[Volume], name: str, *, on_slices: Callable[[int], object] | None = None
     ) -> Prediction:
         """Segment every frame of a scan in the plane that the model was trained on.
 
-        `on_slices` hears of every batch of slices done, `slice_count` in all; what it raises ends the work.
+        `on_slices`, in the place of a bar in the terminal, hears of every batch of slices done, `slice_count` in all;
+        what it raises ends the work.
 
         Raises:
             VolumeError: the frames differ in shape, have other channels than the model takes, or their voxel size is
                 unknown and the model needs it; or what it says of them is not finite.
         """
         require_frames(frames, name, self.card)
-        with tqdm(total=self.slice_count(frames), desc=name, unit="slice", leave=False) as bar:
-
-            def tell(count: int) -> None:
-                bar.update(count)
-                on_slices(count)
-
+        heard = on_slices is not None
+        with tqdm(total=self.slice_count(frames), desc=name, unit="slice", leave=False, disable=heard) as bar:
             try:
-                done = [self._segment(frame, tell) for frame in frames]
+                done = [self._segment(frame, on_slices or bar.update) for frame in frames]
             except VolumeError as error:
                 raise VolumeError(f"{name}: {error}") from error
         return Prediction(
@@ -180,6 +178,16 @@ class Segmenter:
         first, *more = torch.cat(shares).movedim(1, 0).numpy()
         back = replace(turned, array=first, more=tuple(more)).turned(scan.axes)
         return seen, strange, replace(scan, array=back.array, more=back.more)
+
+
+def _task(card: ModelCard) -> dict[str, object]:
+    """What the models of an ensemble must share, by name."""
+    regions = {f"{name} of regions": value for name, value in vars(card.regions).items()}
+    return {"classes": card.classes, **regions, "channels": card.channels, **vars(card.grid), "plane": card.plane}
+
+
+def _told(value: object) -> str:
+    return (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
 
 
 def require_frames(frames: Sequence[Volume], name: str, card: ModelCard) -> None:

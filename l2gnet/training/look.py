@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from l2gnet.data.dataset import DataSet
+from l2gnet.data.dataset import Case, DataSet
 from l2gnet.data.slices import prepare_slices
 from l2gnet.data.volume import IGNORED
 from l2gnet.prediction.inference import network_input
@@ -13,6 +13,8 @@ from l2gnet.shapes import Float32, UInt8
 from l2gnet.training.batches import mixed_seed
 from l2gnet.training.recipes import build_augmentation
 from l2gnet.training.settings import TrainSettings
+
+_CASES = 6
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,21 @@ class Seen:
     titles: tuple[str, ...]
 
 
-def look(settings: TrainSettings, dataset: DataSet, count: int = 6) -> tuple[Seen, Seen]:
-    """Slices of `count` cases to train on, evenly chosen, the one of each with the most labelled; plain and augmented.
+def cases_to_look_at(dataset: DataSet, count: int = _CASES) -> list[Case]:
+    """Up to `count` cases to train on, evenly chosen."""
+    cases = dataset.training or dataset.cases
+    return [cases[place] for place in np.unique(np.linspace(0, len(cases) - 1, count).round().astype(int))]
+
+
+def look(settings: TrainSettings, dataset: DataSet, count: int = _CASES) -> tuple[Seen, Seen]:
+    """Slices of `cases_to_look_at`, the one of each with the most labelled; plain and augmented.
 
     The second is what the first step of a training would make of these, by the same seed.
 
     Raises:
         VolumeError: a file is damaged, or a mask does not belong to its image.
     """
-    cases = dataset.training or dataset.cases
-    chosen = [cases[place] for place in np.unique(np.linspace(0, len(cases) - 1, count).round().astype(int))]
+    chosen = cases_to_look_at(dataset, count)
     whole = prepare_slices(chosen, dataset.grid(settings), len(dataset.labels))
     titles, rows = [], []
     for number in range(len(chosen)):

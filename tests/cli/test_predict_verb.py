@@ -123,6 +123,16 @@ def test_what_an_earlier_run_left_beside_labels_goes_with_them(tiny, tmp_path, c
     assert [path.exists() for path in (seg, shares, of_more_frames, theirs)] == [True, False, False, True]
 
 
+def test_nnunets_name_of_a_case_goes_to_one_of_its_channels(tiny, tmp_path):
+    for name in ("case_0000", "case_0001", "prostate_0007_0000", "organ_0007"):
+        save_noise(tmp_path / "in" / f"{name}.nii.gz")
+    alone = [tmp_path / "in" / f"{name}.nii.gz" for name in ("case_0001", "prostate_0007_0000", "organ_0007")]
+    predict(tiny, alone, tmp_path / "out", nnunet_names=True)
+    labels = {path.name for path in (tmp_path / "out").glob("*.nii.gz")}
+    assert labels == {"case.nii.gz", "prostate_0007.nii.gz", "organ_0007.nii.gz"}
+    refused("a name of its own, got 2 scans case", tiny, [tmp_path / "in"], tmp_path / "all", nnunet_names=True)
+
+
 def test_the_function_of_earlier_frames_goes_with_their_labels(tmp_path, capsys):
     write_beat(tmp_path / "in")
     predict(HEART, [tmp_path / "in"], tmp_path / "out")

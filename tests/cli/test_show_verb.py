@@ -13,6 +13,8 @@ def test_a_folder_is_shown_as_a_picture_and_as_tables(tmp_path):
     assert lines[1].split() == ["least", "middle", "most", "volumes"]
     assert "axes RAS: 4 of 4 files" in lines
     assert lines[-1] == "seen.png shows what the model sees, seen.csv has a line for each volume"
+    names = ", ".join(f"organs_{number:02d}" for number in folders.CASES)
+    assert lines[-2] == f"cases in the picture, from 1 on: {names}"
     assert (tmp_path / "seen.png").read_bytes().startswith(b"\x89PNG")
     with (tmp_path / "seen.csv").open() as file:
         assert [row["volume"] for row in csv.DictReader(file)] == [f"organs_{number:02d}" for number in folders.CASES]
@@ -21,4 +23,4 @@ def test_a_folder_is_shown_as_a_picture_and_as_tables(tmp_path):
 def test_what_cannot_be_shown_is_refused_in_a_line(tmp_path):
     refused(command("data", "show", tmp_path / "nowhere"), "no such file or folder")
     refused(command("data", "show", tmp_path), "the folder must hold a dataset.json")
-    refused(command("data", "show", tmp_path, "-o", tmp_path / "seen.jpg"), "out must be a PNG file")
+    refused(command("data", "show", tmp_path, "-o", tmp_path / "seen.jpg"), r"out must be a PNG file, .* got '/")

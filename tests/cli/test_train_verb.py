@@ -37,6 +37,13 @@ def test_a_start_that_is_refused_leaves_the_record_of_the_run_there(tmp_path):
     assert (tmp_path / "run" / "run.json").read_text() == "of that run"
 
 
+def test_to_go_on_where_there_is_no_run_is_to_start_anew_and_is_said(tmp_path):
+    said = "run holds no run to go on with: it starts anew"
+    assert said in command("train", *TINY, "--resume", cwd=tmp_path, before=STOPPED.format(number=15)).stderr
+    (tmp_path / "run" / "last.ckpt").touch()
+    assert said not in command("train", *TINY, "--resume", cwd=tmp_path).stderr
+
+
 def test_the_record_keeps_no_path_of_this_machine(tmp_path):
     assert command("train", *TINY, "--cache-dir", "of-jane", cwd=tmp_path).returncode == 0
     record = json.loads((tmp_path / "run" / "run.json").read_text())

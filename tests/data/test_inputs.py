@@ -39,6 +39,15 @@ def test_label_maps_in_a_folder_are_no_scans(tmp_path):
     assert names(tmp_path / "a_gt.nii.gz") == ["a_gt"]  # named outright, it is what the user wants
 
 
+def test_label_maps_of_a_task_folder_are_no_scans(tmp_path):
+    for name in ("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "imagesTs/b_0000.nii.gz", "labelsTs/b.nii.gz"):
+        save(tmp_path / name)
+    said = []
+    assert [scan.name for scan in find_inputs([tmp_path], say=said.append)] == ["a_0000", "b_0000"]
+    assert said == ["passed over: a.nii.gz, b.nii.gz (label maps, by their folder)"]
+    assert names(tmp_path / "labelsTr") == ["a"]  # named outright, it is what the user wants
+
+
 def test_links_to_folders_are_followed_and_no_scan_comes_twice(tmp_path):
     for patient in ("p1", "p2"):
         folders.write_dicom(tmp_path / "archive" / patient / "SER0", [np.zeros((8, 8, 3), np.int16)], np.eye(4))
@@ -136,6 +145,18 @@ def test_numbers_of_cases_are_not_taken_for_those_of_channels(tmp_path):
         found = find_inputs(paths, ("T2", "ADC"))
         assert [scan.name for scan in found] == [f"prostate_{number:04d}" for number in numbers]
         assert [len(frame.channels) for scan in found for frame in scan.read()] == [2] * len(numbers)
+
+
+def test_a_model_of_one_named_channel_is_not_given_another_of_the_same_case(tmp_path):
+    files = [save(tmp_path / "both" / f"case_{channel:04d}.nii") for channel in range(2)]
+    for paths in (files, [tmp_path]):
+        rule = "both/case: a model of one channel, T2, must be given the file of that channel alone"
+        with pytest.raises(VolumeError, match=f"{rule}; found case_0000, case_0001; name the files of T2 one by one"):
+            find_inputs(paths, ("T2",))
+    for number in (1, 7):
+        save(tmp_path / "cases" / f"prostate_{number:04d}.nii")
+    found = find_inputs([files[1], tmp_path / "cases"], ("T2",))
+    assert [scan.name for scan in found] == ["case_0001", "prostate_0001", "prostate_0007"]
 
 
 def test_endings_may_be_in_capitals(tmp_path):

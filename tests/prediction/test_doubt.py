@@ -139,6 +139,16 @@ def test_each_thing_that_is_not_normal_is_said(familiar):
     assert any("it is one slice" in reason for reason in strange(familiar, single).reasons)
 
 
+def test_what_is_beyond_a_limit_does_not_read_as_if_it_were_the_limit(familiar):
+    known = replace(familiar, distance=0.3741, confidence=0.8844)
+    near = strange(known, scan(0), distances=0.3744, confidence=0.88397).reasons
+    assert near[0] == "the model is sure by 0.8840 only, from 0.8844 on is normal"
+    assert near[1] == "its features lie 0.3744 from their codes, up to 0.3741 is normal"
+    far = strange(known, scan(0), distances=0.4, confidence=0.8).reasons
+    assert far[1] == "its features lie 0.400 from their codes, up to 0.374 is normal"
+    assert said_of_frames({1: near, 2: far}) == [f"{reason} (in frame 1, likewise in 2)" for reason in near]
+
+
 def test_a_blurred_and_a_noisy_scan_are_told_from_those_held_out(model):
     def smooth(seed, mm):
         return scan(0).like(gaussian_filter(scan(seed).array, (0, mm, mm)))

@@ -218,6 +218,9 @@ def test_models_of_different_tasks_are_no_ensemble(tmp_path, model):
     other = save_model(tmp_path / "other.safetensors", classes=("background", "liver", "spleen", "stomach"))
     with pytest.raises(CheckpointError, match=r"other.safetensors: the models of an ensemble must share classes"):
         Segmenter(model, other)
+    differing = r"plane, got classes background, liver, spleen, stomach beside background, right .*; name models of one"
+    with pytest.raises(CheckpointError, match=differing):
+        Segmenter(model, other)
 
 
 def test_volumes_follow_from_the_voxel_size(tmp_path):
