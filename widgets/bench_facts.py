@@ -106,8 +106,8 @@ def plan_facts(
 def plan_orders(
     result: Intervened, plain: Intervened, typical: Int64[np.ndarray, " K"] | None
 ) -> dict[str, list[list[list[int]]]]:
-    """By name, every order of the rows and columns of a slice's plan, a pair for each head."""
-    if result.row_codes is None or result.sending is None:
+    """By name, every order of the rows and columns of a slice's plan, a pair for each head; nothing without codes."""
+    if result.codes is None or result.row_codes is None or result.sending is None:
         return {}
     named = result.row_codes[0].cpu().numpy()
     still = _still(result, plain)[0].double().cpu().numpy()[:, named >= 0]

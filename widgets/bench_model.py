@@ -2,12 +2,15 @@
 
 import threading
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from l2gnet.widgets.bench_scans import BenchScan
 from l2gnet.widgets.bench_task import Progress
 
 from l2gnet.data.slices import SliceSet
+from l2gnet.data.volume import Volume
 from l2gnet.errors import ConfigError
 from l2gnet.inspection.interventions import (
     Intervened,
@@ -22,6 +25,7 @@ from l2gnet.method.transport import ConvergenceWarning
 from l2gnet.models.backbone import SegmentationModel
 from l2gnet.models.card import ModelCard
 from l2gnet.prediction.inference import network_input
+from l2gnet.prediction.segmenter import Segmenter
 
 _BATCH = 16  # slices that pass the network at once
 _PATIENT = 4  # the same in a long task, during which one looks at other slices
@@ -34,12 +38,15 @@ class AskedModel:
         model: of this project.
         card: its card.
         scans: those that can be looked at; the list may grow.
+        checkpoint: where the model comes from.
     """
 
-    def __init__(self, model: SegmentationModel, card: ModelCard, scans: list[BenchScan]):
-        self.model, self.card, self.scans = model, card, scans
+    def __init__(self, model: SegmentationModel, card: ModelCard, scans: list[BenchScan], checkpoint: str | Path):
+        self.model, self.card, self.scans, self.checkpoint = model, card, scans, checkpoint
         self.busy = threading.Lock()
         self.seen: dict[int, SeenScan] = {}
+        self.brought: dict[int, Volume] = {}  # scans that were read, and are still to be doubted
+        self._doubts: dict[int, list[str] | None] = {}
         self._intervener = Intervener(model, regions=card.regions)
         self._of = (-1, -1)  # the scan that the means are of, and its slice that the other one lies beside
 
@@ -55,6 +62,24 @@ class AskedModel:
             return self.seen[number]
         with self.busy:
             return self._look(number)
+
+    def doubts(self, number: int, tell: Callable[[], None]) -> list[str] | None:
+        """Why to look before one uses what is found in a scan that was brought, in the words of `l2gnet predict`.
+
+        None until it is known: a thread finds out, and then calls `tell`.
+        """
+        if number in self.brought:
+            self._doubts[number] = None
+            threading.Thread(target=self._doubt, args=(number, self.brought.pop(number), tell), daemon=True).start()
+        return self._doubts.get(number, [])
+
+    def _doubt(self, number: int, scan: Volume, tell: Callable[[], None]) -> None:
+        try:
+            # By a model of its own: it takes the whole scan, and this one is looked at meanwhile.
+            self._doubts[number] = Segmenter(self.checkpoint).predict([scan], "it", on_slices=lambda done: None).doubts
+        except Exception as error:  # which a thread can tell in no other way
+            self._doubts[number] = [f"whether it is unusual could not be found out: {error}"]
+        tell()
 
     def intervened(self, number: int, index: int, changes: Interventions) -> Intervened:
         """What it makes of a slice when it is changed."""
@@ -83,7 +108,10 @@ class AskedModel:
 
     def _look(self, number: int) -> SeenScan:
         if number not in self.seen:
-            self.seen[number] = see_scan(self.model, self.card, *self.scans[number].load())
+            scan, truth = self.scans[number].load()
+            self.seen[number] = see_scan(self.model, self.card, scan, truth)
+            if self.scans[number].brought:
+                self.brought[number] = scan
         return self.seen[number]
 
     def _ready(self, number: int, index: int, changes: Interventions) -> Intervener:

@@ -22,10 +22,14 @@ OwnScan: TypeAlias = "str | Path | Volume | tuple[str | Path | Volume, str | Pat
 
 @dataclass(frozen=True)
 class BenchScan:
-    """A scan by the name that it has on the screen, opened with its label map when it is looked at."""
+    """A scan by the name that it has on the screen, opened with its label map when it is looked at.
+
+    `brought` says that a person brought it; the others are of the data that the model was trained on.
+    """
 
     name: str
     load: Callable[[], tuple[Volume, Volume | None]]
+    brought: bool = True
 
 
 def bench_scans(scans: Sequence["OwnScan | Case | BenchScan"], card: ModelCard, data_dir: str = "") -> list[BenchScan]:
@@ -83,7 +87,7 @@ def _truth(
 
 
 def _of_case(case: Case) -> BenchScan:
-    return BenchScan(case.name, case.load)
+    return BenchScan(case.name, case.load, brought=False)
 
 
 def model_names(*checkpoints: str | Path) -> list[str]:

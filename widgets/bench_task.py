@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from l2gnet.widgets.viewer import RefusedError
+
 Progress = Callable[[int, int], None]
 
 
@@ -32,7 +34,7 @@ class LongTask:
         """Do the work, which tells how many of `total` are done.
 
         Raises:
-            RuntimeError: another is running.
+            RefusedError: another is running.
         """
         self.require_free()
         self._stopped.clear()
@@ -41,9 +43,9 @@ class LongTask:
         self._thread.start()
 
     def require_free(self) -> None:
-        """Raise RuntimeError while a task is running."""
+        """Raise RefusedError while a task is running."""
         if self._thread is not None and self._thread.is_alive():
-            raise RuntimeError("one task must end before the next begins; stop it, or wait")
+            raise RefusedError("one task must end before the next begins; stop it, or wait")
 
     def stop(self) -> None:
         """End the task at its next step."""

@@ -4,6 +4,7 @@ import lzma
 import re
 import shutil
 import tempfile
+import time
 import weakref
 import zipfile
 import zlib
@@ -11,13 +12,14 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-from l2gnet.widgets.viewer import Viewer
+from l2gnet.widgets.viewer import RefusedError, Viewer
 
 from l2gnet.errors import VolumeError
 
 _DICOM = re.compile(r"[^.]*|.*\.(dcm|dicom|ima|\d+)")  # scanners name files by numbers, with dots in them, or not
 _DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # of an archive, and of what is packed in it
 _MOST_BYTES = 16 << 30  # that an archive may unpack to
+_LONGEST_PAUSE_S = 30.0  # of a page that is sending a scan; after it that page is taken to be gone
 
 
 class Dropping(Viewer):
@@ -29,28 +31,45 @@ class Dropping(Viewer):
     def dropped(self, folder: Path) -> None:
         """Read what is there, a folder that holds NIfTI or DICOM files; it is gone afterwards."""
 
+    def require_ready(self) -> None:
+        """Raise RefusedError where no scan can be taken now: a drop then ends before all of it has come."""
+
     def close(self) -> None:
         """Leave the browser, and free all memory and files that are held here and there."""
         self._end_drop()
         super().close()
 
     def _on_drop(
-        self, name: str, start: int, size: int, parts: Sequence[memoryview], number: int = 0, count: int = 1
+        self,
+        name: str,
+        start: int,
+        size: int,
+        parts: Sequence[memoryview],
+        number: int = 0,
+        count: int = 1,
+        of: str = "",
     ) -> None:
-        """Take a part of file `number` of `count`; the browser waits for the answer with the next one."""
+        """Take a part of file `number` of `count`, `of` a drop; its page waits for the answer with the next one."""
+        answer = {"of": of, "taken": -1}
+        if self._drop is not None and self._drop.key != of and not self._drop.abandoned:
+            rule = "another scan is on its way here, perhaps from another page; drop this one again when it is here"
+            self.send(answer | {"refused": f"{rule}, or in half a minute if that page was closed"})
+            return
         try:
             if start == number == 0:
-                self._drop = Drop(count)
-            if self._drop is None:
-                raise ValueError(f"a scan must come from its start on, got file {number} from {start}; drop it again")
+                self.error = ""  # it was said of a scan before
+                self.require_ready()
+                self._drop = Drop(of, count)
+            if self._drop is None or self._drop.key != of:
+                raise RefusedError(f"a scan must come from its start on, got file {number} from {start}; drop it again")
             taken = self._drop.take(number, name, start, parts[0], size)
             if taken >= size and number == count - 1:
                 self._drop.unpack()
                 self.dropped(self._drop.folder)
                 self._end_drop()
-            self.send({"taken": taken})
+            self.send(answer | {"taken": taken})
         except Exception as error:
-            self.send({"taken": -1})
+            self.send(answer)
             drop = self._drop
             self._end_drop()
             if not isinstance(error, VolumeError) or drop is None:
@@ -71,11 +90,13 @@ class Drop:
     Of their names only the endings are kept. Files of a folder that are no scan, by their names, are passed over.
 
     Args:
+        key: what tells it from the drops of other pages.
         count: how many there are.
     """
 
-    def __init__(self, count: int):
-        self.count = count
+    def __init__(self, key: str, count: int):
+        self.key, self.count = key, count
+        self._heard = time.monotonic()
         self.folder = Path(tempfile.mkdtemp(prefix="l2gnet-"))
         self.close = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
@@ -84,8 +105,9 @@ class Drop:
 
         Raises:
             VolumeError: the only file is none that a scan could be in, by its name.
-            ValueError: the part does not follow the one before.
+            RefusedError: the part does not follow the one before.
         """
+        self._heard = time.monotonic()
         ending = _ending(name)
         if ending is None and self.count == 1:
             rule = "a scan that is dropped must be NIfTI (.nii, .nii.gz), DICOM (.dcm), a folder or a .zip of it"
@@ -94,9 +116,14 @@ class Drop:
             return size
         with (self.folder / f"{number:06d}{ending}").open("ab") as file:
             if file.tell() != start:
-                raise ValueError(f"the parts of a file must follow each other, got one from {start}; drop it again")
+                raise RefusedError(f"the parts of a file must follow each other, got one from {start}; drop it again")
             file.write(part)
             return file.tell()
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the page that sent it seems to be gone."""
+        return time.monotonic() - self._heard > _LONGEST_PAUSE_S
 
     def unpack(self) -> None:
         """Put the files of archives in the place of these.

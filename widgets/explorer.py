@@ -66,11 +66,21 @@ class Explorer(Viewer):
         return self._voxel[1] * h // H, self._voxel[2] * w // W
 
     def _when(self, names: str | list[str], handler: Callable[[], None]) -> None:
-        """Call `handler` when traits change; what it changes reaches the browser in one message."""
+        """Call `handler` when traits change; what it changes reaches the browser in one message.
+
+        What it refuses leaves what was before.
+        """
 
         def observer(change: dict[str, Any]) -> None:
             with self.hold_sync():
-                handler()
+                try:
+                    handler()
+                except Exception:
+                    self.unobserve(observer, names)  # or it would hear of the way back, without end if that fails
+                    self.set_trait(change["name"], change["old"])
+                    self.observe(observer, names)
+                    handler()
+                    raise
 
         self.observe(observer, names)
 

@@ -43,7 +43,7 @@ class ScanDesk(Dropping):
     script = "scan_desk"
 
     about = traitlets.Dict().tag(sync=True)  # model, structures, examples
-    scan = traitlets.Dict().tag(sync=True)  # geometry of the scan that is shown
+    scan = traitlets.Dict().tag(sync=True)  # name and geometry of the scan that is shown
     answer = traitlets.Dict().tag(sync=True)  # what was found, in words
     task = traitlets.Dict().tag(sync=True)
     frame = traitlets.Int(0, min=0).tag(sync=True)
@@ -54,6 +54,7 @@ class ScanDesk(Dropping):
         card = self.segmenter.card
         self._examples = dict(examples or {})
         self._frames: list[Volume] = []
+        self._count, self._name = 0, ""  # of scans so far, and of the one that is shown
         self.prediction: Prediction | None = None
         self._task = LongTask(threading.Lock(), lambda told: self.set_trait("task", told), self._reporting)
         labels = enumerate(card.labels)
@@ -66,17 +67,21 @@ class ScanDesk(Dropping):
         )
         self.observe(lambda change: self._show_frame(), "frame")
 
-    def segment(self, frames: Sequence[Volume]) -> None:
+    def segment(self, frames: Sequence[Volume], name: str = "") -> None:
         """Show a scan (the frames of a cine, or one), and segment it in a thread of its own.
 
+        Its name on the screen is by default its number: names of files say more about patients than a picture should.
+
         Raises:
-            RuntimeError: the one before is not done yet.
+            RefusedError: the one before is not done yet.
         """
         self._task.require_free()
         self._frames, self.prediction = list(frames), None
+        self._count += 1
+        self._name = name or f"scan {self._count}"
         first = self._frames[0]
         with self.hold_sync():
-            self.answer = {}
+            self.answer, self.error = {}, ""
             self.frame = 0
             self.window = list(next(iter(presets(first.array).values())))
             self.selection = {"voxel": [n // 2 for n in first.shape]}
@@ -115,6 +120,7 @@ class ScanDesk(Dropping):
         self.publish("volume", stored)
         self._show_labels()
         self.scan = {
+            "name": self._name,
             "shape": list(frame.shape),
             "spacing_mm": list(frame.spacing_mm) if frame.has_mm else [1.0, 1.0, 1.0],
             "planes": [plane.to_browser() for plane in planes_of(frame.axes if frame.has_mm else None)],
@@ -150,7 +156,11 @@ class ScanDesk(Dropping):
         self._task.stop()
 
     def _on_example(self, name: str) -> None:
-        self.segment(self._examples[name]())
+        self.segment(self._examples[name](), name)
+
+    def require_ready(self) -> None:
+        """Raise RefusedError while a scan is looked at."""
+        self._task.require_free()
 
     def dropped(self, folder: Path) -> None:
         """Segment a scan that was dropped, read as on the command line.
@@ -185,6 +195,8 @@ def told(prediction: Prediction) -> list[dict[str, str]]:
         for name, side in (("left ventricle", function.left), ("right ventricle", function.right)):
             lines.append({"what": f"{name}: ejection fraction", "text": f"{side.ejection_fraction:.0f} %"})
             lines.append({"what": "full, and after the beat", "text": f"{side.ed_ml:.0f} ml, {side.es_ml:.0f} ml"})
+        taken = f"{function.ed_frame} and {function.es_frame}"
+        lines.append({"what": "moments taken as full, and after the beat", "text": taken})
         lines.append({"what": "mass of the left ventricle's muscle", "text": f"{function.mass_g:.0f} g"})
     else:
         for name, ml in prediction.volumes_ml[0].items():

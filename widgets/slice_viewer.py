@@ -79,12 +79,16 @@ class SliceViewer(Viewer):
         classes: Sequence[str] = (),
         codes: Any = None,
     ):
+        labels = {} if labels is None else labels
+        if not isinstance(labels, Mapping):
+            kind = type(labels).__name__
+            raise ValueError(f"labels must be a dict of label maps by name; got {kind}; give {{'truth': labels}}")
         self.frames, self.scan, placed = open_frames(volume, spacing_mm)
         of: Input = volume[0] if isinstance(volume, list | tuple) else volume
         T, D, H, W = self.frames.shape
         placed = placed and self.scan.has_mm
         self.planes = planes_of(self.scan.axes if placed else orientation)
-        self.maps = {name: open_label_frames(name, each, self.scan, of, T) for name, each in (labels or {}).items()}
+        self.maps = {name: open_label_frames(name, each, self.scan, of, T) for name, each in labels.items()}
         areas = {name: slice_areas(array, IGNORED + 1) for name, array in self.maps.items()}
         present = [label for label in range(1, IGNORED + 1) if any(area[:, label].any() for area in areas.values())]
         if IGNORED in present and 0 < len(classes) <= IGNORED:
@@ -137,6 +141,14 @@ class SliceViewer(Viewer):
         if not 0 <= frame < len(self.frames):
             raise traitlets.TraitError(f"frame must be a moment in 0..{len(self.frames) - 1}; got {frame}")
         return frame
+
+    @traitlets.validate("shown")
+    def _there(self, proposal: Any) -> list[str]:
+        known = self.about["maps"]
+        if unknown := [name for name in proposal["value"] if name not in known]:
+            rule = f"shown must hold names of the label maps, {', '.join(known) or 'here none'}"
+            raise traitlets.TraitError(f"{rule}; got {unknown[0]!r}")
+        return proposal["value"]
 
     def _now(self, rows: Num[np.ndarray, "rows *more"]) -> Num[np.ndarray, "D *more"]:
         """The rows of the moment that is shown, of an array that has D for each frame, or for all of them."""

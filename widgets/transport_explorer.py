@@ -271,12 +271,12 @@ class TransportExplorer(Explorer):
         if self.pointed == "voxel":
             if t.rows is not None:
                 cell = self._cell(t.rows.shape)
-                row = lit["row"] = t.row_of(cell)
+                row, pixel = t.row_of(cell), f"pixel ({cell[0] + 1}, {cell[1] + 1})"  # from 1, as slices on the screen
                 sent, taken = (self._plans.get(side, own) for side in get_args(Side))
                 heat = t.rows.size * t.relation(sent, t.receiving.row_of(cell), taken)
                 attention = None if t.tokens is None else t.rows.size * t.attention(row)
-                lit |= {"cell": list(cell), "title": f"pixel {cell} takes from", "unit": "× an even share"}
-                lit["text"] = f"pixel {cell} has code {t.names[row]}; {_names_of(own[shown.row_of(cell)], 'reference')}"
+                lit |= {"row": row, "cell": list(cell), "title": f"{pixel} takes from", "unit": "× an even share"}
+                lit["text"] = f"{pixel} has code {t.names[row]}; {_names_of(own[shown.row_of(cell)], 'reference')}"
         else:
             lit["row"] = row = self._row_of(code)
             if reference is not None and self.pointed == "reference":

@@ -29,6 +29,10 @@ _TYPES = ("uint8", "int16", "uint16", "int32", "float32")  # what the browser ha
 _OF_WIDGETS = {"layout", "tabbable", "tooltip"}  # traits that ipywidgets gives to all
 
 
+class RefusedError(RuntimeError):
+    """What cannot be done now, in words for whoever asked: they are shown without a place in a program."""
+
+
 class Viewer(anywidget.AnyWidget):
     """A viewer in the browser, with a static picture for where there is none.
 
@@ -155,7 +159,7 @@ class Viewer(anywidget.AnyWidget):
         # ipywidgets would write the error to a log that nobody reads.
         try:
             yield
-        except VolumeError as error:  # for whoever brought the scan: words, and no place in a program
+        except (VolumeError, RefusedError) as error:  # for whoever asked: words, and no place in a program
             self.error = str(error)
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]

@@ -71,6 +71,7 @@ class Workbench(Dropping, BenchState):
     about = traitlets.Dict().tag(sync=True)
     now = traitlets.Dict().tag(sync=True)
     card = traitlets.Dict().tag(sync=True)
+    doubts: Any = traitlets.List(allow_none=True).tag(sync=True)  # of a scan that was brought; None: not known yet
     task = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -90,7 +91,7 @@ class Workbench(Dropping, BenchState):
             raise ValueError("a workbench needs a scan to look at, got none and a model that names no data; give scans")
         self._names = CodeNames(model)
         self._familiar = Familiar.of(self.model_card)
-        self._asked = AskedModel(self.model, self.model_card, self.scans)
+        self._asked = AskedModel(self.model, self.model_card, self.scans, model)
         self._task = LongTask(self._asked.busy, lambda told: self.set_trait("task", told), self._reporting)
         self._shown: tuple[Any, ...] = ()  # what `now` was made for
         self._worked: dict[str, Any] = {}  # to go back to where something cannot be shown
@@ -100,6 +101,7 @@ class Workbench(Dropping, BenchState):
         self.state = {} if state is None else dict(state)
         self._open()
         self.observe(lambda change: self._open(), "scan")
+        self.observe(lambda change: self._end_stop(), ["scan", "interventions"])
         self.observe(lambda change: self._move(), ["selection", "interventions", "head", "order"])
 
     @property
@@ -129,11 +131,12 @@ class Workbench(Dropping, BenchState):
         number = len(self.scans)
         self.scans.append(scan)
         try:
-            self._asked.look(number)
+            seen = self._asked.look(number)
         except Exception:
             self.scans.pop()
             raise
-        self.scan = number
+        with self.hold_trait_notifications():
+            self.scan, self.selection = number, {**self.selection, "voxel": most_to_see(seen)}
 
     def dropped(self, folder: Path) -> None:
         """Offer the scans that were dropped, read as on the command line, and show the last; of a cine its first frame.
@@ -149,6 +152,7 @@ class Workbench(Dropping, BenchState):
         if self.comm is not None:
             self._task.stop()
             self._asked.seen.clear()
+            self._asked.brought.clear()
         super().close()
 
     def draw(self) -> Figure:
@@ -221,6 +225,15 @@ class Workbench(Dropping, BenchState):
             # Also what one goes back to: the selection of the scan before may lie outside this one.
             self._worked["selection"] = self.selection = {**self.selection, "voxel": voxel}
             self._look()
+        self._doubt()
+
+    def _doubt(self) -> None:
+        self.doubts = self._asked.doubts(self.scan, self._doubt)
+
+    def _end_stop(self) -> None:
+        """Say that a task was stopped no longer than what it was stopped for is looked at."""
+        if self.task.get("stopped"):
+            self.task = {}
 
     def _move(self) -> None:
         """Show what changed; what comes together with another scan waits until that is opened."""

@@ -53,6 +53,16 @@ clinical use. Nothing leaves this machine.</p>
 """
 
 
+_NOWHERE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Nothing is here</title>
+<link rel="icon" href="data:,">
+<p>Nothing is here: open the address that the program prints. It is a new one each time that the program starts.</p>
+</html>
+"""
+
+
 class LiveViewer:
     """A viewer that is made when the first page asks for it, and shared by all pages.
 
@@ -122,7 +132,7 @@ def live_app(viewers: Sequence[LiveViewer], token: str) -> Application:
         handlers += [(path, _Page, own), files, (path + "socket", _Socket, own)]
     if len(viewers) > 1:
         handlers += [(start, _Index, {"viewers": viewers}), (start + "(live[.]css)", _File, {"live": viewers[0]})]
-    return Application(handlers, websocket_max_message_size=_MOST_BYTES)
+    return Application(handlers, default_handler_class=_Nowhere, websocket_max_message_size=_MOST_BYTES)
 
 
 def serve_live(viewers: Sequence[LiveViewer], title: str, *, port: int, browser: bool = True) -> None:
@@ -164,6 +174,14 @@ class _Index(RequestHandler):
             for number, live in enumerate(self.viewers, start=1)
         ]
         self.write(_INDEX.format(cards="\n".join(cards)))
+
+
+class _Nowhere(RequestHandler):
+    """Any other address, most often that of a program that has ended."""
+
+    def prepare(self) -> None:
+        self.set_status(404)
+        self.finish(_NOWHERE)
 
 
 class _Page(RequestHandler):

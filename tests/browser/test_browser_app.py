@@ -52,10 +52,15 @@ def test_an_example_is_answered_in_words(page, theme):
     page.get_by_label("slice", exact=True).press("Home")
     page.get_by_text("axial · 1 of 10").wait_for()
     page.get_by_label("moment of the beat").press("ArrowRight")
+    page.get_by_text("2 of 2", exact=True).wait_for()
     picture.press("ArrowUp")
     page.get_by_text("axial · 2 of 10").wait_for()
     page.screenshot(path=SCREENSHOTS / f"app-desk-{theme}.png")
     assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+    picture.drag_to(picture, source_position={"x": 100, "y": 100}, target_position={"x": 180, "y": 60})
+    page.wait_for_function("document.querySelector('.l2g-desk select').value === 'by hand'")
+    page.get_by_label("contrast").select_option("body")  # again
+    page.wait_for_function("document.querySelector('.l2g-desk select').value === 'body'")
 
 
 @pytest.mark.slow
@@ -66,6 +71,7 @@ def test_a_file_is_segmented_and_its_labels_are_taken_away(page, tmp_path):
     page.get_by_text("Segment a scan").click()
     page.get_by_label("scan file").set_input_files(tmp_path / "patient.nii.gz")
     page.locator(".l2g-desk-line", has_text="myocardium").wait_for()  # of one moment it tells volumes
+    assert page.locator(".l2g-desk-name").text_content().endswith(": patient.nii.gz")
     with page.expect_download() as download:
         page.get_by_text("Download labels and report").click()
     with zipfile.ZipFile(download.value.path()) as files:
@@ -79,8 +85,15 @@ def test_a_file_is_segmented_and_its_labels_are_taken_away(page, tmp_path):
 def test_what_is_no_scan_is_refused_in_words(page, tmp_path):
     (tmp_path / "holiday.png").write_bytes(b"a picture")
     page.get_by_text("Segment a scan").click()
+    page.get_by_role("button", name="heart 3").click()
+    page.locator(".l2g-desk-name", has_text="heart 3").wait_for()
+    page.get_by_text("left ventricle: ejection fraction").wait_for()
     page.get_by_label("scan file").set_input_files(tmp_path / "holiday.png")
     page.get_by_text("a scan that is dropped must be NIfTI").wait_for()
+    page.get_by_text("what is shown is still heart 3").wait_for()
+    page.get_by_role("button", name="heart 2").click()
+    page.locator(".l2g-desk-name", has_text="heart 2").wait_for()
+    assert page.get_by_role("alert").count() == 0
 
 
 @pytest.mark.slow

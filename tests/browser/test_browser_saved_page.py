@@ -24,6 +24,17 @@ STATE = """(traits) => Object.fromEntries(traits.map((trait) => {
   return [trait, plain(window.l2gnet.models[NUMBER].get(trait))];
 }))"""
 
+# The contrast of an element's text to its own ground, by WCAG 2.
+CONTRAST = """(element) => {
+  const light = (colour) => colour.match(/\\d+/g).slice(0, 3).reduce((sum, each, i) => {
+    const share = each / 255;
+    return sum + [0.2126, 0.7152, 0.0722][i] * (share > 0.04045 ? ((share + 0.055) / 1.055) ** 2.4 : share / 12.92);
+  }, 0.05);
+  const { color, backgroundColor } = getComputedStyle(element);
+  const [one, two] = [light(color), light(backgroundColor)];
+  return Math.max(one, two) / Math.min(one, two);
+}"""
+
 
 class OpenPage:
     """A saved page in Chromium without a network."""
@@ -266,6 +277,10 @@ def test_linked_viewers_stay_linked_and_a_heart_stays_small(opened, scan, transp
         for number in range(3):
             page.viewers.nth(number).scroll_into_view_if_needed()
             page.look(f"saved-page-{number}-{theme}")
+        assert plan.locator(".l2g-verdict").evaluate(CONTRAST) >= 4.5
+    page.page.set_viewport_size({"width": 1024, "height": 700})
+    for caption in plan.locator(".l2g-plan figcaption, .l2g-curve figcaption").all():
+        assert caption.evaluate("(words) => words.scrollWidth <= words.clientWidth")
 
 
 def test_an_answer_can_be_read_and_its_slices_scroll(opened, tmp_path):

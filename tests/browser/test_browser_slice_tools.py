@@ -180,6 +180,10 @@ def test_the_ruler_measures_millimetres(heart):
     assert state["mm"] == pytest.approx(75, abs=0.3)
     assert np.allclose(state["ruler"], [[0, 20, 30], [0, 50, 70]], atol=0.2)
     heart.notebook.screenshot("tools-ruler", heart.viewer)
+    heart.press("ArrowUp")
+    heart.shows("axial · 2 of 10")
+    heart.viewer.get_by_text("ruler 75.0 mm").wait_for(state="hidden")  # as it is drawn on the slice before alone
+    heart.press("ArrowDown")
     heart.press("Escape")
     assert heart.python()["ruler"] == []
     heart.canvas.click(position={"x": 5, "y": 5})  # a click without a drag draws nothing

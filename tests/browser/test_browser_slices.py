@@ -108,6 +108,10 @@ def test_structures_maps_errors_and_planes(heart):
     viewer.get_by_text("truth · 8 of 10").wait_for()
     first.click(position={"x": 100, "y": 200})
     notebook.screenshot("slices-errors-dark", viewer)
+    for name in ("truth", "shifted"):
+        assert viewer.get_by_role("img", name="area of each slice").is_visible()
+        viewer.get_by_title(f"Show or hide the map {name}").click()
+    viewer.get_by_text("axial · 8 of 10").wait_for()  # the plane alone has a name then
 
 
 PARTLY = """

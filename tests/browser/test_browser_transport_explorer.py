@@ -93,10 +93,10 @@ def test_clicks_light_what_they_should(halves):
     image, attention, plan = canvases(halves)
     assert lit_halves(image) == [False, True]  # to begin with, the pixel in the middle
     click(image, 0.25, 0.75)
-    halves.get_by_text("pixel (1, 0) takes from").wait_for()
+    halves.get_by_text("pixel (2, 1) takes from").wait_for()
     assert lit_halves(image) == [True, False]
     click(image, 0.75, 0.75)
-    halves.get_by_text("pixel (1, 1) takes from").wait_for()
+    halves.get_by_text("pixel (2, 2) takes from").wait_for()
     assert lit_halves(image) == [False, True]
     assert lit_halves(attention) == [True, True]  # its softmax gives the other half a share, too
     click(plan, 0.05, 0.3)  # a bar at the left: the first code
@@ -149,9 +149,9 @@ def test_keys_move_the_selection(halves):
     image, _, plan = canvases(halves)
     image.focus()
     image.press("ArrowLeft")
-    halves.get_by_text("pixel (1, 0) takes from").wait_for()
+    halves.get_by_text("pixel (2, 1) takes from").wait_for()
     image.press("ArrowUp")
-    halves.get_by_text("pixel (0, 0) takes from").wait_for()
+    halves.get_by_text("pixel (1, 1) takes from").wait_for()
     plan.focus()
     plan.press("ArrowDown")
     halves.get_by_text("fires at").wait_for()

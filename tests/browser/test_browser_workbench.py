@@ -120,6 +120,9 @@ class Bench:
     def button(self, name):
         return self.viewer.get_by_role("button", name=name, exact=True)
 
+    def focused(self):
+        return self.page.evaluate("document.activeElement.textContent")
+
     def press(self, keys, times=1):
         for _ in range(times):
             self.page.keyboard.press(keys)
@@ -234,7 +237,7 @@ def test_by_mouse(open_bench, place, theme, tmp_path):
     # A pixel, whom it hears, and where its code and references are in the plans
     bench.click_voxel(12, 30)
     until("bench.selection", {"voxel": [ask("bench.index"), 12, 30], "by": "voxel"})
-    bench.card.get_by_text("pixel (12, 30)").wait_for()
+    bench.card.get_by_text("pixel (13, 31)").wait_for()
     code = ask("int(bench.seen.codes[bench.index, 12 * 12 // 48, 30 * 12 // 48])")
     bench.show("relation")
     wanted = np.array(
@@ -363,6 +366,7 @@ def test_by_keyboard(open_bench, place, theme):
     bench.button("silence").focus()
     press("Enter")
     until("len(bench.now['of']['silenced_references'])", 1)
+    assert bench.focused() == "hear it again"
     press("Control+z")
     until("len(bench.now['of']['silenced_references'])", 0)
     press("Control+Shift+z")
@@ -370,19 +374,34 @@ def test_by_keyboard(open_bench, place, theme):
     bench.button("clear all").focus()
     press("Enter")
     until("len(bench.now['of']['silenced_references'])", 0)
+    assert bench.focused().startswith("Interventions: none")  # the panel, as there is nothing to clear any more
     slider = bench.changes.get_by_label("ε sends")
     slider.focus()
     press("ArrowRight")
     until("(bench.now['of']['epsilon'] or 0) > bench.model.mapper.setting.epsilons[0]")
     press("?")
     assert bench.viewer.get_by_text("how far the plan is from giving").is_visible()
+    assert bench.viewer.get_by_text("Alt + drag, Alt + arrows").is_visible()
     press("Escape")
     assert not bench.viewer.get_by_text("how far the plan is from giving").is_visible()
 
-    # A name of a code
+    # A code that is silenced: references that it has no share in leave the card
     bench.plan.focus()
     press("ArrowDown")
     until("bench.card['kind']", "code")
+    bench.button("silence").focus()
+    press("Enter")
+    until("len(bench.now['of']['silenced_codes'])", 1)
+    assert bench.focused() == "hear it again"
+    press("Enter")
+    until("len(bench.now['of']['silenced_codes'])", 0)
+    bench.card.locator(".l2g-bench-link").last.focus()
+    press("Enter")  # one of the nearest, whose card Python has yet to make
+    bench.card.get_by_text("fires at").wait_for()
+    press("Tab")
+    assert bench.card.evaluate("(card) => card.contains(document.activeElement)")
+
+    # A name of a code
     name = bench.card.get_by_label("name of this code")
     name.focus()
     bench.page.keyboard.type("apex ?")  # and no help opens
@@ -422,6 +441,8 @@ def test_two_models_side_by_side(open_bench, models):
     bench.seen(lambda: bench.share_alike(9 * wanted), 0.75)
     frames.last.click(position={"x": 40, "y": 300})
     bench.until("bench.selection.get('by')", "voxel")
+    bench.page.set_viewport_size({"width": 1024, "height": 700})
+    assert bench.changes.evaluate("(box) => box.scrollWidth <= box.clientWidth")  # also the scores of the other one
 
 
 def test_a_saved_page_says_what_the_model_was_saved_under(open_page, browser, models, tmp_path):
@@ -475,7 +496,7 @@ def test_the_program_ends_while_one_clicks(open_page, models):
     ask("hang_up() and None")
     page.get_by_text("The program that this page belongs to has ended").wait_for()
     bench.click_voxel(20, 20)
-    bench.card.get_by_text("pixel (20, 20)").wait_for()  # what is here still answers
+    bench.card.get_by_text("pixel (21, 21)").wait_for()  # what is here still answers
     bench.button("matrices").click()
     bench.show_only("codes")
 
@@ -488,6 +509,10 @@ def test_a_scan_is_dropped_from_a_folder(open_page, models, tmp_path):
     bench.until("(bench.scan, bench.now['scan'], bench.about['shape'])", [1, 1, [4, 48, 48]])
     bench.viewer.get_by_text("solving").wait_for(state="hidden")
     assert bench.viewer.get_by_title("The scan to look at").input_value() == "1"
+    bench.viewer.get_by_role("button", name=re.compile(r"\d doubts?")).click()
+    bench.viewer.get_by_text("the model's card does not say what is normal", exact=True).wait_for()
+    page.keyboard.press("Escape")
+    bench.viewer.get_by_text("the model's card does not say what is normal").wait_for(state="hidden")
     assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.screenshot(path=Path(__file__).parent / "screenshots" / "workbench-page-1024.png")
@@ -578,7 +603,7 @@ def test_what_takes_long_is_stopped(open_page, models, monkeypatch):
     page, ask = open_page("dark", models["l2gnet"], [(volume(1), truth(1))])
     bench = Bench(page, ask)
     bench.click_voxel(20, 20)
-    bench.card.get_by_text("pixel (20, 20)").wait_for()
+    bench.card.get_by_text("pixel (21, 21)").wait_for()
     bench.changes.get_by_title("How the tokens are related").select_option("mean")
     bench.until("bench.now['of']['relation']", "mean")
     bench.button("over the whole scan").click()
@@ -589,7 +614,7 @@ def test_what_takes_long_is_stopped(open_page, models, monkeypatch):
     assert button.evaluate("(button) => button.isConnected")  # or a click would be lost
     page.screenshot(path=Path(__file__).parent / "screenshots" / "workbench-long-dark.png")
     bench.click_voxel(12, 30)  # what is looked at meanwhile does not wait for the end
-    bench.card.get_by_text("pixel (12, 30)").wait_for()
+    bench.card.get_by_text("pixel (13, 31)").wait_for()
     bench.button("stop").click()
     bench.changes.get_by_text("stopped").wait_for()
     bench.until("(bench.task, bench.error)", [{"running": False, "stopped": True}, ""])

@@ -95,8 +95,10 @@ def test_page_and_scripts():
 def test_nothing_else_is_there(path):
     async def check():
         async with served() as (_, host):
-            with pytest.raises(HTTPClientError, match="404"):
+            with pytest.raises(HTTPClientError, match="404") as missing:
                 await get(host, path)
+            told = b"open the address that the program prints" in missing.value.response.body
+            assert told == (path != "secret/other.js")  # which no person asks for
 
     asyncio.run(check())
 

@@ -52,6 +52,30 @@ def test_what_is_refused_leaves_nothing(front_end, basket, disk, name):
     assert "a scan must come from its start on, got file 0 from 2; drop it again" in basket.error
 
 
+def test_the_next_scan_takes_back_what_was_said_of_the_one_before(front_end, basket):
+    front_end.drop_files(basket, ("a.txt", b"no scan"))
+    assert basket.error != ""
+    front_end.drop(basket, "a.dcm", 0, 4, b"on")
+    assert basket.error == ""
+
+
+def test_drops_of_two_pages_do_not_disturb_each_other(front_end, basket, disk, monkeypatch):
+    front_end.drop(basket, "a.dcm", 0, 4, b"on", of="one")
+    front_end.drop(basket, "b.dcm", 0, 4, b"tw", of="two")
+    refusal = front_end.said(basket)[-1]
+    assert (refusal["of"], refusal["taken"], basket.error) == ("two", -1, "")  # only to the page that made it
+    assert "another scan is on its way here, perhaps from another page" in refusal["refused"]
+    front_end.drop(basket, "a.dcm", 2, 4, b"e.", of="one")
+    assert (front_end.said(basket)[-1], basket.files) == ({"of": "one", "taken": 4}, {"000000.dcm": b"one."})
+    front_end.drop(basket, "a.dcm", 0, 4, b"on", of="gone")
+    monkeypatch.setattr("l2gnet.widgets.dropping._LONGEST_PAUSE_S", -1)
+    front_end.drop(basket, "b.dcm", 2, 4, b"o.", of="two")
+    assert basket.error == "a scan must come from its start on, got file 0 from 2; drop it again"
+    front_end.drop(basket, "a.dcm", 0, 4, b"on", of="gone")
+    front_end.drop(basket, "b.dcm", 0, 3, b"two", of="two")
+    assert (basket.error, basket.files, list(disk.iterdir())) == ("", {"000000.dcm": b"two"}, [])
+
+
 def test_a_drop_that_never_ends_leaves_nothing_when_another_comes_or_the_viewer_goes(front_end, basket, disk):
     for _ in range(2):
         front_end.drop(basket, "a.dcm", 0, 4, b"on")

@@ -38,6 +38,7 @@ def test_an_example_is_segmented_as_on_the_command_line(desk, prediction):
     assert desk.answer == {"lines": told(prediction), "doubts": prediction.doubts}
     words = {line["what"]: line["text"] for line in desk.answer["lines"]}
     assert words["left ventricle: ejection fraction"] == f"{prediction.function.left.ejection_fraction:.0f} %"
+    assert words["moments taken as full, and after the beat"] == "1 and 2"
     np.testing.assert_array_equal(desk._published["labels"], prediction.labels[0].array)
     contrasts = desk.scan["presets"]
     desk.frame = 1
@@ -75,7 +76,15 @@ def test_what_is_no_scan_is_refused_and_the_one_before_stays(desk):
     assert "a scan that is dropped must be NIfTI" in desk.error
     desk._handle_custom_msg({"event": "drop", "name": "a.nii", "start": 0, "size": 3}, [memoryview(b"abc")])
     assert desk.error.startswith("what was dropped: ")
-    assert desk.answer == before
+    assert (desk.answer, desk.scan["name"]) == (before, "heart")  # it says whose answer is still there
+
+
+def test_the_next_scan_has_a_name_and_takes_back_what_was_said_of_the_one_before(front_end, desk):
+    for name in ("heart", "scan 2"):  # a file has a name of its own, which may be a patient's
+        desk.error = "this was no scan"
+        desk.segment(heart_beat(2027)[:1], "" if name == "scan 2" else name)
+        desk._task.wait()
+        assert (desk.scan["name"], desk.error) == (name, "")
 
 
 def series(folder, number=1, **changes):
@@ -175,16 +184,20 @@ def test_while_it_segments_another_scan_waits_and_what_is_closed_keeps_nothing(f
     monkeypatch.setattr(desk.segmenter, "predict", lambda *given, **more: going.wait() and predict(*given, **more))
     front_end.event(desk, "example", name="heart")
     front_end.event(desk, "example", name="heart")
-    assert "one task must end before the next begins; stop it, or wait" in desk.error
+    assert desk.error == "one task must end before the next begins; stop it, or wait"  # and no place in a program
+    desk.error = ""
+    front_end.drop(desk, "a.nii", 0, 1 << 20, b"the first part")  # the others would come in vain
+    assert (front_end.said(desk)[-1]["taken"], desk.error[:13]) == (-1, "one task must")
     desk.close()
     going.set()
     desk._task.wait()
     assert (desk._frames, desk.prediction, desk.answer) == ([], None, {})
 
 
-def test_it_tells_how_far_it_is_and_can_be_stopped(front_end, desk, monkeypatch):
+def test_it_tells_how_far_it_is_and_can_be_stopped(front_end, desk, monkeypatch, capsys):
     desk._on_example("heart")
     desk._task.wait()
+    assert capsys.readouterr().err == ""  # no bar in the terminal
     told, predict = [], desk.segmenter.predict
     desk.observe(lambda change: told.append(change["new"]), "task")
 

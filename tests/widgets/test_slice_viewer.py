@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import traitlets
 from l2gnet.widgets import SliceViewer
 from l2gnet.widgets.planes import planes_of
 from l2gnet.widgets.viewer import parts_of
@@ -101,6 +102,7 @@ def test_it_takes_tensors_files_and_volumes(front_end, tmp_path, image, truth, k
         ({"spacing_mm": (1, 1)}, "spacing_mm must be three positive lengths"),
         ({"labels": {"a": np.zeros((4, 12, 15), int)}}, "the label map 'a' must have the scan's shape"),
         ({"labels": {"a": np.full(SHAPE, 0.5)}}, "must hold integers in 0..255"),
+        ({"labels": np.zeros(SHAPE, int)}, "labels must be a dict of label maps by name; got ndarray"),
         ({"orientation": "SPP"}, "orientation must name"),
         ({"codes": np.zeros((3, 2, 2), int)}, "codes must be integers"),
     ],
@@ -108,6 +110,13 @@ def test_it_takes_tensors_files_and_volumes(front_end, tmp_path, image, truth, k
 def test_wrong_input_is_refused(front_end, as_a_user, image, change, rule):
     with pytest.raises(ValueError, match=rule):
         SliceViewer(**({"volume": image} | change))
+
+
+def test_no_map_is_shown_that_is_not_there(front_end, image, truth):
+    viewer = SliceViewer(image, {"truth": truth})
+    with pytest.raises(traitlets.TraitError, match="shown must hold names of the label maps, truth; got 'nope'"):
+        viewer.shown = ["truth", "nope"]
+    assert viewer.shown == ["truth"]
 
 
 def test_a_file_knows_its_spacing(front_end, tmp_path, image):

@@ -54,6 +54,22 @@ def test_epsilon_is_live_and_an_unsolved_plan_says_so(front_end, explorer):
     assert explorer.error.startswith("ValueError: epsilon must be above 0 and finite, got -1.0")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"epsilon": np.nan}, {"epsilon": 0.0}, {"selection": {"voxel": [0, 99, 2]}}, {"selection": {"reference": 3}}],
+)
+def test_what_is_refused_leaves_what_was_before(front_end, explorer, change):
+    (name, value), kept = next(iter(change.items())), explorer.get_state(["epsilon", "selection", "solved", "lit"])
+    with pytest.raises(ValueError, match=r"must (be above 0|lie in)"):
+        setattr(explorer, name, value)
+    assert explorer.get_state(kept) == kept
+    front_end.change(explorer, **change)
+    assert explorer.error.startswith("ValueError: ")
+    assert explorer.get_state(kept) == kept
+    told = [data["state"] for _, _, data, _ in front_end.sent if data and name in data.get("state", {})]
+    assert told[-1][name] == kept[name]  # else the browser would go on showing what it asked for
+
+
 def test_tensors_and_files_are_images_too(front_end, explorer, tmp_path):
     image = np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)
     for name, array in (("image", image), ("labels", LABELS)):
@@ -152,7 +168,7 @@ def test_where_tokens_receive_a_pixel_hears_by_its_own_row(front_end, tokens):
             front_end.change(explorer, selection={"voxel": [0, 4 * row, 4 * column]})
             np.testing.assert_allclose(floats(explorer.lit["heat"], 16), 16 * relation[token], atol=0.01)
             share, most = plan[token] / plan[token].sum(), plan[token].argmax()
-            said = f"pixel ({row}, {column}) has code {codes[token]}; references {most} ({share[most]:.0%})"
+            said = f"pixel ({row + 1}, {column + 1}) has code {codes[token]}; references {most} ({share[most]:.0%})"
             assert explorer.lit["text"].startswith(said)
             assert explorer.transport.names[explorer.lit["row"]] == codes[token]
 
@@ -195,7 +211,7 @@ def test_a_click_on_a_pixel_lights_its_relation_beside_attention(front_end, expl
     assert (explorer.lit["row"], explorer.lit["cell"]) == (1, [0, 3])
     np.testing.assert_allclose(floats(explorer.lit["heat"], 4, 4), 16 * t.relation(explorer.plan, 1), rtol=1e-6)
     np.testing.assert_allclose(floats(explorer.lit["attention"], 4, 4), 16 * t.attention(1), rtol=1e-6)
-    assert explorer.lit["text"].startswith("pixel (0, 3) has code 5; references ")
+    assert explorer.lit["text"].startswith("pixel (1, 4) has code 5; references ")
     assert explorer.lit["top"] == pytest.approx(16 * max(t.relation(explorer.plan, 1).max(), t.attention(1).max()))
 
 
@@ -286,6 +302,7 @@ def test_a_model_and_a_volume(front_end):
     assert np.array_equal(other.transport.names[other.transport.rows], codes)
     front_end.change(explorer, selection={"voxel": [2, 99, 3]})
     assert explorer.error.startswith("ValueError: voxel must lie in the volume (3, 16, 16), got [2, 99, 3]")
+    assert explorer.selection == other.selection == {"voxel": [2, 3, 3]}
     explorer.close()
     other.close()
 
@@ -317,5 +334,5 @@ def test_arrays_that_do_not_belong_together_are_refused():
 def test_the_static_picture_shows_image_attention_plan_and_convergence(explorer):
     explorer.selection = {"voxel": [0, 1, 6]}
     titles = [axes.get_title() for axes in explorer.draw().axes]
-    assert titles[:2] == ["pixel (0, 3) takes from", "softmax attention"]
+    assert titles[:2] == ["pixel (1, 4) takes from", "softmax attention"]
     assert titles[2:4] == ["plan, ε = 0.1", f"converged: error {explorer.solved['marginal_error']:.1e}"]

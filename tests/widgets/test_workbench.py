@@ -1,12 +1,14 @@
 """The workbench without a browser: its state, what it tells of a slice, and what becomes of it under interventions."""
 
 import json
+import threading
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from benches import AFFINE, CLASSES, SMALL, phantom, save_model, truth, volume
+from l2gnet.widgets.bench_facts import most_to_see
 from l2gnet.widgets.bench_scans import BenchScan
 from l2gnet.widgets.bench_state import STATE
 from l2gnet.widgets.viewer import parts_of
@@ -20,9 +22,10 @@ from l2gnet.errors import CheckpointError, ConfigError
 from l2gnet.inspection.interventions import Interventions, intervene, intervene_slices, mean_skips
 from l2gnet.inspection.seen_scan import see_scan
 from l2gnet.models import build_model
-from l2gnet.models.card import ModelCard
+from l2gnet.models.card import ModelCard, shipped_models
 from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.prediction.inference import network_input
+from l2gnet.prediction.segmenter import Segmenter
 
 
 @pytest.fixture(scope="module")
@@ -323,6 +326,12 @@ def test_a_saved_page_holds_its_scan_alone(front_end, open_bench, models):
     assert bench.arrays["truth"]["version"] == 2  # or the browser would take it for the one that it has
 
 
+@pytest.mark.parametrize("name", shipped_models())
+def test_every_model_that_comes_along_can_be_saved(open_bench, name, tmp_path):
+    bench = open_bench(name, [volume(slices=1)])
+    assert bench.save(tmp_path / "bench.html").stat().st_size > 100_000
+
+
 def test_a_saved_page_knows_every_code_and_head(front_end, bench):
     page = bench.page_data()
     assert page["cards"].keys() == {str(code) for code in range(12)}  # also what fires nowhere, as a neighbour is one
@@ -381,12 +390,14 @@ def test_a_scan_is_dropped_in_parts(front_end, bench, tmp_path, name):
     nib.Nifti1Image(image, np.diag([-3.0, -3.0, 16.0, 1.0])).to_filename(tmp_path / name)
     data = (tmp_path / name).read_bytes()
     answers = []
+    front_end.change(bench, selection={"voxel": [0, 0, 0]})
     for start in range(0, len(data), 10_000):
         front_end.drop(bench, name, start, len(data), data[start : start + 10_000])
         answers.append(taken(front_end))
     assert answers == [min(start + 10_000, len(data)) for start in range(0, len(data), 10_000)]
     assert (bench.error, bench.scan, bench.about["scans"]) == ("", 2, ["scan 1", "scan 2", "scan 3"])
     assert bench.about["shape"] == [4, 48, 48]
+    assert bench.selection["voxel"] == most_to_see(bench.seen)  # and not where the one before was looked at
     front_end.change(bench, scan=0)
     front_end.change(bench, scan=2)
     assert bench.error == ""
@@ -423,6 +434,33 @@ def test_two_models_on_one_scan(front_end, open_bench, models, tmp_path):
         open_bench(models["l2gnet"], other=wrong)
 
 
+def test_a_scan_that_was_brought_has_the_doubts_of_predict(front_end, open_bench, models):
+    wanted = Segmenter(models["l2gnet"]).predict([volume(2)], "it").doubts
+    assert "the model's card does not say what is normal" in wanted
+    known = BenchScan("case", lambda: (volume(1), truth(1)), brought=False)
+    bench = open_bench(models["l2gnet"], [known, volume(2)])
+    assert bench.doubts == []
+    found = threading.Event()
+    bench.observe(lambda change: change["new"] and found.set(), "doubts")
+    front_end.change(bench, scan=1)
+    assert found.wait(60)
+    assert bench.doubts == wanted
+    front_end.change(bench, scan=0)
+    assert bench.doubts == []
+    front_end.change(bench, scan=1)
+    assert bench.doubts == wanted  # without another look
+
+
+def test_doubts_that_cannot_be_found_out_are_said(front_end, open_bench, tmp_path):
+    bench = open_bench(save_model(tmp_path / "gone.safetensors"), [BenchScan("case", lambda: (volume(), None), False)])
+    (tmp_path / "gone.safetensors").unlink()
+    found = threading.Event()
+    bench.observe(lambda change: change["new"] and found.set(), "doubts")
+    bench.add(volume(2))
+    assert found.wait(60)
+    assert bench.doubts[0].startswith("whether it is unusual could not be found out: ")
+
+
 def test_a_long_task_scores_the_whole_scan(front_end, bench):
     changed(front_end, bench, silenced_references=[0, 1], skips=[1])
     told = []
@@ -452,6 +490,10 @@ def test_a_long_task_can_be_stopped_and_shows_its_error(front_end, bench):
     front_end.event(bench, "whole")
     bench._task.wait()
     assert told[-1] == {"running": False, "stopped": True}
+    front_end.change(bench, selection={"voxel": [1, 1, 1]})
+    assert bench.task == told[-1]
+    changed(front_end, bench, relation="none")
+    assert bench.task == {}  # which is none that was stopped
     bench.unobserve_all("task")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("l2gnet.widgets.bench_model.intervene_slices", lambda *_, **__: 1 / 0)

@@ -90,7 +90,7 @@ export function cardPanel(bench) {
       const list = (/** @type {"sending" | "receiving"} */ which) => strongest(plans, which, head, row, 3).map(({ reference, share }) => referenceLink(reference, `r${reference} ${percent(share)}`));
       parts.push(line(bench.about.two ? "sends to" : "shares with", "", list("sending")));
       if (bench.about.two) parts.push(line("hears from", "", list("receiving")));
-    } else if (bench.about.heads) parts.push(line("plan", "it does not fire in this slice"));
+    } else if (bench.about.heads) parts.push(line("plan", bench.now ? "it does not fire in this slice" : "…"));
     parts.push(line("nearest", "", card.neighbours.slice(0, 4).map(([code, distance]) => codeLink(code, `${code} (${brief(distance)})`))));
     if (!bench.about.saved) parts.push(element("div", { className: "l2g-row l2g-bench-acts" }, silenceCode(card.code), replaceCode(card)));
     for (const [kind, places] of Object.entries(card.examples)) parts.push(gallery(kind, places));
@@ -143,7 +143,8 @@ export function cardPanel(bench) {
     const { silenced_references: silenced } = bench.changes;
     const off = silenced.includes(reference);
     const parts = [element("div", { className: "l2g-bench-head" }, element("b", {}, `reference ${reference}`), element("span", { className: "l2g-quiet" }, `of ${about.references}, head ${bench.get("head") + 1}`))];
-    if (plans) {
+    if (off) parts.push(line("plan", "silenced: it gathers and passes on nothing"));
+    else if (plans) {
       const head = bench.get("head");
       const R = plans.references;
       const most = (/** @type {"sending" | "receiving"} */ which) => {
@@ -159,7 +160,7 @@ export function cardPanel(bench) {
       const [h, w] = /** @type {number[]} */ (about.cells);
       const [, H, W] = about.shape;
       const at = matter(plans, head, reference, [(H / h) * about.spacing_mm[1], (W / w) * about.spacing_mm[2]]);
-      if (!Number.isNaN(at.row)) parts.push(line("lies around", `row ${Math.round((at.row * H) / h)}, column ${Math.round((at.column * W) / w)}, scattered by ${at.spreadMm.toFixed(0)} ${about.unit}`));
+      if (!Number.isNaN(at.row)) parts.push(line("lies around", `row ${Math.round((at.row * H) / h + 0.5)}, column ${Math.round((at.column * W) / w + 0.5)}, scattered by ${at.spreadMm.toFixed(0)} ${about.unit}`));
       parts.push(line("mass", `${percent(plans.target[reference])} of the slice: each reference takes the same`));
     }
     const act = () => bench.intervene({ silenced_references: off ? silenced.filter((each) => each !== reference) : [...silenced, reference] });
@@ -171,7 +172,7 @@ export function cardPanel(bench) {
     const { about, plans, row, selection, now } = bench;
     const [d, h, w] = selection.voxel;
     const [, H, W] = about.shape;
-    const parts = [element("div", { className: "l2g-bench-head" }, element("b", {}, `pixel (${h}, ${w})`), element("span", { className: "l2g-quiet" }, `of slice ${d + 1}`))];
+    const parts = [element("div", { className: "l2g-bench-head" }, element("b", {}, `pixel (${h + 1}, ${w + 1})`), element("span", { className: "l2g-quiet" }, `of slice ${d + 1}`))];
     const value = (/** @type {string} */ name) => {
       const held = bench.held(name);
       return held?.known[d] ? held.data[(d * H + h) * W + w] : null;
@@ -186,7 +187,8 @@ export function cardPanel(bench) {
     }
     if (plans && row >= 0) {
       const head = bench.get("head");
-      parts.push(line("hears from", "", strongest(plans, "receiving", head, row, 4, bench.token).map(({ reference, share }) => referenceLink(reference, `r${reference} ${percent(share)}`))));
+      const heard = strongest(plans, "receiving", head, row, 4, bench.token).filter(({ share }) => share > 0);
+      parts.push(line("hears from", heard.length ? "" : "nothing", heard.map(({ reference, share }) => referenceLink(reference, `r${reference} ${percent(share)}`))));
     }
     if (!about.missing) parts.push(element("div", { className: "l2g-quiet l2g-bench-tip" }, "Overlay “relation” shows whom it hears, with arrows to where the matter of its strongest references lies. Click its code to silence or replace it."));
     return parts;
@@ -197,7 +199,8 @@ export function cardPanel(bench) {
     const card = /** @type {CodeCard} */ (bench.get("card"));
     const writing = box.contains(document.activeElement) && document.activeElement instanceof HTMLInputElement;
     if (writing) return;
-    if (by === "code" && card.kind === "code" && card.code === code) box.replaceChildren(...codeCard(card));
+    if (bench.opening) box.replaceChildren(element("span", { className: "l2g-quiet" }, `opening ${bench.about.scans[bench.get("scan")]} …`));
+    else if (by === "code" && card.kind === "code" && card.code === code) box.replaceChildren(...codeCard(card));
     else if (by === "code") box.replaceChildren(element("span", { className: "l2g-quiet" }, `code ${code} …`));
     else if (by === "reference" && reference !== undefined) box.replaceChildren(...referenceCard(reference));
     else if (by === "cell" && reference !== undefined && code !== undefined) box.replaceChildren(...cellCard(code, reference));
@@ -214,7 +217,7 @@ export function cardPanel(bench) {
         const mass = ofHead(plans, which, bench.get("head"))[at];
         parts.push(line(words, `${percent(mass / Math.max(plans.source[row], 1e-30))} of what the code holds, ${permille(mass)} of the slice`));
       }
-    } else parts.push(line("plan", "the code does not fire in this slice"));
+    } else parts.push(line("plan", bench.now ? "the code does not fire in this slice" : "…"));
     return parts;
   };
   return { element: box, show };

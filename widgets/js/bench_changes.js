@@ -78,7 +78,7 @@ export function changesPanel(bench) {
       const changed = difference === null ? "–" : same ? "0" : `${difference > 0 ? "+" : "−"}${word(Math.abs(difference))}`;
       const colour = bench.about.structures.find((each) => each.name === name)?.colour ?? "transparent";
       return element("tr", {},
-        element("td", {}, element("span", { className: "l2g-swatch", style: { background: colour } }), ` ${name}`),
+        element("td", { title: name }, element("span", { className: "l2g-swatch", style: { background: colour } }), ` ${name}`),
         element("td", {}, word(one)), element("td", {}, word(two)),
         element("td", { className: same || !withDice ? "" : difference > 0 ? "l2g-up" : "l2g-down" }, changed),
         ...third.map(() => element("td", {}, word(values[2] ?? null))));

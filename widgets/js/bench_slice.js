@@ -44,7 +44,7 @@ export function slicePanel(bench) {
   const { view } = bench;
   const frame = element("div", { className: "l2g-bench-frame" });
   const legend = element("div", { className: "l2g-row l2g-bench-legend" });
-  const place = element("div", { className: "l2g-quiet l2g-bench-place" });
+  const place = element("div", { className: "l2g-quiet l2g-bench-place", title: "Slices, rows and columns are counted from 1 here, from 0 in Python" });
   const slider = element("input", { type: "range", min: 0, step: 1, className: "l2g-bench-slider", "aria-label": "slice" });
   /** @type {Pane[]} the slice of the model, and of the other one beside it */
   let panes = [];
@@ -248,10 +248,12 @@ export function slicePanel(bench) {
     let parts = [];
     if (["prediction", "truth", "changed", "models differ"].includes(overlay)) parts = bench.about.structures.map(({ name, colour }) => swatch(name, colour));
     if (overlay === "changed") parts.push(swatch(`changed (${bench.now?.changed ?? "…"} pixels)`, bench.about.agreement.confused));
+    if (overlay === "models differ") parts.push(swatch("the models differ", bench.about.agreement.confused));
     if (overlay === "right and wrong") parts = bench.about.truth ? Object.entries(bench.about.agreement).map(([name, colour]) => swatch(name, colour)) : [element("span", {}, "this scan has no label map")];
     if (overlay === "truth" && !bench.about.truth) parts = [element("span", {}, "this scan has no label map")];
     if (overlay === "confidence") parts = [bar("1 − probability of the label", "½ and more")];
-    if (lit) parts = [bar(lit.title, `${brief(Math.max(...lit.values))} × an even share`), ...(overlay === "relation" && bench.listener >= 0 ? farther.map((text) => element("span", { title: "a reference, its share of what the pixel hears, how far away its matter lies, and its spread" }, text)) : [])];
+    const most = Math.max(...(lit?.values ?? []));
+    if (lit) parts = [most > 0 ? bar(lit.title, `${brief(most)} × an even share`) : element("span", {}, `${lit.title} nothing`), ...(overlay === "relation" && bench.listener >= 0 ? farther.map((text) => element("span", { title: "a reference, its share of what the pixel hears, how far away its matter lies, and its spread" }, text)) : [])];
     if (overlay === "codes" && bench.about.cells) parts = [element("span", {}, "a colour a code; the selected one is outlined")];
     if (["codes", "reference", "relation"].includes(overlay)) {
       if (bench.get("plane")) parts = [element("span", {}, "tokens lie in slices: choose the first plane")];
@@ -273,7 +275,7 @@ export function slicePanel(bench) {
       return held?.known[d] ? held.data[at] : null;
     };
     const grey = value("images");
-    const parts = [`slice ${d + 1}, row ${h}, column ${w}`];
+    const parts = [`slice ${d + 1}, row ${h + 1}, column ${w + 1}`];
     if (about.affine) parts.push(millimetres(voxel, about.affine, about.spacing_mm));
     if (grey !== null) parts.push(`value ${brief(about.range[0] + (grey / 255) * (about.range[1] - about.range[0]))}`);
     const label = bench.now && d === bench.selection.voxel[0] ? bench.now.labels[h * W + w] : value("found");

@@ -114,6 +114,11 @@ export class Bench {
     return name === "truth" && !this.about.truth ? undefined : this.view.arrays.get(name);
   }
 
+  /** Whether another scan was chosen, and what is here is still of the one before. */
+  get opening() {
+    return this.about.scan !== this.get("scan");
+  }
+
   /** What Python has said of the slice that is shown; null while it is still at it. */
   get now() {
     const now = this.get("now");

@@ -1,31 +1,35 @@
 // Files: the user's, sent to Python in parts, the next one when the last has been taken; and Python's, to keep.
 
-import { element } from "./viewer.js";
+import { RefusedError, element } from "./viewer.js";
 
 /** @import { View } from "./viewer.js" */
 
 const FILE_PART_BYTES = 2 << 20;
 
 /**
- * Send files, one after the other, to the method _on_drop of the Python viewer; false where that refuses them.
+ * Send files, one after the other, to the method _on_drop of the Python viewer; false where that refuses them. An id
+ * tells the drop from those of other pages, which are answered to all.
  *
  * @param {View} view
  * @param {File[]} chosen
- * @param {(share: number) => void} tell hears how much of them is there
+ * @param {(share: number) => void} tell hears how much of them has been sent
  */
 export async function sendFiles(view, chosen, tell) {
   const files = chosen.filter((file) => file.size > 0);
-  if (!files.length) throw new Error("a scan that is dropped must hold something; this is empty");
+  if (!files.length) throw new RefusedError("a scan that is dropped must hold something; this is empty");
   const all = files.reduce((sum, file) => sum + file.size, 0);
+  const of = Math.random().toString(36).slice(2);
   let before = 0;
   for (const [number, file] of files.entries()) {
     for (let start = 0; start < file.size; ) {
       const part = await file.slice(start, start + FILE_PART_BYTES).arrayBuffer();
-      const taken = answerOf(view, "taken");
-      view.send("drop", { name: file.name, start, size: file.size, number, count: files.length }, [part]);
-      start = await taken;
-      if (start < 0) return false;
-      tell((before + start) / all);
+      const answer = answerOf(view, of);
+      view.send("drop", { name: file.name, start, size: file.size, number, count: files.length, of }, [part]);
+      tell((before + start + part.byteLength) / all); // now, as Python answers the last one when it has read all
+      const { taken, refused } = await answer;
+      if (refused) throw new RefusedError(refused);
+      if (taken < 0) return false;
+      start = taken;
     }
     before += file.size;
   }
@@ -39,10 +43,12 @@ export async function sendFiles(view, chosen, tell) {
  * @param {HTMLElement} target
  * @param {string} over the class of the target while something is held over it
  * @param {HTMLProgressElement} bar
+ * @param {(files: File[]) => void} [taken] hears of those that Python did not refuse
  */
-export function takeFiles(view, target, over, bar) {
+export function takeFiles(view, target, over, bar, taken) {
   const bring = async (/** @type {File[]} */ files) => {
-    if (file.disabled) throw new Error("a scan can be read in a running notebook alone; this is a saved page");
+    if (file.disabled) throw new RefusedError("a scan can be read in a running notebook alone; this is a saved page");
+    view.showError(""); // it was said of a scan before
     bar.hidden = false;
     try {
       const tell = (/** @type {number} */ share) => {
@@ -50,7 +56,7 @@ export function takeFiles(view, target, over, bar) {
         view.status(share < 1 ? `${Math.floor(100 * share)} % of the scan is here` : "reading the scan …");
       };
       tell(0);
-      await sendFiles(view, files, tell);
+      if (await sendFiles(view, files, tell)) taken?.(files);
     } finally {
       bar.hidden = true;
       bar.removeAttribute("value");
@@ -110,13 +116,13 @@ async function filesBelow(entry) {
   return (await Promise.all(found.map(filesBelow))).flat();
 }
 
-/** The next message that says something of this name. @param {View} view @param {string} name @returns {Promise<number>} */
-function answerOf(view, name) {
+/** The next answer to a part of this drop. @param {View} view @param {string} of @returns {Promise<{taken: number, refused?: string}>} */
+function answerOf(view, of) {
   return new Promise((done) => {
     const hear = (/** @type {any} */ content) => {
-      if (!(name in content)) return;
+      if (content.of !== of) return;
       view.model.off("msg:custom", hear);
-      done(content[name]);
+      done(content);
     };
     view.model.on("msg:custom", hear);
   });

@@ -100,8 +100,13 @@ let parts = [];
 let shown = false;
 let failed = false;
 
-const say = (/** @type {string} */ words) => {
-  const line = document.getElementById("wait") ?? place.appendChild(Object.assign(document.createElement("p"), { id: "wait" }));
+/** Say why there is no viewer: in its place, or above one that answers by what it has alone. @param {string} words */
+const say = (words) => {
+  let line = document.getElementById("wait");
+  if (!line) {
+    line = Object.assign(document.createElement("p"), { id: "gone" });
+    document.body.prepend(line);
+  }
   line.setAttribute("role", "alert");
   line.textContent = words;
 };
@@ -138,4 +143,10 @@ socket.addEventListener("message", ({ data }) => {
     show();
   }
 });
-socket.addEventListener("close", () => failed || say("The program that this page belongs to has ended: start it again, then reload."));
+socket.addEventListener("close", () => failed || say("The program that this page belongs to has ended, and nothing new is computed. Start it again, and open the address that it prints."));
+// A scan that is let go beside the viewer would take the place of the page.
+document.addEventListener("dragover", (event) => {
+  if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+  event.preventDefault();
+  event.dataTransfer.dropEffect = "none";
+});

@@ -135,12 +135,21 @@ export class Pane {
     const { voxel, cross, ruler, tool = "window" } = this.owner.now();
     this.element.dataset.tool = tool;
     if (here && cross) drawCross(context, ratio, this.pointOf(voxel, box));
-    if (here && ruler && ruler.every((end) => end[this.cut.plane.axis] === this.index)) {
+    if (here && ruler && this.holds(ruler)) {
       const length = `${lengthMm(ruler[0], ruler[1], this.spacingMm).toFixed(1)} ${this.owner.unit}`;
       drawRuler(context, ratio, ruler.map((end) => this.pointOf(end, box)), length);
     }
     drawLetters(context, ratio, this.cut.plane.letters);
     return here;
+  }
+
+  /**
+   * Whether both ends of a ruler lie in the slice that is shown.
+   *
+   * @param {number[][]} ruler
+   */
+  holds(ruler) {
+    return ruler.every((end) => end[this.cut.plane.axis] === this.index);
   }
 
   /** The picture as PNG, with twice the pixels of the screen. */

@@ -8,6 +8,8 @@ import { Cut, edges, greys } from "./slices.js";
 
 /** @import { Box } from "./drawing.js" */
 
+const BY_HAND = "by hand"; // a contrast that is none of the presets
+
 export default viewer((view) => {
   const { model, body } = view;
   const get = (/** @type {string} */ name) => model.get(name);
@@ -26,13 +28,21 @@ export default viewer((view) => {
   const whole = element("button", { title: "A folder of DICOM files, with the folders in it" }, "Choose a folder …");
   const tries = examples.map((/** @type {string} */ example) => {
     const made = element("button", { title: "A made heart, both ends of its beat" }, example);
-    view.on(made, "click", () => view.send("example", { name: example }));
+    view.on(made, "click", () => {
+      view.showError(""); // it was said of a scan before
+      view.send("example", { name: example });
+    });
     return made;
   });
   const drop = element("div", { className: "l2g-desk-drop" },
     element("b", {}, "Drop a scan here"), element("span", { className: "l2g-quiet" }, "NIfTI, or DICOM as files, a folder or a .zip; a cine with all its frames"),
     element("div", { className: "l2g-row" }, choose, whole), way, element("div", { className: "l2g-row", style: { display: tries.length ? "" : "none" } }, element("span", { className: "l2g-quiet" }, "or try"), ...tries));
-  const { file, folder } = takeFiles(view, body, "l2g-over", way);
+  /** @type {Map<string, string>} What the scans that were dropped here are called on the disk, which this page alone knows. */
+  const known = new Map();
+  const { file, folder } = takeFiles(view, body, "l2g-over", way, ([first, ...more]) => {
+    known.set(get("scan").name, more.length ? first.webkitRelativePath.split("/")[0] || `${more.length + 1} files` : first.name);
+    show();
+  });
   drop.append(file, folder);
   view.on(choose, "click", () => file.click());
   view.on(whole, "click", () => folder.click());
@@ -40,17 +50,19 @@ export default viewer((view) => {
   const frameBox = element("div", { className: "l2g-desk-frame" });
   const slider = element("input", { type: "range", min: 0, step: 1, "aria-label": "slice" });
   const moment = element("input", { type: "range", min: 0, step: 1, "aria-label": "moment of the beat" });
-  const momentRow = element("label", {}, "moment", moment);
+  const [sliceOf, momentOf] = [element("span"), element("span")];
+  const momentRow = element("label", {}, "moment", moment, momentOf);
   const windows = element("select", { title: "Contrast; drag over the picture to change it" });
   const legend = element("div", { className: "l2g-row" }, ...structures.map(({ name: text, colour }) =>
     element("span", { className: "l2g-key" }, element("span", { className: "l2g-swatch", style: { background: colour } }), text)));
+  const called = element("div", { className: "l2g-desk-name" });
   const words = element("div", { className: "l2g-desk-words" });
   const take = element("button", { hidden: true, title: "Labels on the scan's own grid (NIfTI), and all that is said here (JSON)" }, "Download labels and report");
   const fetchFile = fileFetcher(view);
   view.on(take, "click", () => fetchFile("take"));
   for (const each of [choose, whole, ...tries, moment, take]) each.dataset.needsPython = "";
-  const left = element("section", {}, frameBox, element("div", { className: "l2g-row" }, element("label", {}, "slice", slider), momentRow, element("label", {}, "contrast", windows)), legend);
-  const right = element("section", {}, drop, status, going, words, take,
+  const left = element("section", {}, frameBox, element("div", { className: "l2g-row" }, element("label", {}, "slice", slider, sliceOf), momentRow, element("label", {}, "contrast", windows)), legend);
+  const right = element("section", {}, drop, view.errorLine, called, status, going, words, take,
     element("p", { className: "l2g-quiet" }, `Segmented by ${name}. For research and teaching, not for clinical use. Nothing leaves this machine.`));
   body.append(element("div", { className: "l2g-desk-grid" }, left, right));
 
@@ -77,7 +89,7 @@ export default viewer((view) => {
       onWindow: (window) => view.set({ window }),
     });
     frameBox.replaceChildren(pane.element);
-    windows.replaceChildren(...Object.keys(presets).map((each) => element("option", {}, each)));
+    windows.replaceChildren(...Object.keys(presets).map((each) => element("option", {}, each)), element("option", { hidden: true }, BY_HAND));
     fit();
   };
   const fit = () => pane && frameBox.clientWidth && pane.resize(frameBox.clientWidth, frameBox.clientHeight);
@@ -112,6 +124,8 @@ export default viewer((view) => {
     status.textContent = running ? "looking at the scan …" : stopped ? "stopped" : "";
     const { lines = [], doubts = [] } = get("answer");
     take.hidden = !lines.length;
+    const name = known.has(scan.name) ? `${scan.name}: ${known.get(scan.name)}` : (scan.name ?? "");
+    called.textContent = get("error") && lines.length ? `what is shown is still ${name}` : name;
     words.replaceChildren(
       ...lines.map((/** @type {{what: string, text: string}} */ { what, text }) => element("div", { className: "l2g-desk-line" }, element("span", { className: "l2g-quiet" }, what), element("b", {}, text))),
       ...doubts.map((/** @type {string} */ doubt) => element("div", { className: "l2g-desk-doubt", role: "alert" }, `Look before you use this: ${doubt}${doubt.endsWith("?") ? "" : "."}`)));
@@ -120,12 +134,15 @@ export default viewer((view) => {
     build();
     slider.max = String(scan.shape[0] - 1);
     slider.value = String(get("selection").voxel[0]);
+    sliceOf.textContent = `${get("selection").voxel[0] + 1} of ${scan.shape[0]}`;
+    windows.value = Object.keys(scan.presets).find((each) => String(scan.presets[each]) === String(get("window"))) ?? BY_HAND;
     momentRow.hidden = scan.frames < 2;
     moment.max = String(scan.frames - 1);
     moment.value = String(get("frame"));
+    momentOf.textContent = `${Number(moment.value) + 1} of ${scan.frames}`;
     pane?.draw();
   });
-  view.watch(["scan", "answer", "task", "selection", "window", "frame"], show);
+  view.watch(["scan", "answer", "task", "selection", "window", "frame", "error"], show);
   view.onArray(show);
   view.onLook(frameBox, () => fit());
   show();

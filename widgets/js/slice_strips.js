@@ -29,12 +29,13 @@ export function sliceStrips(state) {
     isHere: (moment) => state.isHere(moment),
   }, cine);
   const strips = (maps.length ? ["area", ...maps.slice(1)] : []).map((name) => {
-    const canvas = element("canvas", { className: "l2g-strip", height: STRIP_HEIGHT });
+    const title = name === "area" ? "area" : `Dice, ${name}`;
+    const canvas = element("canvas", { className: "l2g-strip", height: STRIP_HEIGHT, role: "img", "aria-label": `${title} of each slice` });
     view.on(canvas, "pointerdown", (event) => {
       const { left, width } = canvas.getBoundingClientRect();
       state.move(0, Math.round(((event.clientX - left - THUMB / 2) / (width - THUMB)) * (shape[0] - 1)));
     });
-    return { name, canvas, value: element("output", { className: "l2g-number" }), title: name === "area" ? "area" : `Dice, ${name}` };
+    return { name, canvas, value: element("output", { className: "l2g-number" }), title };
   });
   const rows = element("div", { className: "l2g-scroll" }, ...(cine ? moments.row : []), ...slices.row);
   for (const { canvas, value, title } of strips) rows.append(element("span", { title }, title), canvas, value);

@@ -52,7 +52,7 @@ export default viewer((view) => {
    */
   function makePicture(plane, shown) {
     const cut = cuts[plane];
-    const title = maps.length && model.get("side_by_side") ? shown.join(", ") : cut.plane.name;
+    const title = model.get("side_by_side") && shown.length ? shown.join(", ") : cut.plane.name;
     const painter = new SlicePainter(state, cut, shown);
     const pane = new Pane(view, cut, spacingMm, title, {
       unit,
@@ -138,7 +138,7 @@ export default viewer((view) => {
     const code = state.codeAt(voxel);
     if (code !== null) parts.push(`code ${code}`);
     const ruler = model.get("ruler");
-    if (ruler.length) parts.push(`ruler ${lengthMm(ruler[0], ruler[1], spacingMm).toFixed(1)} ${unit}`);
+    if (ruler.length && pictures.some(({ pane }) => pane.holds(ruler))) parts.push(`ruler ${lengthMm(ruler[0], ruler[1], spacingMm).toFixed(1)} ${unit}`);
     const progress = arrays.progress();
     if (progress < 1) parts.push(`${Math.floor(100 * progress)} % loaded`);
     view.status(parts.join("   ·   "));

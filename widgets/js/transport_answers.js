@@ -145,8 +145,9 @@ export default (model, { slices }) => {
         const token = row * w + column;
         const at = (lit.row = plans.rows[token]);
         [heat, attention] = [relation(plans.onTokens, 0, at, token), plans.attention(at)];
-        Object.assign(lit, { title: `pixel (${row}, ${column}) takes from`, unit: "× an even share" });
-        lit.text = `pixel (${row}, ${column}) has code ${plans.names[at]}; ${largest(plans.row(side, at, token), "reference")}`;
+        const pixel = `pixel (${row + 1}, ${column + 1})`;
+        Object.assign(lit, { title: `${pixel} takes from`, unit: "× an even share" });
+        lit.text = `${pixel} has code ${plans.names[at]}; ${largest(plans.row(side, at, token), "reference")}`;
       }
     } else {
       const row = (lit.row = plans.names.indexOf(code));

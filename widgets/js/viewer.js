@@ -50,6 +50,9 @@ export function pen(canvas) {
   return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
 }
 
+/** What cannot be done now, in words for whoever asked. */
+export class RefusedError extends Error {}
+
 const HIDDEN_MS = 100; // until a hidden view is looked at again
 
 /** @param {(view: View) => void} build */
@@ -121,7 +124,7 @@ export class View {
    */
   guard(callback) {
     const show = (/** @type {unknown} */ error) =>
-      this.showError(error instanceof Error ? `${error.name}: ${error.message}` : String(error));
+      this.showError(error instanceof RefusedError ? error.message : String(error));
     return (...values) => {
       try {
         const result = callback(...values);

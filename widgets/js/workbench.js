@@ -1,6 +1,7 @@
 // The workbench: one screen for a model and a scan. Python computes (widgets/workbench.py); this shows and asks.
 
 import { element, viewer } from "./viewer.js";
+import { PANE_KEYS } from "./hand.js";
 import { choice, itself } from "./drawing.js";
 import { fileFetcher, takeFiles } from "./files.js";
 import { Bench } from "./bench_state.js";
@@ -10,11 +11,11 @@ import { cardPanel } from "./bench_card.js";
 import { changesPanel } from "./bench_changes.js";
 
 const HELP = [
-  ["click in the slice", "select a pixel; the plans show whom it hears"],
+  ...PANE_KEYS,
+  ["drag in the slice", "change the contrast"],
+  ["a selected pixel", "the plans show whom it hears"],
   ["click a bar of the plans", "select a code (left: it sends, right: its tokens receive) or a reference"],
   ["click a ribbon or a cell", "select what one code and one reference share"],
-  ["wheel, arrow keys", "the next slice; with Ctrl, zoom; with Shift, move the picture"],
-  ["drag in the slice", "change the contrast; double click shows the whole slice"],
   ["arrow keys in the plans", "the next code, the next reference"],
   ["Ctrl Z, Ctrl Shift Z", "undo and redo, whatever it was"],
   ["× an even share", "1 is what a token would get if all got the same"],
@@ -41,6 +42,10 @@ export default viewer((view) => {
     view.on(made, "click", act);
     return made;
   };
+  const doubted = button("", "", () => (reasons.hidden = !reasons.hidden));
+  doubted.classList.add("l2g-bench-doubt");
+  const reasons = element("div", { className: "l2g-bench-help", hidden: true });
+  view.on(reasons, "click", () => (reasons.hidden = true));
   const way = element("progress", { hidden: true, max: 1, "aria-label": "how much of the scan is here" });
   const { file, folder } = takeFiles(view, body, "l2g-dropping", way);
   const open = button("open …", "Open a scan of your own, NIfTI or DICOM files or a .zip; or drop one, or its folder, here. It stays on this machine", () => file.click());
@@ -56,7 +61,7 @@ export default viewer((view) => {
   const help = element("div", { className: "l2g-bench-help", hidden: true }, element("dl", {}, ...HELP.flatMap(([key, text]) => [element("dt", {}, key), element("dd", {}, text)])));
   const ask = button("?", "What keys and words mean (?)", () => (help.hidden = !help.hidden));
   view.on(help, "click", () => (help.hidden = true));
-  const bar = element("div", { className: "l2g-row l2g-bench-top" }, title, element("label", {}, "scan", scans), open, openFolder, file, folder, way, element("span", { className: "l2g-spring" }), undo, redo, copy, page, ask);
+  const bar = element("div", { className: "l2g-row l2g-bench-top" }, title, element("label", {}, "scan", scans), doubted, open, openFolder, file, folder, way, element("span", { className: "l2g-spring" }), undo, redo, copy, page, ask);
 
   // Above the slice, and above the plans
   const overlay = element("select", { title: "What lies over the slice" }, ...OVERLAYS.map(([value, text, title]) => element("option", { value, title }, text)));
@@ -80,7 +85,7 @@ export default viewer((view) => {
       element("section", {}, sliceBar, slice.frame, slice.slider, slice.legend),
       element("section", {}, planBar, plan.element, plan.verdict),
       element("section", { className: "l2g-bench-side" }, card.element, changes.element)),
-    slice.place, help,
+    slice.place, help, reasons,
   );
 
   const options = (/** @type {HTMLSelectElement} */ select, /** @type {string[]} */ names) => {
@@ -93,6 +98,13 @@ export default viewer((view) => {
     title.title = `a model of kind ${about.kind}`;
     options(scans, about.scans);
     scans.value = String(bench.get("scan"));
+    const doubts = /** @type {string[] | null} */ (bench.get("doubts"));
+    doubted.hidden = bench.opening || doubts?.length === 0;
+    doubted.disabled = !doubts;
+    doubted.textContent = doubts ? `${doubts.length} ${doubts.length === 1 ? "doubt" : "doubts"}` : "doubts …";
+    doubted.title = doubts ? `Look before you use this: ${doubts.join("; ")}` : "Whether the model knows scans like this one";
+    reasons.replaceChildren(element("b", {}, "Look before you use this"), ...(doubts ?? []).map((doubt) => element("div", {}, doubt)));
+    reasons.hidden ||= doubted.hidden || doubted.disabled;
     options(planes, about.planes.map(({ name }) => name));
     planes.value = String(bench.get("plane"));
     options(head, Array.from({ length: Math.max(about.heads, 1) }, (_, i) => `${i + 1}`));
@@ -107,18 +119,24 @@ export default viewer((view) => {
     undo.disabled = !bench.past.length;
     redo.disabled = !bench.future.length;
   };
-  body.tabIndex = -1;
-  /** Draw, and keep the keys here, though what had the focus may be gone, or can do nothing now. @param {() => void} draw */
+  for (const panel of [body, card.element, changes.element]) panel.tabIndex = -1;
+  /**
+   * Draw, and keep the keys at what they were at, though a button may be made anew, be gone, or can do nothing now: then
+   * they are with its panel, and Tab goes on from there.
+   *
+   * @param {() => void} draw
+   */
   const keepFocus = (draw) => {
-    const focused = document.activeElement;
-    const held = body.contains(focused);
-    const buttons = () => [...card.element.querySelectorAll("button")];
-    const place = buttons().findIndex((each) => each === focused);
+    const focused = /** @type {HTMLElement} */ (document.activeElement);
+    const panel = body.contains(focused) && /** @type {HTMLElement} */ (focused.closest("[tabindex='-1']"));
+    if (!panel) return draw();
+    const alike = () => [...panel.querySelectorAll("button")].filter(({ title, disabled, hidden }) => title === focused.title && !disabled && !hidden);
+    const place = alike().findIndex((each) => each === focused);
     draw();
-    const gone = held && (!focused?.isConnected || (focused instanceof HTMLButtonElement && focused.disabled));
-    if (gone) (buttons()[place] ?? body).focus({ preventScroll: true });
+    if (!focused.isConnected || focused.hidden || focused.matches(":disabled")) (alike()[place] ?? panel).focus({ preventScroll: true });
   };
   const showAll = () => {
+    body.classList.toggle("l2g-bench-opening", bench.opening);
     showControls();
     slice.show();
     plan.draw();
@@ -128,7 +146,7 @@ export default viewer((view) => {
   const show = view.eachFrame(() => keepFocus(showAll));
 
   view.watch(["selection"], () => plan.animate());
-  view.watch(["about", "now", "card", "scan", "plane", "selection", "overlay", "opacity", "outline", "window", "head", "order", "plan_view", "interventions"], show);
+  view.watch(["about", "doubts", "now", "card", "scan", "plane", "selection", "overlay", "opacity", "outline", "window", "head", "order", "plan_view", "interventions"], show);
   view.watch(["task"], view.eachFrame(() => keepFocus(changes.showTask))); // alone: buttons must outlast a click
   view.onArray((name, start, stop) => {
     const d = bench.selection.voxel[0];
@@ -142,7 +160,7 @@ export default viewer((view) => {
       if (event.shiftKey) bench.redo();
       else bench.undo();
     } else if (event.key === "?" && !typing) help.hidden = !help.hidden;
-    else if (event.key === "Escape") help.hidden = true;
+    else if (event.key === "Escape") help.hidden = reasons.hidden = true;
   });
   view.onLook(slice.frame, () => (slice.fit(), plan.draw()));
   show();

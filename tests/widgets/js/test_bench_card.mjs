@@ -44,6 +44,31 @@ test("an example is a button that leads to its token", () => {
   assert.deepEqual(bench.selection.voxel, [0, 1, 3]);
 });
 
+test("a reference that is silenced says so, and shares nothing", () => {
+  const { card } = opened({ by: "reference", reference: 1 }, { interventions: { ...benchOf().changes, silenced_references: [1] } });
+  assert.match(words(card), /plan silenced: it gathers and passes on nothing/);
+  assert.doesNotMatch(words(card), /gathers from|takes the same/);
+  assert.match(words(opened({ by: "reference", reference: 1 }).card), /gathers from .* takes the same/);
+});
+
+test("rows and columns are counted from 1, as slices are", () => {
+  assert.match(words(opened({ voxel: [0, 1, 3] }).card), /^pixel \(2, 4\) of slice 1/);
+  assert.match(words(opened({ by: "reference", reference: 0 }).card), /row 2, column 2,/); // most of it is of the token at the left
+});
+
+test("a pixel whose code is silenced hears nothing", () => {
+  const silent = new DataView(Float32Array.of(0, 0, 0.5, 0.5).buffer);
+  assert.match(words(opened({}, { now: { ...NOW, receiving: silent } }).card), /hears from nothing/);
+});
+
+test("nothing is said of another scan, or of plans, until they are here", () => {
+  const opening = opened({ by: "code", code: 7 }, { scan: 1, about: { scans: ["A", "B"] } });
+  assert.equal(words(opening.card), "opening B …");
+  assert.match(words(opened({ by: "code", code: 7 }, { now: {} }).card), /plan …/);
+  assert.match(words(opened({ by: "cell", code: 7, reference: 0 }, { now: {} }).card), /plan …/);
+  assert.match(words(opened({ by: "cell", code: 1, reference: 0 }).card), /plan the code does not fire in this slice/);
+});
+
 test("how far a reference scatters is told in pixels where nobody knows their size", () => {
   for (const unit of ["pixels", "mm"]) {
     const { card } = opened({ by: "reference", reference: 0 }, { about: { unit }, now: NOW });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { held, painted, words } from "./fake_page.mjs";
-import { benchOf } from "./fake_bench.mjs";
+import { NOW, benchOf } from "./fake_bench.mjs";
 import { slicePanel } from "../../../widgets/js/bench_slice.js";
 import { codeColour } from "../../../widgets/js/drawing.js";
 import { pixel } from "../../../widgets/js/slices.js";
@@ -22,6 +22,16 @@ test("what the interventions change is shown on the model that is changed alone,
   assert.deepEqual([...new Set(painted.fills.map(String))], [String(Array(8).fill(0))]); // nothing is changed
   shown({ overlay: "models differ", about: { other: "b" } }, { other });
   assert.deepEqual([...new Set(painted.fills.map(String))], ["1,0,1,1,0,0,0,0"]);
+});
+
+test("where models differ has its colour in the key", () => {
+  assert.match(words(shown({ overlay: "models differ", about: { other: "b" } }).legend), /organ the models differ/);
+});
+
+test("a code that is silenced hears nothing, and not nothing times an even share", () => {
+  const silent = new DataView(Float32Array.of(0, 0, 0.5, 0.5).buffer);
+  const panel = shown({ overlay: "relation", now: { ...NOW, receiving: silent }, selection: { by: "code", code: 7 } });
+  assert.equal(words(panel.legend), "code 7 hears nothing");
 });
 
 test("a cell of the plans is of its code, wherever the pixel lies that was selected before", () => {
@@ -44,7 +54,7 @@ test("no millimetre is told of a scan that has none", () => {
   const relation = { overlay: "relation" };
   const voxels = shown(relation);
   voxels.show(); // the key follows the picture
-  assert.equal(voxels.place.textContent, "slice 1, row 0, column 0 · value 0 · background");
+  assert.equal(voxels.place.textContent, "slice 1, row 1, column 1 · value 0 · background");
   assert.match(words(voxels.legend), /r0 80 %: 1 ± 1 pixels/);
   const placed = shown({ ...relation, about: { unit: "mm", affine: [[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]] } });
   placed.show();

@@ -21,7 +21,7 @@ globalThis.document = { createElement: () => new Bare() };
 
 /** A view of a model, with what it says and is told. */
 function viewOf(model) {
-  const view = { model, signal: new EventTarget(), said: [], sent: [], failed: [] };
+  const view = { model, signal: new EventTarget(), said: [], sent: [], failed: [], showError: () => {} };
   return Object.assign(view, {
     on: (target, type, handler) => target.addEventListener(type, (event) => handler(event)?.catch(({ message }) => view.failed.push(message))),
     watch: ([name], handler) => model.on(`change:${name}`, handler),
@@ -50,16 +50,41 @@ test("a file is kept by the page that has asked for it, once", () => {
   assert.deepEqual([kept.length, ours.said.at(-1)], [1, ""]);
 });
 
+/** Drop a scan, and wait until all that can be done is done. */
+async function drop(target) {
+  const files = [new File(["scan"], "a.nii")];
+  target.dispatchEvent(Object.assign(new Event("drop"), { dataTransfer: { files, items: [] } }));
+  await settled();
+}
+const settled = () => new Promise((done) => setTimeout(done));
+
 test("a scan that is dropped on a saved page is refused, each time", async () => {
   const view = viewOf(new Saved({ traits: { error: "" }, arrays: {} }));
   const [target, bar] = [new Bare(), new Bare()];
   const { file } = takeFiles(view, target, "over", bar);
   file.disabled = true; // as a page does to what needs Python
   for (const times of [1, 2]) {
-    const files = [new File(["scan"], "a.nii")];
-    target.dispatchEvent(Object.assign(new Event("drop"), { dataTransfer: { files, items: [] } }));
-    await new Promise((done) => setTimeout(done));
+    await drop(target);
     assert.deepEqual([view.failed.length, view.sent], [times, []]);
     assert.match(view.failed.at(-1), /in a running notebook alone; this is a saved page/);
   }
+});
+
+test("a page hears what Python says of its own drop alone, and until then that the scan is read", async () => {
+  const model = new Saved({ traits: { error: "" }, arrays: {} });
+  const view = viewOf(model);
+  const [target, sent, taken] = [new Bare(), [], []];
+  model.answers = { drop: (details) => sent.push(details) };
+  takeFiles(view, target, "over", new Bare(), (files) => taken.push(files.length));
+  const answer = (content) => (model.emit("msg:custom", content), settled());
+  await drop(target);
+  assert.equal(view.said.at(-1), "reading the scan …");
+  await answer({ of: "another", taken: 4 });
+  assert.deepEqual([view.said.at(-1), taken], ["reading the scan …", []]);
+  await answer({ of: sent[0].of, taken: 4 });
+  assert.deepEqual([view.said.at(-1), taken], ["", [1]]);
+  await drop(target);
+  assert.notEqual(sent[1].of, sent[0].of);
+  await answer({ of: sent[1].of, taken: -1, refused: "another scan is on its way" });
+  assert.deepEqual([view.failed, taken], [["another scan is on its way"], [1]]);
 });

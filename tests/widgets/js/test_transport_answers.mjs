@@ -32,16 +32,16 @@ test("a token hears by its own row where tokens receive, and by that of its code
   const first = { voxel: [0, 0, 0] };
   const own = lit({ ...slice, hearing }, "receives", first);
   near(own.heat, [4 / 3, 4 / 3, 0, 4 / 3]); // reference 0 alone, all of code 7
-  assert.equal(own.text, "pixel (0, 0) has code 7; references 0 (100%), 1 (0%)");
+  assert.equal(own.text, "pixel (1, 1) has code 7; references 0 (100%), 1 (0%)");
   const last = lit({ ...slice, hearing }, "receives", { voxel: [0, 3, 3] });
   near(last.heat, [2 / 3, 2 / 3, 2, 2 / 3]); // reference 1 alone: half of code 7's three, half of code 2's one
-  assert.equal(last.text, "pixel (1, 1) has code 7; references 1 (100%), 0 (0%)");
+  assert.equal(last.text, "pixel (2, 2) has code 7; references 1 (100%), 0 (0%)");
   const sends = lit({ ...slice, hearing }, "sends", first);
   near(sends.heat, own.heat);
-  assert.equal(sends.text, "pixel (0, 0) has code 7; references 0 (67%), 1 (33%)");
+  assert.equal(sends.text, "pixel (1, 1) has code 7; references 0 (67%), 1 (33%)");
   const codes = lit(slice, "receives", first);
   near(codes.heat, [0.4 * (4 / 3) + 0.6 * (2 / 3), 0.4 * (4 / 3) + 0.6 * (2 / 3), 0.6 * 2, 0.4 * (4 / 3) + 0.6 * (2 / 3)]);
-  assert.equal(codes.text, "pixel (0, 0) has code 7; references 1 (60%), 0 (40%)");
+  assert.equal(codes.text, "pixel (1, 1) has code 7; references 1 (60%), 0 (40%)");
 });
 
 test("a reference is heard token by token, and named by codes", () => {

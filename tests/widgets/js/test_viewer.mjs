@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Arrays, View, sum } from "../../../widgets/js/viewer.js";
+import { Arrays, RefusedError, View, sum } from "../../../widgets/js/viewer.js";
 
 const MB = 1 << 20;
 
@@ -216,7 +216,10 @@ test("what goes wrong later is shown as well", async () => {
   const { view, log } = bareView();
   await view.guard(() => Promise.reject(new Error("no clipboard")))().catch(() => {});
   await null;
-  assert.deepEqual(log, ["Error: no clipboard"]);
+  view.guard(() => {
+    throw new RefusedError("not now");
+  })();
+  assert.deepEqual(log, ["Error: no clipboard", "not now"]);
 });
 
 test("where no voxel is selected it is the middle one", () => {
