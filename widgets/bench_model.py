@@ -47,6 +47,7 @@ class AskedModel:
         self.seen: dict[int, SeenScan] = {}
         self.brought: dict[int, Volume] = {}  # scans that were read, and are still to be doubted
         self._doubts: dict[int, list[str] | None] = {}
+        self._telling = threading.Lock()
         self._intervener = Intervener(model, regions=card.regions)
         self._of = (-1, -1)  # the scan that the means are of, and its slice that the other one lies beside
 
@@ -63,23 +64,29 @@ class AskedModel:
         with self.busy:
             return self._look(number)
 
-    def doubts(self, number: int, tell: Callable[[], None]) -> list[str] | None:
-        """Why to look before one uses what is found in a scan that was brought, in the words of `l2gnet predict`.
+    def tell_doubts(self, current: Callable[[], int], tell: Callable[[list[str] | None], object]) -> None:
+        """Tell why to look before one uses what is found in a scan that was brought, in the words of `l2gnet predict`.
 
-        None until it is known: a thread finds out, and then calls `tell`.
+        It is the current scan. `tell` hears None until that is known: a thread finds out, and tells of what is current
+        then.
         """
-        if number in self.brought:
-            self._doubts[number] = None
-            threading.Thread(target=self._doubt, args=(number, self.brought.pop(number), tell), daemon=True).start()
-        return self._doubts.get(number, [])
+        with self._telling:  # or None could be told after what was found out meanwhile
+            number = current()
+            if number in self.brought:
+                self._doubts[number] = None
+                about = (number, self.brought.pop(number), current, tell)
+                threading.Thread(target=self._find_doubts, args=about, daemon=True).start()
+            tell(self._doubts.get(number, []))
 
-    def _doubt(self, number: int, scan: Volume, tell: Callable[[], None]) -> None:
+    def _find_doubts(
+        self, number: int, scan: Volume, current: Callable[[], int], tell: Callable[[list[str] | None], object]
+    ) -> None:
         try:
             # By a model of its own: it takes the whole scan, and this one is looked at meanwhile.
             self._doubts[number] = Segmenter(self.checkpoint).predict([scan], "it", on_slices=lambda done: None).doubts
         except Exception as error:  # which a thread can tell in no other way
             self._doubts[number] = [f"whether it is unusual could not be found out: {error}"]
-        tell()
+        self.tell_doubts(current, tell)
 
     def intervened(self, number: int, index: int, changes: Interventions) -> Intervened:
         """What it makes of a slice when it is changed."""

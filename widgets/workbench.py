@@ -225,10 +225,7 @@ class Workbench(Dropping, BenchState):
             # Also what one goes back to: the selection of the scan before may lie outside this one.
             self._worked["selection"] = self.selection = {**self.selection, "voxel": voxel}
             self._look()
-        self._doubt()
-
-    def _doubt(self) -> None:
-        self.doubts = self._asked.doubts(self.scan, self._doubt)
+        self._asked.tell_doubts(lambda: self.scan, lambda doubts: self.set_trait("doubts", doubts))
 
     def _end_stop(self) -> None:
         """Say that a task was stopped no longer than what it was stopped for is looked at."""
