@@ -15,6 +15,7 @@ import folders
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from l2gnet.data.folders.synapse import CLASSES
@@ -259,7 +260,10 @@ def test_an_audit_of_a_model_with_a_relation(tmp_path):
     write_acdc(tmp_path, 5)
     settings = {"classes": 4, "width": 4, "depth": 2, "codes": 8, "code_dim": 8, "references": 4}
     card = ModelCard("l2gnet", settings, HEART_CLASSES, Grid(4.0, 32))
-    save_checkpoint(tmp_path / "path/to/model.safetensors", build_model("l2gnet", **settings), card)
+    network = build_model("l2gnet", **settings)
+    with torch.no_grad():
+        network.head.bias[1] = 99.0  # all is right ventricle, as one that finds nothing is not audited
+    save_checkpoint(tmp_path / "path/to/model.safetensors", network, card)
     out = run(tmp_path, command("l2gnet audit"))
     assert "bottleneck.mapper: idle: without it the model does as well" in out
     (tmp_path / "path/to/scans").symlink_to(tmp_path / "path/to/acdc/training/patient001")
