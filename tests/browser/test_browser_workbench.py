@@ -508,9 +508,9 @@ def test_a_scan_is_dropped_from_a_folder(open_page, models, tmp_path):
     bench.viewer.locator(".l2g-bench").evaluate(DROP, (tmp_path / "own.nii").read_bytes().hex())
     bench.until("(bench.scan, bench.now['scan'], bench.about['shape'])", [1, 1, [4, 48, 48]])
     bench.viewer.get_by_text("solving").wait_for(state="hidden")
-    assert bench.viewer.get_by_title("The scan to look at").input_value() == "1"
     bench.viewer.get_by_role("button", name=re.compile(r"\d doubts?")).click()
     bench.viewer.get_by_text("the model's card does not say what is normal", exact=True).wait_for()
+    assert bench.viewer.get_by_title("The scan to look at").input_value() == "1"
     page.keyboard.press("Escape")
     bench.viewer.get_by_text("the model's card does not say what is normal").wait_for(state="hidden")
     assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
