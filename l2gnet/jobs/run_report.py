@@ -87,7 +87,7 @@ def _one(run: FinishedRun, card: ModelCard, data_dir: str, viewers: list[Viewer]
         _table([{"": name, " ": str(fact)} for name, fact in facts.items() if fact]),
         "<h2>Scores on held-out volumes</h2>",
         _table(_scores([run])),
-        "<p>Means over patients, with the middle 95 % of 2,000 draws of patients with replacement.</p>",
+        "<p>Means over patients, with 95 % intervals by a bootstrap over patients.</p>",
         *(["<h2>Learning curves</h2>", chart] if chart else []),
         *_cases(run, data_dir, viewers),
         "<h2>Settings that differ from the defaults</h2>",
@@ -122,7 +122,7 @@ def _several(runs: Sequence[FinishedRun], cards: Sequence[ModelCard]) -> tuple[s
     sections = [
         "<h2>Scores on held-out volumes</h2>",
         _table(_scores(runs)),
-        "<p>Mean Dice over patients, with the middle 95 % of 2,000 draws of patients with replacement.</p>",
+        "<p>Mean Dice over patients, with 95 % intervals by a bootstrap over patients.</p>",
         "<h2>Patient by patient</h2>",
         _table(gains),
         "<h2>What differs</h2>",
