@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from l2gnet.colours import COLOURS
-from l2gnet.evaluation.comparison import METRICS, patient_means
+from l2gnet.evaluation.comparison import METRICS, patient_means, spread_of_seeds
 from l2gnet.evaluation.cost import Cost
 from l2gnet.inspection.evidence import Reach
 from l2gnet.inspection.verdict import ANSWERS, LEAST, Audit, BlockAudit
@@ -77,7 +77,7 @@ def plot_differences(table: pd.DataFrame, reference: str) -> Figure:
     )
     for panel, name in zip(panels[0], shown, strict=True):
         part = table[table["metric"] == name]
-        by_luck = 2 * part["seed_error"]
+        by_luck = part["seed_error"].map(spread_of_seeds)
         finite = np.abs([*part["difference"], *part["low"], *part["high"], *by_luck])
         reach = 1.3 * finite[np.isfinite(finite)].max(initial=0) or 1.0
         for row, (line, luck) in enumerate(zip(part.itertuples(), by_luck, strict=True)):

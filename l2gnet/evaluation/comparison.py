@@ -322,9 +322,14 @@ def seed_error(pair: pd.DataFrame, metric: str, by: str) -> float:
     return math.sqrt(variance)
 
 
+def spread_of_seeds(seed_error: float) -> float:
+    """The least difference that the spread over seeds alone does not explain: two standard errors."""
+    return 2 * seed_error
+
+
 def _verdict(row: pd.Series, reference: str | int | float, level: float, tests: int) -> str:
     if row["p_holm"] <= level:
-        if abs(row["difference"]) < 2 * row["seed_error"]:
+        if abs(row["difference"]) < spread_of_seeds(row["seed_error"]):
             return "within the spread over seeds"
         return f"{reference} {'better' if row['effect'] > 0 else 'worse'}"
     if tests * 2.0 ** (1 - row["patients"]) > level:

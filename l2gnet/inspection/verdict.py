@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from l2gnet.errors import ConfigError
-from l2gnet.evaluation.comparison import FinishedRun, patient_means, score_frame, seed_error
+from l2gnet.evaluation.comparison import FinishedRun, patient_means, score_frame, seed_error, spread_of_seeds
 from l2gnet.evaluation.paired import bootstrap_interval
 from l2gnet.inspection.evidence import Reach
 from l2gnet.models.settings import ModelSettings
@@ -67,8 +67,8 @@ class Worth(Loss):
 
     @property
     def stands_out(self) -> bool:
-        """Whether it does over patients, and is no less than two standard errors over seeds."""
-        return super().stands_out and not self.mean < 2 * self.seed_error
+        """Whether it does over patients, and over seeds as well."""
+        return super().stands_out and not self.mean < spread_of_seeds(self.seed_error)
 
 
 @dataclass(frozen=True)

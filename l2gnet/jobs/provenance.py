@@ -164,19 +164,30 @@ class PeakMemory:
 
     def _look(self) -> None:
         own, pause_s = psutil.Process(), _FIRST_LOOK_S
+        known: set[psutil.Process] = set()
         while not self._ended.wait(pause_s):
             pause_s = min(2 * pause_s, _LOOK_EVERY_S)
-            held = sum(map(_held, set(own.children()) - self._before))
+            started = {process for child in set(own.children()) - self._before for process in _family(child)}
+            held = sum(map(_held, started & known))  # at first sight it may be a copy of what starts it
+            known = started
             if self._with_self:
                 held += own.memory_info().rss
             self.mb = max(self.mb, held / 1e6)
 
 
-def _held(process: psutil.Process) -> int:
-    """What a process and all that it has started hold, in bytes."""
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    """A process and all that it has started."""
     try:
-        return process.memory_info().rss + sum(map(_held, process.children()))
+        return [process, *process.children(recursive=True)]
     except psutil.Error:  # it has ended meanwhile
+        return []
+
+
+def _held(process: psutil.Process) -> int:
+    """What a process holds, in bytes."""
+    try:
+        return process.memory_info().rss
+    except psutil.Error:
         return 0
 
 
