@@ -44,7 +44,9 @@ def find_potential(
     log_columns = columns(cost, source)
     empty = target == 0
     log_target = target.log()
-    potential = torch.zeros_like(target) if start is None else start.to(dtype)
+    potential = torch.zeros_like(target)
+    if start is not None:
+        potential = _within_reach(start.to(dtype).masked_fill(empty, -torch.inf), cost)
     potential = potential.masked_fill(empty, -torch.inf)
     previous = potential
     # Half the tolerance, because the error that is reported is measured on another summation of the plan.
@@ -106,9 +108,17 @@ class _Pace:
         return failed
 
 
+def _within_reach(start: Tensor, cost: Tensor) -> Tensor:
+    """Potentials, the largest at 0, as near to each other as those of a solution: else exponentials could overflow."""
+    low, high = cost.aminmax()
+    return (start - start.amax(-1, keepdim=True)).clamp_min(low - high)
+
+
 def _way_to_solve(cost: Tensor) -> tuple[torch.dtype, Callable[..., Callable[[Tensor], Tensor]]]:
     low, high = cost.aminmax()
-    for dtype in (cost.dtype, torch.float64):
+    # Elsewhere products of single precision are rounded to fewer digits than a plan needs: TF32 or bfloat16.
+    exact = cost.dtype == torch.float64 or torch.get_float32_matmul_precision() == "highest"
+    for dtype in (cost.dtype, torch.float64)[not exact :]:
         if float(high - low) <= _LARGEST_EXPONENT[dtype]:
             return dtype, partial(_scaled_columns, middle=(low + high) / 2)
     return cost.dtype, _log_columns

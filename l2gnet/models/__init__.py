@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ModelName = Literal["unet", "attn_unet", "vq_unet", "transunet", "synergynet", "l2gnet"]
 Variant = Literal["matched", "published"]
 MODELS: tuple[str, ...] = get_args(ModelName)
-_COUNTS = ("channels", "classes", "width", "depth")  # of which none can be 0
+_COUNTS = ("channels", "classes", "width", "depth", "code_dim", "layers", "size_px")  # of which none can be 0
 
 
 def model_options(name: str, variant: str = "matched") -> list[str]:
@@ -65,7 +65,10 @@ def build_model(name: str, *, variant: str = "matched", **settings: Any) -> "Seg
         rule = f"one of {', '.join(choices)}" if choices else f"of type {types[option].__name__}"
         require(fits(value, types[option]), option, rule, value)
         require(option not in _COUNTS or value >= 1, option, "at least 1", value)
-    return _builder(name, variant)(**settings)
+    try:
+        return _builder(name, variant)(**settings)
+    except ValueError as error:  # of a part of the method, in its own words
+        raise ConfigError(f"model {name!r}: {error}") from error
 
 
 def _builder(name: str, variant: str) -> Callable[..., "SegmentationModel"]:

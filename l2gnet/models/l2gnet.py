@@ -6,7 +6,7 @@ What it is to be compared with stands at the same place: no relation, the image'
 are not quantised.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -22,11 +22,9 @@ from l2gnet.models.backbone import SegmentationUNet
 from l2gnet.models.blocks.discrete import TokenBottleneck, discrete_latent
 from l2gnet.models.blocks.latent import Latent
 from l2gnet.models.blocks.relations import MeanRelation, SelfAttention
+from l2gnet.models.settings import Positions, Receivers, Relation
 from l2gnet.shapes import Float
 
-Relation = Literal["send-receive", "symmetric", "attention", "mean", "none"]
-Positions = Literal["none", "absolute", "relative"]
-Receivers = Literal["tokens", "codes"]
 Mapper = L2GMapper | SelfAttention | MeanRelation
 
 

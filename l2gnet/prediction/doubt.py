@@ -87,9 +87,11 @@ def find_strange(
 ) -> Strangeness:
     """Set a scan, as each of the models has seen it, beside what that model takes for normal.
 
+    What is measured of a model and its limit are means over them; a range is that of all volumes that any has held out.
     Where the `classes` of the labels are named, and `regions`, they tell whether left and right are as the scan's
     header says; and with the `grid` of the models, what reaches the edge of what they see.
     """
+    familiars = [familiar for familiar in known if familiar is not None]
     measures = [
         (
             float(distances.mean()),
@@ -103,10 +105,12 @@ def find_strange(
     ]
     reasons = [*scan.remarks, *_odd(scan), *wrong_sides(seen.labels, classes, regions)]
     reasons += [] if grid is None else _cut_off(seen.labels, classes, regions, grid)
-    if known[0] is None:
-        reasons.append("the model's card does not say what is normal")
-    else:
-        reasons += _unlike(scan, seen, known[0])
+    if silent := len(known) - len(familiars):
+        whose = "the model's card" if len(known) == 1 else f"the card of {silent} of the {len(known)} models"
+        reasons.append(f"{whose} does not say what is normal")
+    if familiars:
+        sure = [own for own, familiar in zip(seen.alone, known, strict=True) if familiar is not None]
+        reasons += _unlike(scan, seen.grain, float(np.mean(sure)), familiars)
     if not measures:
         return Strangeness(None, None, None, tuple(reasons))
     distance, surprise, unused, farthest, most = np.mean(measures, axis=0).tolist()
@@ -186,31 +190,38 @@ def _within(looked: Bool[np.ndarray, " size"]) -> slice:
     return slice(first + 2 * (first > 0), last + 1 - 2 * (last < len(looked) - 1))
 
 
-def _unlike(scan: Volume, seen: Segmented, familiar: Familiar) -> list[str]:
+def _unlike(scan: Volume, grain: float, confidence: float, familiars: Sequence[Familiar]) -> list[str]:
     """What is strange about a scan without looking at its codes."""
-    reasons, confidence = [], float(seen.confidence.mean())
-    smoothest, roughest = familiar.grain
+    reasons = []
+    smoothest, roughest = _of_all([familiar.grain for familiar in familiars])
     margin = _GRAIN_MARGIN * (roughest - smoothest)
-    if seen.grain < smoothest - margin:
-        reasons.append(f"its grain is {seen.grain:.2f}, {smoothest:.2f} at least held out: is it blurred, or coarse?")
-    if seen.grain > roughest + margin:
-        reasons.append(f"its grain is {seen.grain:.2f}, {roughest:.2f} at most held out: is it noisy?")
-    if confidence < familiar.confidence:
-        found, limit = _told_apart(confidence, familiar.confidence, digits=3)
+    if grain < smoothest - margin:
+        reasons.append(f"its grain is {grain:.2f}, {smoothest:.2f} at least held out: is it blurred, or coarse?")
+    if grain > roughest + margin:
+        reasons.append(f"its grain is {grain:.2f}, {roughest:.2f} at most held out: is it noisy?")
+    least = float(np.mean([familiar.confidence for familiar in familiars]))
+    if confidence < least:
+        found, limit = _told_apart(confidence, least, digits=3)
         reasons.append(f"the model is sure by {found} only, from {limit} on is normal")
-    if scan.axes not in familiar.axes:
-        known = " or ".join(familiar.axes)
+    usual = sorted({axes for familiar in familiars for axes in familiar.axes})
+    if scan.axes not in usual:
+        known = " or ".join(usual)
         reasons.append(f"its D, H and W run to {scan.axes}, to {known} held out: was it cut in another plane?")
     if scan.has_mm:
-        for name, mm, (low, high) in zip(("D", "H", "W"), scan.spacing_mm, familiar.spacing_mm, strict=True):
+        spacings = map(_of_all, zip(*(familiar.spacing_mm for familiar in familiars), strict=True))
+        for name, mm, (low, high) in zip(("D", "H", "W"), scan.spacing_mm, spacings, strict=True):
             if not low / _SPACING_FACTOR <= mm <= high * _SPACING_FACTOR:
                 reasons.append(f"its voxels measure {mm:.3g} mm along {name}, {low:.3g} to {high:.3g} mm held out")
     low, high = grey_range(scan)
-    darkest, lightest = familiar.darkest
+    darkest, lightest = _of_all([familiar.darkest for familiar in familiars])
     if not darkest - (high - low) / 4 <= low <= lightest + (high - low) / 4:
-        usual = f"{darkest:.4g} to {lightest:.4g}"
-        reasons.append(f"its grey values begin at {low:.4g}, at {usual} held out: is it another modality or unit?")
+        begins = f"{darkest:.4g} to {lightest:.4g}"
+        reasons.append(f"its grey values begin at {low:.4g}, at {begins} held out: is it another modality or unit?")
     return reasons
+
+
+def _of_all(ranges: Sequence[Range]) -> Range:
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def _told_apart(found: float, limit: float, digits: int) -> tuple[str, str]:

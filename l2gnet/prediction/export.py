@@ -80,14 +80,16 @@ def instructions(card: ModelCard) -> dict[str, Any]:
     fit = f"resample each slice to {size} pixels"
     if grid.spacing_mm:
         fit = f"resample each slice to pixels of {grid.spacing_mm:g} mm, crop or pad with 0 around the middle to {size}"
-    seen = "in the plane of acquisition (across the thickest spacing)" if plane == "acquired" else plane
+    acquired = "across the thickest spacing; from inferior to superior, where none is 1.2 times the next"
+    seen = f"in the plane of acquisition ({acquired})" if plane == "acquired" else plane
     return {
         "warning": NOT_CLINICAL,
         "model": asdict(card),
         "input": f"images: float32 (batch, {len(card.channels)}, {grid.size_px}, {grid.size_px}), from 0 to 1, "
         f"of any batch; the channels are {', '.join(card.channels)}",
         "preparation": [
-            f"cut the volume into slices, {seen}; axial ones have posterior down and left to the right",
+            f"cut the volume into slices, {seen}; axial ones have posterior down and left to the right, coronal ones "
+            "inferior down and left to the right, sagittal ones inferior down and posterior to the right",
             *(f"map {name} from {r} to 0..1, clipped" for name, r in zip(card.channels, ranges, strict=True)),
             f"{fit}, by antialiased bilinear interpolation",
             "round to steps of 1/255",

@@ -26,7 +26,8 @@ class Segmented:
 
     `grain` is the mean step from a pixel to the next, as a share of that to the next but one, as the model saw the
     scan: a half where it is smooth, more where it is noisy. `codes` and `distances` are those of the bottleneck's
-    pixels (see `Latent`), of each model; None without a codebook.
+    pixels (see `Latent`), of each model; None without a codebook. `alone` is how sure each model is by itself, the mean
+    over the slices.
     """
 
     labels: Volume
@@ -34,6 +35,7 @@ class Segmented:
     grain: float
     codes: tuple[Int64[np.ndarray, "D h w"] | None, ...]
     distances: tuple[Float[np.ndarray, "D h w"] | None, ...]
+    alone: tuple[float, ...]
 
 
 def best_device() -> torch.device:
@@ -87,7 +89,7 @@ def segment(
     Raises:
         VolumeError: a model gives numbers that are none.
     """
-    labels, confidence, steps = [], [], torch.zeros(2)
+    labels, confidence, alone, steps = [], [], [], torch.zeros(2)
     codes: list[list[Tensor]] = [[] for _ in models]
     distances: list[list[Tensor]] = [[] for _ in models]
     for images in _batches(models, scan, grid, batch_size):
@@ -96,6 +98,7 @@ def segment(
         said = [probabilities_of(trace.logits.float(), regions) for trace in traces]
         # Of the slices themselves: views lower it, and what is normal was learnt without them.
         confidence.append(slice_confidence(torch.stack(said).mean(0), regions).cpu().numpy())
+        alone.append(torch.stack([slice_confidence(each, regions) for each in said]).cpu().numpy())
         if views:
             said = [_averaged(*each, images, regions) for each in zip(said, models, views, strict=True)]
         mean = torch.stack(said).mean(0)
@@ -114,6 +117,7 @@ def segment(
         grain=float(steps[0] / steps[1].clamp_min(1e-12)),
         codes=tuple(torch.cat(batches).numpy() if batches else None for batches in codes),
         distances=tuple(torch.cat(batches).numpy() if batches else None for batches in distances),
+        alone=tuple(np.concatenate(alone, axis=1).mean(1).tolist()),
     )
 
 

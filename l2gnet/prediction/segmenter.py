@@ -4,12 +4,13 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from l2gnet.checks import require
 from l2gnet.data.formats.dicom_seg import write_segs
 from l2gnet.data.formats.dicom_series import Series
 from l2gnet.data.inputs import LABELS_END
@@ -89,6 +90,7 @@ class Segmenter:
         probabilities: keep the probability of each class or region, too: four bytes a voxel and class.
 
     Raises:
+        ConfigError: there is no such precision.
         CheckpointError: a file cannot be used, the models do not segment the same structures on the same grid, or
             a card does not say how its model was trained and `augment` needs to know.
     """
@@ -101,6 +103,7 @@ class Segmenter:
         precision: Precision = "32-true",
         probabilities: bool = False,
     ):
+        require(precision in get_args(Precision), "precision", f"one of {', '.join(get_args(Precision))}", precision)
         loaded = [load_checkpoint(path) for path in checkpoints]
         self.models = [model.to(best_device()) for model, _ in loaded]
         self.card = loaded[0][1]

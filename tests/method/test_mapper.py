@@ -186,6 +186,19 @@ def test_autocast_does_not_lower_the_precision():
     torch.testing.assert_close(mapped.tokens, mapper(x).tokens)
 
 
+def test_products_of_fewer_digits_do_not_keep_a_plan_from_converging():
+    """As Lightning advises on tensor cores: single precision in bfloat16 or TF32, with which no plan would converge."""
+    torch.manual_seed(0)
+    mapper, x = L2GMapper(64, 16, relation="symmetric", heads=4), torch.randn(8, 196, 64)  # small products stay exact
+    torch.set_float32_matmul_precision("medium")
+    try:
+        plan = mapper(x).transport
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert plan.converged.all()
+    assert plan.iterations.max() < 50
+
+
 def test_heads_must_divide_the_dimension():
     with pytest.raises(ValueError, match="heads must divide the code dimension 8, got 3"):
         L2GMapper(8, 6, relation="symmetric", heads=3)

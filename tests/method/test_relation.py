@@ -8,7 +8,6 @@ from l2gnet.method.cost import unit_cost
 from l2gnet.method.mapper import L2GMapper
 from l2gnet.method.rows import rows_of_codes
 
-COSTS = ("cosine", "euclidean", "dot")
 EXACT = {"tolerance": 1e-13, "max_iterations": 20_000}
 
 

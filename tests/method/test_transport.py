@@ -370,6 +370,20 @@ def test_an_earlier_potential_is_a_good_start():
     assert near.converged.all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("spread", [5.0, 1000.0])
+def test_a_start_far_from_any_solution_is_no_harm(dtype, spread):
+    """Exponentials of such potentials overflow: they are brought as near to each other as costs are."""
+    cost, source, target = (tensor.to(dtype) for tensor in problem(19, K=40, R=30))
+    target[0, 0] = 0
+    target[0] /= target[0].sum()
+    start = spread * torch.randn(target.shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    start[0, 0] = torch.nan  # where there is no mass anything may stand
+    plan = solve_transport(cost, source, target, epsilon=0.05, start=start)
+    assert plan.converged.all()
+    assert plan.iterations.max() < 50
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), shift=st.floats(-50, 50), scale=st.floats(0.01, 100))
 def test_only_the_shape_of_the_cost_matters(seed, shift, scale):

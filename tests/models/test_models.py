@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,8 @@ from monai.data import MetaTensor
 
 import l2gnet
 from l2gnet.errors import ConfigError
-from l2gnet.models import MODELS, build_model, model_options
+from l2gnet.models import MODELS, build_model, model_options, model_types
+from l2gnet.models.settings import ModelSettings
 
 SMALL = {"width": 4, "depth": 3}
 
@@ -143,6 +146,31 @@ def test_unknown_names_are_refused():
 def test_a_value_that_no_setting_has_is_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         build_model("l2gnet", **settings)
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("l2gnet", {"codes": -5}, "model 'l2gnet': a codebook needs codes and a dimension of at least 1, got -5"),
+        ("l2gnet", {"epsilon": -1.0}, "model 'l2gnet': epsilon must be"),
+        ("l2gnet", {"heads": 3}, "model 'l2gnet': heads must divide the code dimension 64, got 3"),
+        ("vq_unet", {"codes": 0}, "model 'vq_unet': a codebook needs codes"),
+        ("l2gnet", {"code_dim": 0, "codes": 0, "relation": "none"}, "code_dim must be at least 1, got 0"),
+        ("transunet", {"layers": -1}, "layers must be at least 1, got -1"),
+        ("transunet", {"size_px": 0}, "size_px must be at least 1, got 0"),
+    ],
+)
+def test_what_a_part_of_a_model_refuses_is_said_of_the_model(name, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        build_model(name, **settings)
+
+
+def test_settings_have_the_choices_of_the_model_that_they_build():
+    types = model_types("l2gnet")
+    fields = {field.name: field.type for field in dataclasses.fields(ModelSettings)}
+    shared = sorted(fields.keys() & types)
+    assert [fields[name] for name in shared] == [types[name] for name in shared]
 
 
 @pytest.mark.usefixtures("as_a_user")

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -83,6 +84,7 @@ def strange(familiar, volume, *, distances=None, confidence=1.0, grain=None):
             familiar.grain[0] if grain is None else grain,
             (codes,),
             (np.full(shape, distances or 0.0),),
+            (confidence,),
         ),
         [familiar],
     )
@@ -92,7 +94,7 @@ def test_what_reaches_the_edge_of_what_a_model_sees_is_said():
     """The scan goes on beyond the 32 mm that are seen, to the left alone."""
     array = np.zeros((2, 16, 30), np.uint8)
     labels = Volume(array, np.diag([8.0, 2.0, 2.0, 1.0]))
-    seen = Segmented(labels, np.ones(2), 1.0, (None,), (None,))
+    seen = Segmented(labels, np.ones(2), 1.0, (None,), (None,), (1.0,))
 
     def told():
         return find_strange(labels, seen, [None], ("background", "liver", "spleen"), grid=Grid(2.0, 16)).reasons
@@ -105,7 +107,7 @@ def test_what_reaches_the_edge_of_what_a_model_sees_is_said():
 
 def test_what_a_model_sees_may_hold_the_middle_of_no_pixel():
     few = Volume(np.ones((2, 2, 2), np.uint8), np.diag([8.0, 1000.0, 1000.0, 1.0]))
-    seen = Segmented(few, np.ones(2), 1.0, (None,), (None,))
+    seen = Segmented(few, np.ones(2), 1.0, (None,), (None,), (1.0,))
     reasons = find_strange(few, seen, [None], ("background", "liver"), grid=Grid(1.5, 96)).reasons
     assert not any("cut off" in reason for reason in reasons)
 
@@ -186,6 +188,32 @@ def test_a_model_without_a_codebook_still_knows_its_confidence():
     told = find_strange(scan(0), segment([plain], scan(0), GRID), [replace(familiar, confidence=1.1)])
     assert (told.distance, told.surprise, told.unused) == (None, None, None)
     assert "the model is sure by" in told.reasons[0]
+
+
+def test_an_ensemble_is_judged_by_all_of_its_models_in_whatever_order(model, familiar):
+    """Three models, of which one has held out coarser volumes in another plane, and one a limit that is not reached."""
+    torch.manual_seed(1)
+    models = [model, build_model("unet", classes=3, width=4, depth=2), model]
+    seen = segment(models, scan(0), GRID)
+    assert seen.alone == pytest.approx([segment([each], scan(0), GRID).confidence.mean() for each in models])
+    sure = np.mean(seen.alone)
+    axes, spacing_mm = ("RPS",), ((80, 80), (20, 20), (20, 20))
+    known = [replace(familiar, confidence=sure - 0.2 + n * 0.1, grain=(0, 9)) for n in range(3)]
+    known[1] = replace(known[1], axes=axes, spacing_mm=spacing_mm, darkest=(-9e9, 9e9))
+    assert sure < known[2].confidence + 0.01
+    for order in itertools.permutations(range(3)):
+        ranked = [known[n] for n in order]
+        assert find_strange(scan(0), seen, ranked).reasons == ()
+        lifted = [replace(each, confidence=each.confidence + 0.11) for each in ranked]
+        assert len(find_strange(scan(0), seen, lifted).reasons) == 1
+
+
+def test_a_model_of_an_ensemble_that_does_not_say_what_is_normal_is_told(model, familiar):
+    seen = segment([model, model], scan(0, spacing=9.0), GRID)
+    for known in ([familiar, None], [None, familiar]):
+        reasons = find_strange(scan(0, spacing=9.0), seen, known).reasons
+        assert "the card of 1 of the 2 models does not say what is normal" in reasons
+        assert any("its voxels measure" in reason for reason in reasons)
 
 
 def looks(distances, confidences=None):

@@ -16,7 +16,7 @@ from l2gnet.data.grid import Grid
 from l2gnet.data.inputs import find_inputs
 from l2gnet.data.phantoms import make_abdomen, make_heart
 from l2gnet.data.volume import read_frames, read_labels
-from l2gnet.errors import CheckpointError, VolumeError
+from l2gnet.errors import CheckpointError, ConfigError, VolumeError
 from l2gnet.models import build_model
 from l2gnet.models.card import ModelCard
 from l2gnet.models.checkpoint import save_checkpoint
@@ -193,6 +193,12 @@ def test_test_time_augmentation_uses_the_views_that_the_model_was_trained_with(t
     assert len(segmenter.views[0]) == 4
     augmented = segmenter.predict(frames, "scan")
     assert not np.array_equal(augmented.labels[0].array, plain.labels[0].array)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_a_precision_that_there_is_not_is_refused(model):
+    with pytest.raises(ConfigError, match="precision must be one of 32-true, bf16-mixed, 16-mixed, got 'bf16'"):
+        Segmenter(model, precision="bf16")
 
 
 def test_mixed_precision_runs_the_network_in_it_and_changes_few_labels(tmp_path, model):
