@@ -30,7 +30,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a viewer on first use, so that a picture need not wait for what the viewers need (PEP 562)."""
     if name not in _HOME:
-        raise AttributeError(f"module 'widgets' has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         return getattr(importlib.import_module(_HOME[name]), name)
     except ModuleNotFoundError as error:

@@ -3,11 +3,13 @@
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from l2gnet.widgets.bench_scans import BenchScan
-from l2gnet.widgets.bench_task import Progress
+from l2gnet.widgets.bench_task import LongTask, Progress, end
 
 from l2gnet.data.slices import SliceSet
 from l2gnet.data.volume import Volume
@@ -48,6 +50,7 @@ class AskedModel:
         self.brought: dict[int, Volume] = {}  # scans that were read, and are still to be doubted
         self._doubts: dict[int, list[str] | None] = {}
         self._telling = threading.Lock()
+        self._seeking: list[LongTask] = []  # for doubts
         self._intervener = Intervener(model, regions=card.regions)
         self._of = (-1, -1)  # the scan that the means are of, and its slice that the other one lies beside
 
@@ -74,19 +77,33 @@ class AskedModel:
             number = current()
             if number in self.brought:
                 self._doubts[number] = None
-                about = (number, self.brought.pop(number), current, tell)
-                threading.Thread(target=self._find_doubts, args=about, daemon=True).start()
+                scan = self.brought.pop(number)
+
+                def seek(progress: Progress) -> dict[str, Any]:
+                    self._doubts[number] = self._find_doubts(scan, progress)
+                    self.tell_doubts(current, tell)
+                    return {}
+
+                self._seeking.append(LongTask(threading.Lock(), lambda told: None, nullcontext))
+                self._seeking[-1].start(seek, len(scan.array))
             tell(self._doubts.get(number, []))
 
-    def _find_doubts(
-        self, number: int, scan: Volume, current: Callable[[], int], tell: Callable[[list[str] | None], object]
-    ) -> None:
+    def _find_doubts(self, scan: Volume, progress: Progress) -> list[str]:
         try:
             # By a model of its own: it takes the whole scan, and this one is looked at meanwhile.
-            self._doubts[number] = Segmenter(self.checkpoint).predict([scan], "it", on_slices=lambda done: None).doubts
+            segmenter = Segmenter(self.checkpoint)
+            return segmenter.predict([scan], "it", on_slices=lambda done: progress(done, len(scan.array))).doubts
+        except InterruptedError:
+            raise
         except Exception as error:  # which a thread can tell in no other way
-            self._doubts[number] = [f"whether it is unusual could not be found out: {error}"]
-        self.tell_doubts(current, tell)
+            return [f"whether it is unusual could not be found out: {error}"]
+
+    def close(self) -> None:
+        """End the search for doubts, and forget all scans."""
+        end(self._seeking)
+        self.seen.clear()
+        self.brought.clear()
+        self.scans.clear()
 
     def intervened(self, number: int, index: int, changes: Interventions) -> Intervened:
         """What it makes of a slice when it is changed."""

@@ -1,18 +1,21 @@
 """A task that takes longer than a person waits: in a thread of its own, with its progress told, and to be stopped."""
 
+import atexit
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from typing import Any
 
 from l2gnet.widgets.viewer import RefusedError
 
 Progress = Callable[[int, int], None]
+_TASKS: "weakref.WeakSet[LongTask]" = weakref.WeakSet()
 
 
 class LongTask:
-    """One task at a time, which shares what it works with.
+    """One task at a time, which shares what it works with; the end of the program ends it, too, at its next step.
 
     Args:
         busy: held while the task works, and let go for a moment whenever it tells of its progress.
@@ -29,6 +32,7 @@ class LongTask:
         self._busy, self._tell, self._reporting = busy, tell, reporting
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        _TASKS.add(self)
 
     def start(self, work: Callable[[Progress], dict[str, Any]], total: int) -> None:
         """Do the work, which tells how many of `total` are done.
@@ -77,3 +81,14 @@ class LongTask:
         time.sleep(0.001)
         self._busy.acquire()
         self._tell({"running": True, "done": done, "total": total})
+
+
+def end(tasks: "Collection[LongTask]") -> None:
+    """Stop tasks, and return when none of them is running."""
+    for task in tasks:
+        task.stop()
+    for task in tasks:
+        task.wait()
+
+
+atexit.register(end, _TASKS)  # a program that goes while a thread computes is aborted, and counts as failed

@@ -37,10 +37,14 @@ class CodebookExplorer(Explorer):
         receptive_field_px: side of the square that a bottleneck pixel looks at, by default the cell it lies over.
         volume: the volume to begin with.
         index: its slice to begin with, by default the middle one.
+
+    Raises:
+        ValueError: there are more names than volumes.
     """
 
     script = "codebook_explorer"
     answers = "codebook_answers"
+    held = ("atlas", "_images")
 
     volume = traitlets.Int().tag(sync=True)
     scope = traitlets.Enum(("slice", "volume", "data set"), "data set").tag(sync=True)
@@ -66,6 +70,9 @@ class CodebookExplorer(Explorer):
         (_, H, W), (_, h, w) = atlas.images.shape, atlas.codes.shape
         case = np.zeros(len(atlas.images), np.int64) if atlas.case is None else atlas.case
         self._volumes = [np.flatnonzero(case == number) for number in np.unique(case)]
+        if len(names) > len(self._volumes):
+            rule = f"names must be those of the {len(self._volumes)} volumes that the slices are of"
+            raise ValueError(f"{rule}; got {len(names)}; leave the others out")
         self._aspect = spacing_mm[0] / spacing_mm[1]
         self._field_px = receptive_field_px or max(H // h, W // w)
         # Room around the field, but no more than there is image.
@@ -109,7 +116,8 @@ class CodebookExplorer(Explorer):
         atlas = CodeAtlas.of_model(model, slices)
         few = slices.images[:: max(1, len(slices) // _FIELD_SLICES)][:_FIELD_SLICES]
         field_px = receptive_field_px(model, network_input(few).to(next(model.parameters()).device))
-        measured: dict[str, Any] = {"names": slices.names, "receptive_field_px": field_px}
+        names = [slices.names[number] for number in np.unique(slices.case)]
+        measured: dict[str, Any] = {"names": names, "receptive_field_px": field_px}
         return cls(atlas, **measured | options)
 
     @property

@@ -10,13 +10,19 @@ import zipfile
 import zlib
 from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from l2gnet.widgets.viewer import RefusedError, Viewer
 
+from l2gnet.data.names import NIFTI, case_name
 from l2gnet.errors import VolumeError
 
 _DICOM = re.compile(r"[^.]*|.*\.(dcm|dicom|ima|\d+)")  # scanners name files by numbers, with dots in them, or not
+# What a name says to l2gnet/data/inputs.py: a label map, a frame, a channel. It says nothing of a patient.
+_TAIL = re.compile(
+    r"(_gt|_seg|_labels|_probabilities|_codes|_sent_to|_received_from|_frame\d+|_000\d)*$", re.IGNORECASE
+)
+_OF_LABELS = ("labelsTr", "labelsTs")
 _DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # of an archive, and of what is packed in it
 _MOST_BYTES = 16 << 30  # that an archive may unpack to
 _LONGEST_PAUSE_S = 30.0  # of a page that is sending a scan; after it that page is taken to be gone
@@ -74,7 +80,7 @@ class Dropping(Viewer):
             self._end_drop()
             if not isinstance(error, VolumeError) or drop is None:
                 raise
-            places = rf"{re.escape(str(drop.folder))}(/[\w.-]+)?"  # which nobody has ever seen
+            places = rf"{re.escape(str(drop.folder))}(/[\w./-]+)?"  # which nobody has ever seen
             raise VolumeError(re.sub(places, "what was dropped", str(error))) from error
 
     def _end_drop(self) -> None:
@@ -87,7 +93,8 @@ class Dropping(Viewer):
 class Drop:
     """Files that come in parts, in a folder that is gone when it is closed, at the latest with the program.
 
-    Of their names only the endings are kept. Files of a folder that are no scan, by their names, are passed over.
+    Their names become numbers, with what tells that a NIfTI file is a label map, a frame or a channel of a case. Files
+    of a folder that are no scan, by their names, are passed over.
 
     Args:
         key: what tells it from the drops of other pages.
@@ -97,11 +104,13 @@ class Drop:
     def __init__(self, key: str, count: int):
         self.key, self.count = key, count
         self._heard = time.monotonic()
+        self._places: dict[int, Path] = {}
+        self._cases: dict[tuple[PurePosixPath, str], str] = {}  # the number of each, by folder and name
         self.folder = Path(tempfile.mkdtemp(prefix="l2gnet-"))
         self.close = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def take(self, number: int, name: str, start: int, part: memoryview, size: int) -> int:
-        """Keep a part; says how much of the file is dealt with.
+        """Keep a part of a file, of which a page may tell the folder, too; says how much of it is dealt with.
 
         Raises:
             VolumeError: the only file is none that a scan could be in, by its name.
@@ -114,11 +123,26 @@ class Drop:
             raise VolumeError(f"{rule}; found another file; drop one of these.")
         if ending is None:
             return size
-        with (self.folder / f"{number:06d}{ending}").open("ab") as file:
+        if number not in self._places:
+            self._places[number] = self._place(f"{number:06d}", PurePosixPath(name), ending)
+        with self._places[number].open("ab") as file:
             if file.tell() != start:
                 raise RefusedError(f"the parts of a file must follow each other, got one from {start}; drop it again")
             file.write(part)
             return file.tell()
+
+    def _place(self, number: str, path: PurePosixPath, ending: str) -> Path:
+        """Where a file is kept: by its number, or for NIfTI by that of its case, the first one's, and its tail."""
+        if ending not in NIFTI:
+            return self.folder / f"{number}{ending}"
+        folder = self.folder / (path.parent.name if path.parent.name in _OF_LABELS else "")
+        folder.mkdir(exist_ok=True)
+        name = case_name(path.name)
+        case = path.parent, _TAIL.sub("", name)
+        tail = name.removeprefix(case[1]) + ending
+        if (folder / f"{self._cases.setdefault(case, number)}{tail}").exists():  # one of a folder that was not told
+            self._cases[case] = number
+        return folder / f"{self._cases[case]}{tail}"
 
     @property
     def abandoned(self) -> bool:
@@ -145,25 +169,22 @@ class Drop:
 
     def _unpack(self, path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
-            entries = [
-                (entry, _ending(Path(entry.filename).name)) for entry in archive.infolist() if not entry.is_dir()
-            ]
-            size = sum(entry.file_size for entry, _ in entries)
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            size = sum(entry.file_size for entry in entries)
             if size > _MOST_BYTES:
                 raise VolumeError(f"an archive must unpack to at most 16 GiB; got {size >> 30} GiB; drop the folder.")
-            for place, (entry, ending) in enumerate(entries):
-                if ending in (None, ".zip"):
+            for number, entry in enumerate(entries):
+                ending = _ending(entry.filename)
+                if ending is None or ending == ".zip":
                     continue
-                with (
-                    archive.open(entry) as packed,
-                    (self.folder / f"{path.stem}-{place:06d}{ending}").open("wb") as file,
-                ):
+                place = self._place(f"{path.stem}-{number:06d}", PurePosixPath(path.stem, entry.filename), ending)
+                with archive.open(entry) as packed, place.open("wb") as file:
                     shutil.copyfileobj(packed, file)
 
 
 def _ending(name: str) -> str | None:
     """The ending that a file is kept with, by its name; None for what is no scan."""
-    name = name.lower()
+    name = PurePosixPath(name).name.lower()
     if name.startswith(".") or name == "dicomdir":
         return None
     found = next((end for end in (".nii.gz", ".nii", ".zip") if name.endswith(end)), None)

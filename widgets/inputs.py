@@ -153,6 +153,7 @@ def compact(
             if array.dtype.kind in "iu" or (whole == array).all():
                 return whole, (1.0, 0.0)
     slope = max((high - low) / 65535, 1e-30)  # not 0 in float32, for a volume that is flat
+    array = array.astype(np.float32) if array.dtype == np.float16 else array  # which ends at 65504
     return np.round((array - low) / slope).astype(np.uint16), (slope, low)
 
 

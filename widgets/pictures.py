@@ -76,10 +76,13 @@ def draw_outlines(
     axes: Axes, labels: UInt8[np.ndarray, "H W"], *, style: str = "solid", colour: str | None = None
 ) -> None:
     """Draw the outline of each structure, in its colour or a given one; a second map is told apart by its style."""
+    axes.autoscale(False)  # the picture ends where it did
+    rows, columns = (np.arange(-1, size + 1) for size in labels.shape)
     for label in range(1, int(labels.max()) + 1):
         if (labels == label).any():
+            inside = np.pad(labels == label, 1)  # also at the border, and where there is but one row
             colours = colour or label_colour(label)
-            axes.contour(labels == label, levels=[0.5], colors=colours, linewidths=1.4, linestyles=style)
+            axes.contour(columns, rows, inside, levels=[0.5], colors=colours, linewidths=1.4, linestyles=style)
 
 
 def _zoom(axes: Axes, mask: Bool[np.ndarray, "H W"], spacing_mm: tuple[float, float]) -> None:

@@ -79,7 +79,7 @@ class ScanDesk(Dropping):
         self._frames, self.prediction = list(frames), None
         self._count += 1
         self._name = name or f"scan {self._count}"
-        first = self._frames[0]
+        first = self._seen(self._frames[0])
         with self.hold_sync():
             self.answer, self.error = {}, ""
             self.frame = 0
@@ -99,11 +99,11 @@ class ScanDesk(Dropping):
         """The picture of a saved notebook: the middle slice, with what was found in it."""
         if not self._frames:
             return Figure(figsize=(4, 0.3))  # a scan has yet to come
-        frame = self._frames[self._moment]
+        frame = self._seen(self._frames[self._moment])
         d = self.selection["voxel"][0]
         found = np.zeros(frame.shape[1:], np.uint8)
         if self.prediction is not None:
-            found = self.prediction.labels[self._moment].array[d].astype(np.uint8)
+            found = self._seen(self.prediction.labels[self._moment]).array[d].astype(np.uint8)
         title = "; ".join(line["text"] for line in self.answer.get("lines", [])) or "no answer yet"
         return draw_bench(frame.array[d], {f"slice {d + 1}": found}, None, spacing_mm=frame.spacing_mm[1:], title=title)
 
@@ -112,10 +112,14 @@ class ScanDesk(Dropping):
         """The moment that is shown: `frame` may still be one of a longer scan before."""
         return min(self.frame, len(self._frames) - 1)
 
+    def _seen(self, volume: Volume) -> Volume:
+        """In the plane of the model, whose slices the answer names; what is taken away lies on the scan's own grid."""
+        return volume.in_plane(self.segmenter.card.plane)
+
     def _show_frame(self) -> None:
         if not self._frames:
             return
-        frame = self._frames[self._moment]
+        frame = self._seen(self._frames[self._moment])
         stored, scale = compact(frame.array)
         self.publish("volume", stored)
         self._show_labels()
@@ -126,14 +130,14 @@ class ScanDesk(Dropping):
             "planes": [plane.to_browser() for plane in planes_of(frame.axes if frame.has_mm else None)],
             "scale": list(scale),
             "frames": len(self._frames),
-            "presets": presets(self._frames[0].array),  # one contrast for the whole beat
+            "presets": presets(self._seen(self._frames[0]).array),  # one contrast for the whole beat
         }
 
     def _show_labels(self) -> None:
         """Offer what was found in the frame that is shown; nothing is, until there is an answer."""
-        labels = np.zeros(self._frames[self._moment].shape, np.uint8)
+        labels = np.zeros(self._seen(self._frames[self._moment]).shape, np.uint8)
         if self.prediction is not None:
-            labels = self.prediction.labels[self._moment].array.astype(np.uint8)
+            labels = self._seen(self.prediction.labels[self._moment]).array.astype(np.uint8)
         self.publish("labels", labels)
 
     def _segment(self, progress: Progress) -> dict[str, Any]:
@@ -148,9 +152,15 @@ class ScanDesk(Dropping):
         with self.hold_sync():
             self._show_labels()  # the scan itself is there already
             self.answer = {"lines": told(prediction), "doubts": prediction.doubts}
-            largest = int(prediction.labels[self._moment].array.astype(bool).sum((1, 2)).argmax())
+            found = self._seen(prediction.labels[self._moment]).array
+            largest = int(found.astype(bool).sum((1, 2)).argmax())
             self.selection = {"voxel": [largest, *self.selection["voxel"][1:]]}
         return {}
+
+    def page_traits(self) -> dict[str, Any]:
+        """The traits as a saved page holds them, in which nothing goes on."""
+        traits = super().page_traits()
+        return traits | {"task": {"stopped": True} if traits["task"].get("running") else traits["task"]}
 
     def _on_stop(self) -> None:
         self._task.stop()

@@ -54,6 +54,7 @@ class SliceViewer(Viewer):
 
     script = "slice_viewer"
     answers = "slice_answers"
+    held = ("scan", "frames", "maps")
 
     about = traitlets.Dict().tag(sync=True)  # what never changes: geometry, names, colours, presets
     frame = traitlets.Int(0).tag(sync=True)
@@ -148,6 +149,13 @@ class SliceViewer(Viewer):
         if unknown := [name for name in proposal["value"] if name not in known]:
             rule = f"shown must hold names of the label maps, {', '.join(known) or 'here none'}"
             raise traitlets.TraitError(f"{rule}; got {unknown[0]!r}")
+        return [name for name in known if name in proposal["value"]]  # the browser has but this order
+
+    @traitlets.validate("visible")
+    def _named(self, proposal: Any) -> list[int]:
+        if unknown := [label for label in proposal["value"] if not 0 <= label < len(self.classes)]:
+            rule = f"visible must hold labels in 0..{len(self.classes) - 1}"
+            raise traitlets.TraitError(f"{rule}; got {unknown[0]}")
         return proposal["value"]
 
     def _now(self, rows: Num[np.ndarray, "rows *more"]) -> Num[np.ndarray, "D *more"]:
@@ -163,8 +171,9 @@ class SliceViewer(Viewer):
 
     @property
     def _voxel(self) -> list[int]:
-        """The voxel that is pointed at, by default the middle one."""
-        return self.selection.get("voxel", [n // 2 for n in self.scan.shape])
+        """The voxel that is pointed at, by default the middle one; for one that a larger scan has, the nearest."""
+        voxel = self.selection.get("voxel", [n // 2 for n in self.scan.shape])
+        return [min(max(n, 0), size - 1) for n, size in zip(voxel, self.scan.shape, strict=True)]
 
     @property
     def index(self) -> int:
@@ -318,12 +327,6 @@ class SliceViewer(Viewer):
     def page_arrays(self) -> dict[str, np.ndarray]:
         """The published arrays at the moment that is shown."""
         return {name: self._now(array) for name, array in super().page_arrays().items()}
-
-    def close(self) -> None:
-        """Leave the browser, and free all memory that is held here and there."""
-        super().close()
-        for name in ("scan", "frames", "maps"):
-            self.__dict__.pop(name, None)
 
     def _on_jump(self, to: Literal["largest", "worst"]) -> None:
         self.jump(to)

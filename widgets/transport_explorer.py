@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import traitlets
@@ -26,6 +26,7 @@ _TOLERANCE = 1e-4
 _MOST_ITERATIONS = 1000
 _MEASURED = ("epsilon", "cost", "marginal_error", "iterations", "converged", "tolerance")
 Side = Literal["sends", "receives"]
+RowLabels: TypeAlias = Int64[np.ndarray, " K"] | None  # the label that each row of a plan stands for, if that is known
 
 
 class TransportExplorer(Explorer):
@@ -41,7 +42,7 @@ class TransportExplorer(Explorer):
             file or a `Volume`; by default plain grey.
         labels: what each of its pixels is, for the order by label.
         classes: names of the labels, background first.
-        spacing_mm: height and width of a pixel.
+        spacing_mm: height and width of a pixel, by default as the file or `Volume` knows them.
         index: the slice to begin with, by default the middle one.
         epsilon: weight of the entropy to begin with.
         epsilon_receive: the same for the plan that receives, where that is another one.
@@ -53,6 +54,7 @@ class TransportExplorer(Explorer):
 
     script = "transport_explorer"
     answers = "transport_answers"
+    held = ("_images", "_labels", "_transport_of", "_transport", "_beside", "_plan", "_plans", "_solved")
 
     epsilon = traitlets.Float(0.1).tag(sync=True)
     exact = traitlets.Bool().tag(sync=True)
@@ -70,7 +72,7 @@ class TransportExplorer(Explorer):
         *,
         labels: "Input | None" = None,
         classes: Sequence[str] = (),
-        spacing_mm: tuple[float, float] = (1.0, 1.0),
+        spacing_mm: tuple[float, float] | None = None,
         index: int | None = None,
         epsilon: float = 0.1,
         epsilon_receive: float | None = None,
@@ -81,7 +83,8 @@ class TransportExplorer(Explorer):
             images = np.zeros((1, 1) if rows is None else rows.shape, np.uint8)
         scan, _ = open_scan(as_volume(images), None)
         self._labels = None if labels is None else open_labels("labels", as_volume(labels), scan, images)
-        self._classes, self._aspect = list(classes), spacing_mm[0] / spacing_mm[1]
+        height_mm, width_mm = spacing_mm or scan.spacing_mm[1:]
+        self._classes, self._aspect = list(classes), height_mm / width_mm
         self._epsilons = {"sends": epsilon, "receives": epsilon_receive or epsilon}
         self._beside: tuple[Any, Any] = (None, None)  # the plan that is not shown, after what it solves
         super().__init__(scan.array, index, epsilon=epsilon)
@@ -123,7 +126,8 @@ class TransportExplorer(Explorer):
     def export(self, path: str | Path) -> tuple[Path, Path]:
         """Write what is shown to `path`.npz, and what it is to `path`.json; each is written atomically."""
         arrays, words = self._contents()
-        npz, words_path = (Path(path).with_suffix(suffix) for suffix in (".npz", ".json"))
+        stem = str(path).removesuffix(".npz")
+        npz, words_path = (Path(f"{stem}{suffix}") for suffix in (".npz", ".json"))
         with atomic_path(npz) as temporary:
             temporary.write_bytes(arrays)
         write_text(words_path, words)
@@ -164,15 +168,8 @@ class TransportExplorer(Explorer):
         kinds = [kind for kind in get_args(Order) if kind != "label" or labels is not None]
         hearing = {"hearing": as_float32(solutions["receives"][0])} if t.tokens_receive else {}
         for side, (_, plan, solved) in solutions.items():
-            orders = {kind: plan_order(plan, kind, labels) for kind in kinds}
-            sides[side] = {
-                "epsilon": self._epsilons[side],
-                "solved": solved,
-                "orders": {
-                    kind: {"rows": rows.tolist(), "columns": columns.tolist()}
-                    for kind, (rows, columns) in orders.items()
-                },
-            }
+            orders = {kind: _ordered(plan, kind, labels) for kind in kinds}
+            sides[side] = {"epsilon": self._epsilons[side], "solved": solved, "orders": orders}
         return {
             "problem": self._problem(t, index, labels),
             "target": as_float32(t.target),
@@ -187,13 +184,12 @@ class TransportExplorer(Explorer):
         self.problem = self._problem(t, self.index, self._row_labels)
         self._solve()
 
-    def _labels_of(self, t: ImageTransport, index: int) -> Int64[np.ndarray, " K"] | None:
-        """The label that each row stands for."""
+    def _labels_of(self, t: ImageTransport, index: int) -> RowLabels:
         if self._labels is None or t.rows is None:
             return None
         return typical_labels(count_labels(t.rows[None], self._labels[index][None], len(t.names)))
 
-    def _problem(self, t: ImageTransport, index: int, labels: Int64[np.ndarray, " K"] | None) -> dict[str, Any]:
+    def _problem(self, t: ImageTransport, index: int, labels: RowLabels) -> dict[str, Any]:
         """What the browser shows of a slice."""
         return {
             "images": list(self._images.shape),
@@ -259,8 +255,7 @@ class TransportExplorer(Explorer):
         return own, plan, told
 
     def _arrange(self) -> None:
-        rows, columns = plan_order(self._plan, cast(Order, self.order), self._row_labels)
-        self.solved = self._solved | {"rows": rows.tolist(), "columns": columns.tolist()}
+        self.solved = self._solved | _ordered(self._plan, cast(Order, self.order), self._row_labels)
 
     def _light(self) -> None:
         t, plan, own = self._transport, self._plan, self._plans[self.side]
@@ -341,6 +336,11 @@ class TransportExplorer(Explorer):
     def _on_export(self) -> None:
         arrays, words = self._contents()
         self.send({"files": ["transport.npz", "transport.json"]}, [arrays, words.encode("utf-8")])
+
+
+def _ordered(plan: Float[np.ndarray, "K R"], kind: Order, labels: RowLabels) -> dict[str, list[int]]:
+    rows, columns = plan_order(plan, kind, labels)
+    return {"rows": rows.tolist(), "columns": columns.tolist()}
 
 
 def _names_of(masses: Float[np.ndarray, " n"], kind: str, names: np.ndarray | None = None) -> str:

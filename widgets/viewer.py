@@ -46,6 +46,7 @@ class Viewer(anywidget.AnyWidget):
 
     script: ClassVar[str]
     answers: ClassVar[str] = ""  # another one: it stands in for Python in a saved page, with what `page_data` gives it
+    held: ClassVar[tuple[str, ...]] = ()  # the attributes that are large, and are gone when it is closed
 
     selection = traitlets.Dict().tag(sync=True)
     error = traitlets.Unicode().tag(sync=True)
@@ -128,6 +129,8 @@ class Viewer(anywidget.AnyWidget):
             other._linked.discard(self)
         self._linked.clear()
         self._published.clear()
+        for name in self.held:
+            self.__dict__.pop(name, None)
         self.unobserve_all()
         self.layout.close()
         super().close()
@@ -157,13 +160,17 @@ class Viewer(anywidget.AnyWidget):
     @contextmanager
     def _reporting(self) -> Iterator[None]:
         # ipywidgets would write the error to a log that nobody reads.
+        words = ""
         try:
             yield
         except (VolumeError, RefusedError) as error:  # for whoever asked: words, and no place in a program
-            self.error = str(error)
+            words = str(error)
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
-            self.error = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+            words = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+        if words:
+            self.error = ""  # a browser hears of changes alone, and may have hidden the same words
+            self.error = words
 
     def __repr__(self) -> str:
         return type(self).__name__

@@ -66,6 +66,7 @@ class Workbench(Dropping, BenchState):
 
     script = "workbench"
     answers = "bench_answers"
+    held = ("_atlas", "other")
 
     # What the browser shows of model and scan, of the slice, of what is selected, and of a long task.
     about = traitlets.Dict().tag(sync=True)
@@ -151,8 +152,7 @@ class Workbench(Dropping, BenchState):
         """Leave the browser, and free all memory and files that are held here and there."""
         if self.comm is not None:
             self._task.stop()
-            self._asked.seen.clear()
-            self._asked.brought.clear()
+            self._asked.close()
         super().close()
 
     def draw(self) -> Figure:
@@ -166,7 +166,7 @@ class Workbench(Dropping, BenchState):
             plans = [each[self.head][rows][:, columns] for each in both]
         found = np.frombuffer(self.now["labels"], np.uint8).reshape(seen.images.shape[2:])
         maps = {"found": found} | ({} if seen.truth is None else {"truth": seen.truth[index]})
-        words = f"{self._name}, {self.scans[self.scan].name}, slice {index + 1} of {len(seen.images)}"
+        words = f"{self._name}, scan {self.scan + 1}, slice {index + 1} of {len(seen.images)}"  # it goes to others
         return draw_bench(
             seen.images[index, 0],
             maps,
@@ -300,6 +300,8 @@ class Workbench(Dropping, BenchState):
         """The traits as a saved page holds them: it goes to others, and the names of cases are not for them."""
         traits = super().page_traits()
         names = [f"scan {number + 1}" for number in range(len(self.scans))]
+        if traits["doubts"] is None:
+            traits["doubts"] = ["whether the model knows scans like this one was not known when this page was saved"]
         return traits | {"about": traits["about"] | {"scans": names}}
 
     def page_arrays(self) -> dict[str, np.ndarray]:

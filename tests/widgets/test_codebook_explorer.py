@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -100,11 +103,16 @@ def test_it_shares_the_selection_of_a_slice_viewer(front_end, explorer):
     slices.close()
 
 
+def test_each_name_is_that_of_a_volume():
+    with pytest.raises(ValueError, match="names must be those of the 2 volumes that the slices are of; got 3; leave"):
+        CodebookExplorer(atlas(), names=("one", "two", "three"))
+
+
 def test_of_a_model(front_end):
     torch.manual_seed(0)
     model = build_model("vq_unet", channels=2, width=4, depth=2, codes=12, code_dim=8)
     images = np.random.default_rng(0).integers(0, 256, (4, 2, 16, 16)).astype(np.uint8)
-    slices = SliceSet(images, np.zeros_like(images[:, 0]), np.array([0, 0, 1, 1]), ("one", "two"))
+    slices = SliceSet(images, np.zeros_like(images[:, 0]), np.array([1, 1, 3, 3]), ("none", "one", "empty", "two"))
     explorer = CodebookExplorer.of_model(model, slices)
     with torch.inference_mode():
         codes = model.eval().trace(torch.from_numpy(images).float() / 255).latent.codes
@@ -117,7 +125,10 @@ def test_of_a_model(front_end):
     assert part.traits["book"]["volumes"] == ["volume 1", "volume 2"]
     places = [place.replace("one", "volume 1").replace("two", "volume 2") for place in explorer.lit["places"]]
     assert part.traits["lit"]["places"] == places
+    held = weakref.ref(explorer.atlas.images)
     explorer.close()
+    gc.collect()
+    assert held() is None  # although `explorer` is still here
     with pytest.raises(ValueError, match="no codebook"):
         CodebookExplorer.of_model(build_model("unet", width=4, depth=2), slices)
 

@@ -1,11 +1,16 @@
 """Scans that are dropped, and what is left of them on the disk."""
 
+import io
 import tempfile
+import zipfile
 
+import nibabel as nib
+import numpy as np
 import pytest
 from l2gnet.widgets.dropping import Dropping
 from matplotlib.figure import Figure
 
+from l2gnet.data.inputs import _LABEL_MAPS, find_inputs, patient_and_frame
 from l2gnet.errors import VolumeError
 
 
@@ -82,3 +87,48 @@ def test_a_drop_that_never_ends_leaves_nothing_when_another_comes_or_the_viewer_
         assert len(list(disk.iterdir())) == 1
     basket.close()
     assert list(disk.iterdir()) == []
+
+
+def found(folder, channels):
+    """Of each scan its frame, where it is one of a patient's, and what its channels hold; or the rule it breaks."""
+    try:
+        scans = find_inputs([folder], channels, say=lambda line: None)
+    except VolumeError as error:
+        return str(error).split(": ")[1].split(";")[0]
+    frames = [(patient_and_frame(scan.name) or ("", 0))[1] for scan in scans]
+    read = [[int(channel.max()) for channel in scan.read()[0].channels] for scan in scans]
+    return sorted(zip(frames, read, strict=True))
+
+
+@pytest.mark.parametrize("how", ["files", "zip"])
+@pytest.mark.parametrize("channels", [("image",), ("T1", "T2"), ("T2",)])
+def test_scans_are_told_from_label_maps_as_on_the_command_line(front_end, basket, tmp_path, monkeypatch, channels, how):
+    names = ["anna_frame01", "anna_frame01_GT", "anna_frame12", "ben/scan_0000", "ben/scan_0001", "carl", "carl_0010"]
+    names += [*(f"carl{end}" for end in _LABEL_MAPS), "carl_codes_frame01", "imagesTr/dora", "labelsTr/dora"]
+    for number, name in enumerate(names, start=1):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        nib.Nifti1Image(np.full((2, 2, 2), number, np.uint8), np.eye(4)).to_filename(tmp_path / f"{name}.nii.gz")
+    paths = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    files = [(f"patients/{path.relative_to(tmp_path)}", path.read_bytes()) for path in paths]
+    if how == "zip":
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            for file in files:
+                archive.writestr(*file)
+        files = [("patients.zip", stream.getvalue())]
+    seen = []
+
+    def dropped(folder):
+        seen.extend([found(folder, channels), " ".join(str(path.relative_to(folder)) for path in folder.rglob("*"))])
+
+    monkeypatch.setattr(basket, "dropped", dropped)
+    front_end.drop_files(basket, *files)
+    assert (basket.error, seen[0]) == ("", found(tmp_path, channels))
+    assert not any(name in seen[1] for name in ("patients", "anna", "ben", "scan", "carl", "dora"))
+
+
+def test_files_of_one_name_are_those_of_several_cases(front_end, basket):
+    names = ["a_0000.nii", "a_0001.nii", "a_0000.nii", "a_0001.nii", "b.nii"]  # of folders that were not told
+    front_end.drop_files(basket, *((name, bytes([number])) for number, name in enumerate(names, 1)))
+    kept = ["000000_0000.nii", "000000_0001.nii", "000002_0000.nii", "000002_0001.nii", "000004.nii"]
+    assert (basket.error, sorted(basket.files)) == ("", kept)

@@ -2,7 +2,15 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from l2gnet.widgets.pictures import draw_legend, draw_plan, draw_slice, plot_dice, plot_forming, plot_history
+from l2gnet.widgets.pictures import (
+    draw_legend,
+    draw_outlines,
+    draw_plan,
+    draw_slice,
+    plot_dice,
+    plot_forming,
+    plot_history,
+)
 
 from l2gnet.colours import COLOURS
 from l2gnet.inspection.forming import Forming
@@ -23,8 +31,19 @@ def test_a_slice_keeps_its_shape_in_mm_and_outlines_each_structure():
     assert axes.get_aspect() == 2.0
     drawn = {mpl.colors.to_hex(outline.get_edgecolor()[0]).upper() for outline in axes.collections}
     assert drawn == {COLOURS[0], COLOURS[2]}
+    assert (axes.get_xlim(), axes.get_ylim()) == ((-0.5, 29.5), (19.5, -0.5))
     draw_legend(figure, ("background", "a", "b", "c"))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "c"]
+
+
+def test_an_outline_is_closed_at_the_border_and_around_a_single_row():
+    _, axes = plt.subplots()
+    labels = np.zeros((1, 5), np.uint8)
+    labels[0, 3:] = 1
+    draw_outlines(axes, labels)
+    (outline,) = axes.collections[0].get_paths()
+    assert outline.get_extents().extents.tolist() == [2.5, -0.5, 4.5, 0.5]
+    assert np.array_equal(outline.vertices[0], outline.vertices[-1])
 
 
 @pytest.mark.parametrize("with_codes", [True, False])

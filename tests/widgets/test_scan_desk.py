@@ -8,12 +8,18 @@ import zipfile
 import nibabel as nib
 import numpy as np
 import pytest
+from benches import CLASSES, SMALL, volume
 from folders import write_dicom
 from l2gnet.widgets import ScanDesk
 from l2gnet.widgets.scan_desk import example_hearts, told
+from l2gnet.widgets.viewer import parts_of
 
+from l2gnet.data.grid import Grid
 from l2gnet.data.inputs import find_inputs
 from l2gnet.data.made import heart_beat
+from l2gnet.models import build_model
+from l2gnet.models.card import ModelCard
+from l2gnet.models.checkpoint import save_checkpoint
 from l2gnet.prediction.segmenter import Segmenter
 
 
@@ -186,6 +192,8 @@ def test_while_it_segments_another_scan_waits_and_what_is_closed_keeps_nothing(f
     front_end.event(desk, "example", name="heart")
     assert desk.error == "one task must end before the next begins; stop it, or wait"  # and no place in a program
     desk.error = ""
+    (part,) = parts_of([desk])  # a page in which nothing goes on
+    assert (desk.task["running"], part.traits["task"]) == (True, {"stopped": True})
     front_end.drop(desk, "a.nii", 0, 1 << 20, b"the first part")  # the others would come in vain
     assert (front_end.said(desk)[-1]["taken"], desk.error[:13]) == (-1, "one task must")
     desk.close()
@@ -232,6 +240,22 @@ def test_a_moment_of_the_scan_before_does_not_lose_the_answer(front_end, desk):
     assert desk.answer["lines"] == told(desk.prediction)
     np.testing.assert_array_equal(desk._published["labels"], desk.prediction.labels[0].array)
     assert len(desk.draw().axes) == 1
+
+
+def test_slices_are_those_of_the_plane_of_the_model(front_end, tmp_path):
+    card = ModelCard("unet", SMALL, CLASSES, Grid(3.0, 48), plane="axial")
+    save_checkpoint(tmp_path / "axial.safetensors", build_model("unet", **SMALL), card)
+    desk, coronal = ScanDesk(tmp_path / "axial.safetensors"), volume().turned("PIL")
+    desk.segment([coronal])
+    desk._task.wait()
+    assert (desk.scan["shape"], desk.scan["planes"][0]["name"]) == ([4, 48, 48], "axial")
+    assert desk.prediction.confidence.shape == (1, 4)  # which the answer names slices by
+    np.testing.assert_array_equal(desk._published["volume"], volume().array)
+    (labels,) = desk.prediction.labels
+    np.testing.assert_array_equal(desk._published["labels"], labels.turned("SPL").array)
+    assert (labels.axes, labels.shape) == ("PIL", (48, 4, 48))  # what is taken away lies on the scan
+    assert len(desk.draw().axes) == 1
+    desk.close()
 
 
 def test_examples_are_beats():

@@ -75,6 +75,14 @@ def test_it_moves_with_linked_viewers(front_end, image, truth):
         one.index = 4
 
 
+def test_of_a_selection_in_a_larger_scan_the_nearest_voxel_is_shown(front_end, image, maps):
+    large, small = SliceViewer(np.repeat(image, 3, axis=0)), SliceViewer(image, maps)
+    small.link(large)
+    large.index = 11
+    assert (small.index, small.selection["voxel"]) == (3, [11, 6, 6])  # it stays that of both
+    assert small.draw().axes[0].get_title().endswith(", 4 of 4")
+
+
 @pytest.mark.parametrize("kind", ["tensor", "file", "volume"])
 def test_it_takes_tensors_files_and_volumes(front_end, tmp_path, image, truth, kind):
     if kind == "tensor":
@@ -117,6 +125,24 @@ def test_no_map_is_shown_that_is_not_there(front_end, image, truth):
     with pytest.raises(traitlets.TraitError, match="shown must hold names of the label maps, truth; got 'nope'"):
         viewer.shown = ["truth", "nope"]
     assert viewer.shown == ["truth"]
+    with pytest.raises(traitlets.TraitError, match=r"visible must hold labels in 0\.\.3; got 4"):
+        viewer.visible = [1, 4]
+    assert viewer.visible == [1, 3]
+
+
+def test_errors_are_those_of_the_first_map_that_is_shown_in_the_order_of_all(front_end, image, maps):
+    viewer = SliceViewer(image, {**maps, "best": maps["truth"]})
+    viewer.shown = ["best", "truth", "late"]
+    assert viewer.shown == ["truth", "late", "best"]
+    viewer.jump("worst")
+    assert viewer.index == 1
+
+
+@pytest.mark.parametrize("overlay", ["outline", "fill"])
+def test_one_slice_is_drawn_in_three_planes(front_end, image, maps, overlay):
+    viewer = SliceViewer(image[2:3], {name: labels[2:3] for name, labels in maps.items()})
+    front_end.change(viewer, three_planes=True, overlay=overlay)
+    assert len(viewer.draw().axes) == 3
 
 
 def test_a_file_knows_its_spacing(front_end, tmp_path, image):

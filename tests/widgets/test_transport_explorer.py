@@ -1,5 +1,7 @@
+import gc
 import io
 import json
+import weakref
 
 import nibabel as nib
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 from l2gnet.widgets import SliceViewer, TransportExplorer
 
+from l2gnet.data.volume import Volume
 from l2gnet.inspection.image_transport import ImageTransport
 from l2gnet.inspection.redundancy import relations
 from l2gnet.models import build_model
@@ -52,6 +55,14 @@ def test_epsilon_is_live_and_an_unsolved_plan_says_so(front_end, explorer):
     assert explorer.solved["iterations"] == 1000
     front_end.change(explorer, epsilon=-1.0)
     assert explorer.error.startswith("ValueError: epsilon must be above 0 and finite, got -1.0")
+
+
+def test_pixels_keep_their_shape_in_mm(front_end):
+    volume = Volume(np.zeros((1, 8, 8), np.float32), np.diag([5.0, 1.0, 2.5, 1.0]))
+    for options, aspect in (({}, 0.4), ({"spacing_mm": (3.0, 1.0)}, 3.0)):
+        explorer = TransportExplorer(transport(), volume, **options)
+        assert explorer.problem["aspect"] == pytest.approx(aspect)
+        explorer.close()
 
 
 @pytest.mark.parametrize(
@@ -256,8 +267,9 @@ def test_what_changes_together_is_sent_together(front_end, explorer):
 
 def test_export(front_end, explorer, tmp_path):
     explorer.selection = {"voxel": [0, 1, 6]}
-    npz, words = explorer.export(tmp_path / "plan")
-    assert (npz.name, words.name) == ("plan.npz", "plan.json")
+    npz, words = explorer.export(tmp_path / "plan_eps0.1")
+    assert (npz.name, words.name) == ("plan_eps0.1.npz", "plan_eps0.1.json")
+    assert explorer.export(tmp_path / "plan_eps0.1.npz") == (npz, words)
     with np.load(npz) as arrays:
         assert np.array_equal(arrays["plan"], explorer.plan)
         assert np.array_equal(arrays["codes"], [7, 5, 3, 9])
@@ -303,8 +315,12 @@ def test_a_model_and_a_volume(front_end):
     front_end.change(explorer, selection={"voxel": [2, 99, 3]})
     assert explorer.error.startswith("ValueError: voxel must lie in the volume (3, 16, 16), got [2, 99, 3]")
     assert explorer.selection == other.selection == {"voxel": [2, 3, 3]}
+    references = [weakref.ref(each) for each in (model, explorer.transport, explorer.plan)]
     explorer.close()
     other.close()
+    del model
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 3  # although `explorer` is still here
 
 
 def test_it_shares_the_selection_of_a_slice_viewer(front_end, explorer):

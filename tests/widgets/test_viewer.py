@@ -17,6 +17,11 @@ def dial(front_end):
     dial.close()
 
 
+def test_a_viewer_that_is_none_is_told_of_by_the_name_of_the_package():
+    with pytest.raises(AttributeError, match=r"module 'l2gnet\.widgets' has no attribute 'Lens'"):
+        widgets.Lens  # noqa: B018
+
+
 @pytest.mark.parametrize("name", [name for name in widgets.__all__ if name[0].isupper()])
 def test_the_files_of_a_script_share_no_name(name):
     """They are joined to one, which a browser would not even read."""
@@ -53,6 +58,16 @@ def test_errors_are_shown_and_the_viewer_lives_on(front_end, dial, cause):
     dial.unobserve_all("angle")
     front_end.change(dial, angle=3, error="")
     assert (dial.angle, dial.error) == (3, "")
+
+
+def test_the_same_error_is_told_each_time(front_end, dial):
+    """A browser hears of changes alone, and may have hidden what it was told before."""
+    for _ in range(2):
+        front_end.event(dial, "jam")
+    states = [data.get("state", {}) for _, kind, data, _ in front_end.sent if kind == "comm_msg"]
+    told = [state["error"] for state in states if "error" in state]
+    assert told == [dial.error, "", dial.error]
+    assert dial.error
 
 
 def test_an_error_of_the_users_own_assignment_is_raised(dial):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis.extra.numpy import arrays
 from l2gnet.widgets.inputs import compact, open_scan
 
@@ -8,6 +8,7 @@ from l2gnet.data.volume import Volume
 
 
 @given(arrays(np.float32, (2, 3, 4), elements={"min_value": -1e6, "max_value": 1e6}))
+@example(np.linspace(0, 1, 24, dtype=np.float16).reshape(2, 3, 4))
 def test_intensities_come_back_to_within_a_level(array):
     stored, (slope, intercept) = compact(array)
     assert stored.dtype in (np.uint8, np.int16, np.uint16)

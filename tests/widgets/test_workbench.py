@@ -1,7 +1,11 @@
 """The workbench without a browser: its state, what it tells of a slice, and what becomes of it under interventions."""
 
+import gc
 import json
+import subprocess
+import sys
 import threading
+import weakref
 
 import nibabel as nib
 import numpy as np
@@ -312,13 +316,14 @@ def test_contrast_is_that_of_the_scan_unless_it_was_set_by_hand(front_end, bench
     assert bench.window == [10, 20]
 
 
-def test_a_saved_page_holds_its_scan_alone(front_end, open_bench, models):
+def test_what_goes_to_others_does_not_name_its_scan_and_holds_it_alone(front_end, open_bench, models):
     cases = [BenchScan("patient A", lambda: (volume(1), truth(1))), BenchScan("patient B", lambda: (volume(2), None))]
     bench = open_bench(models["l2gnet"], cases)
     assert bench.about["scans"] == ["patient A", "patient B"]
     (part,) = parts_of([bench])
     assert part.arrays["truth"] == truth(1).array.tobytes()
     assert "patient" not in str(part.traits)
+    assert bench.draw()._suptitle.get_text() == f"l2gnet, scan 1, slice {bench.index + 1} of 4"
     front_end.change(bench, scan=1)
     (part,) = parts_of([bench])
     assert part.traits["arrays"].keys() == part.arrays.keys() == {"images", "found", "confidence", "codes"}
@@ -459,6 +464,41 @@ def test_doubts_that_cannot_be_found_out_are_said(front_end, open_bench, tmp_pat
     bench.add(volume(2))
     assert found.wait(60)
     assert bench.doubts[0].startswith("whether it is unusual could not be found out: ")
+
+
+def test_what_is_closed_keeps_no_scan(open_bench, models):
+    scan = volume(2)
+    bench = open_bench(models["l2gnet"], [volume(), scan], state={"scan": 1}, other=models["unet"])
+    held = [weakref.ref(each) for each in (scan, bench.seen, bench._atlas, bench.other)]
+    bench.close()
+    del scan
+    gc.collect()
+    assert [reference() for reference in held] == [None] * 4  # although `bench` is still here
+
+
+def test_what_is_closed_seeks_no_doubts(open_bench, models, monkeypatch):
+    begun = threading.Event()
+
+    def endless(self, frames, name, on_slices):
+        while True:
+            begun.set()
+            on_slices(1)
+
+    monkeypatch.setattr(Segmenter, "predict", endless)
+    bench = open_bench(models["l2gnet"], [volume()])
+    assert begun.wait(60)
+    (part,) = parts_of([bench])  # in which nothing will be found out any more
+    assert "was not known when this page was saved" in part.traits["doubts"][0]
+    bench.close()
+    assert [task._thread.is_alive() for task in bench._asked._seeking] == [False]
+    assert (bench.doubts, bench.error) == (None, "")
+
+
+@pytest.mark.slow
+def test_a_program_can_end_while_doubts_are_sought():
+    code = "from l2gnet.data.made import heart_beat; from l2gnet.widgets import Workbench; import time; "
+    code += "Workbench('phantom-heart', heart_beat(2027)[:1]); time.sleep(0.1)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_a_long_task_scores_the_whole_scan(front_end, bench):

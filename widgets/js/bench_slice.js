@@ -81,7 +81,7 @@ export function slicePanel(bench) {
       onPoint: (voxel) => bench.point(voxel),
       onSlice: (index) => voxelTo(plane.axis, index),
       onWindow: (window) => bench.change({ window }),
-      onHover: (voxel) => readOut(voxel ?? bench.selection.voxel),
+      onHover: () => readOut(),
       onView: (look) => panes.forEach((pane, i) => i !== n && pane.see(look)),
     }));
     frame.replaceChildren(...panes.map((pane) => pane.element));
@@ -264,9 +264,9 @@ export function slicePanel(bench) {
     legend.replaceChildren(...parts);
   };
 
-  /** @param {number[]} voxel */
-  const readOut = (voxel) => {
+  const readOut = () => {
     const { about } = bench;
+    const voxel = panes.map((pane) => pane.hovered).find(Boolean) ?? bench.selection.voxel;
     const [d, h, w] = voxel;
     const [, H, W] = about.shape;
     const at = (d * H + h) * W + w;
@@ -291,7 +291,7 @@ export function slicePanel(bench) {
     slider.value = String(selection.voxel[axis]);
     for (const pane of panes) pane.draw();
     showKey();
-    readOut(selection.voxel);
+    readOut();
   };
   return { frame, slider, legend, place, show, fit };
 }

@@ -1,7 +1,7 @@
 // The map of a codebook: a dot a code, zoomed and panned as a slice is, and the picture of a code under the pointer. A
 // line around dots, drawn by hand, selects their codes together.
 
-import { drawImage, outline, position, sharp, spread } from "./drawing.js";
+import { drawImage, fitted, outline, position, sharp, spread } from "./drawing.js";
 import { enclosed } from "./lasso.js";
 import { WHOLE, boxOf, panned, zoomed } from "./look.js";
 
@@ -17,6 +17,7 @@ import { WHOLE, boxOf, panned, zoomed } from "./look.js";
  * @property {Float32Array} [room] places that the map must have room for, if there are more
  * @property {number} [top] the largest count there is, if it is elsewhere
  * @property {number} [chosen]
+ * @property {number} [aspect] how much taller a pixel of the pictures is than wide
  * @property {Set<number> | null} found what is looked for, or selected together; the others are faint
  */
 /** @typedef {"pan" | "lasso"} MapTool what a drag does */
@@ -157,7 +158,7 @@ export class CodeMap {
   /** @param {Codes} codes */
   draw(codes) {
     this.codes = codes;
-    const { colours, counts, chosen, found } = codes;
+    const { colours, counts, chosen, found, aspect = 1 } = codes;
     const { context, width, height } = sharp(this.canvas);
     const [xs, ys] = this.dots();
     const top = codes.top ?? Math.max(...counts, 1);
@@ -201,8 +202,9 @@ export class CodeMap {
     const side = thumbnails.shape[1];
     const x = Math.min(Math.max(xs[code] + 12, 2), width - PICTURE - 2);
     const y = Math.min(Math.max(ys[code] - PICTURE - 12, 2), height - PICTURE - 2);
-    drawImage(context, thumbnails.data.subarray(code * side ** 2, (code + 1) * side ** 2), side, side, [x, y, PICTURE, PICTURE]);
-    outline(context, x, y, PICTURE, PICTURE);
+    const [left, above, wide, tall] = fitted(PICTURE, PICTURE, aspect);
+    drawImage(context, thumbnails.data.subarray(code * side ** 2, (code + 1) * side ** 2), side, side, [x + left, y + above, wide, tall]);
+    outline(context, x + left, y + above, wide, tall);
   }
 }
 

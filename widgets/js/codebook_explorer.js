@@ -2,9 +2,10 @@
 
 import { element, sum, viewer } from "./viewer.js";
 import { HEAT_COLOURS, WAYS, brief, cellAt, cellOf, choice, drawCells, drawImage, labelColour } from "./drawing.js";
-import { itself, neighbour, outline, panel, position, sharp, typed } from "./drawing.js";
+import { itself, neighbour, outline, panel, pixelBeside, position, sharp, typed } from "./drawing.js";
 import { CodeMap, foundCodes } from "./code_map.js";
 import { toggled } from "./lasso.js";
+import { drawPatches, patchAt } from "./patches.js";
 
 /**
  * What does not change.
@@ -47,7 +48,6 @@ import { toggled } from "./lasso.js";
 
 const FLOOR = 16; // room below the bars of the histogram, in pixels
 const LEFT = 50; // and at their left
-const GAP = 8; // between patches
 
 export default viewer((view) => {
   const { model, body } = view;
@@ -68,7 +68,7 @@ export default viewer((view) => {
   search.title = "The number of a code, or the name of a structure; Enter goes from one to the next";
 
   // Pictures
-  const where = panel("", "the image, and where the selected code fires", HEAT_COLOURS);
+  const where = panel("", "the image, and where the selected code fires; arrow keys move", HEAT_COLOURS);
   const bars = panel("", "usage of each code; arrow keys move");
   const map = panel("", "map of the codebook");
   const gallery = panel("", "patches of the selected code; a click, or 1 to 8, leads there");
@@ -218,7 +218,7 @@ export default viewer((view) => {
   });
   const drawMap = () => {
     const colours = book.labels.map(labelColour);
-    codeMap.draw({ places: book.map, colours, counts: usage.counts, chosen: lit.code, found: wantedCodes() });
+    codeMap.draw({ places: book.map, colours, counts: usage.counts, chosen: lit.code, found: wantedCodes(), aspect: book.aspect });
     map.caption.textContent = `map of the codes: two principal components, ${Math.round(100 * book.variance)} % of the variance`;
   };
 
@@ -226,26 +226,7 @@ export default viewer((view) => {
     gallery.caption.textContent = lit.count
       ? `patches of ${lit.named}; box: receptive field, ${book.field_px} pixels`
       : `${lit.named} ${lit.group.length > 1 ? "do" : "does"} not fire here`;
-    gallery.canvas.style.height = `${(gallery.canvas.clientWidth - 7 * GAP) / 8}px`;
-    const { context, width, height } = sharp(gallery.canvas);
-    const side = Math.min((width - 7 * GAP) / 8, height);
-    const scale = side / lit.patch_px;
-    for (let i = 0; i < lit.count; i += 1) {
-      const x = i * (side + GAP);
-      const size = lit.patch_px ** 2;
-      context.save();
-      context.beginPath();
-      context.rect(x, 0, side, side);
-      context.clip();
-      drawImage(context, lit.patches.subarray(i * size, (i + 1) * size), lit.patch_px, lit.patch_px, [x, 0, side, side]);
-      const field = book.field_px * scale;
-      context.strokeStyle = "#E69F00";
-      context.lineWidth = 2;
-      context.strokeRect(x + (side - field) / 2, (side - field) / 2, field, field);
-      const [tall, wide] = book.cell_px.map((n) => n * scale);
-      outline(context, x + (side - wide) / 2, (side - tall) / 2, wide, tall);
-      context.restore();
-    }
+    drawPatches(gallery.canvas, lit, book);
     const parts = book.classes.length ? lit.shares : [];
     const words = parts.map((share, label) => `${book.classes[label]} ${(100 * share).toFixed(0)} %`);
     const named = words.filter((_, label) => parts[label] >= 0.005);
@@ -279,12 +260,22 @@ export default viewer((view) => {
     view.status(lit.text);
   };
 
-  view.on(where.canvas, "click", (event) => {
-    const [, H, W] = place.images;
-    const pixel = cellAt(position(event), [0, 0, where.canvas.clientWidth, where.canvas.clientHeight], H, W);
-    const [row, column] = cellOf(pixel, [H, W], book.cells);
+  const selectPixel = (/** @type {number[]} */ pixel) => {
+    const [row, column] = cellOf(pixel, place.images.slice(1), book.cells);
     const code = place.codes[row * book.cells[1] + column];
     view.set({ group: [], selection: { ...pointedAt(code), voxel: [place.index, ...pixel], by: "voxel" } });
+  };
+  view.on(where.canvas, "click", (event) => {
+    const [, H, W] = place.images;
+    selectPixel(cellAt(position(event), [0, 0, where.canvas.clientWidth, where.canvas.clientHeight], H, W));
+  });
+  view.on(where.canvas, "keydown", (event) => {
+    const way = WAYS[event.key];
+    if (!way) return;
+    event.preventDefault();
+    const size = place.images.slice(1);
+    const cell = cellOf(view.voxelIn(place.images).slice(1), size, book.cells);
+    selectPixel(pixelBeside(cell, way, size, book.cells));
   });
   const barAt = (/** @type {MouseEvent} */ event) => {
     const [x] = position(event);
@@ -315,17 +306,13 @@ export default viewer((view) => {
   }
 
   // From a patch to where it comes from
-  const patchAt = (/** @type {MouseEvent} */ event) => {
-    const number = Math.floor(position(event)[0] / ((gallery.canvas.clientWidth + GAP) / 8));
-    return number < lit.count ? number : undefined;
+  const visit = (/** @type {number} */ example) => {
+    if (example < lit.count) view.send("visit", { example });
   };
-  const visit = (/** @type {number | undefined} */ example) => {
-    if (example !== undefined && example < lit.count) view.send("visit", { example });
-  };
-  view.on(gallery.canvas, "click", (event) => visit(patchAt(event)));
+  view.on(gallery.canvas, "click", (event) => visit(patchAt(position(event), gallery.canvas)));
   view.on(gallery.canvas, "mousemove", (event) => {
-    const number = patchAt(event);
-    gallery.canvas.title = number === undefined ? "" : `${lit.places[number]}: click to go there`;
+    const number = patchAt(position(event), gallery.canvas);
+    gallery.canvas.title = number < lit.count ? `${lit.places[number]}: click to go there` : "";
   });
   view.on(gallery.canvas, "keydown", (event) => /^[1-8]$/.test(event.key) && visit(Number(event.key) - 1));
 

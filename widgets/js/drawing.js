@@ -273,6 +273,20 @@ export function cellOf([row, column], [H, W], [h, w]) {
 }
 
 /**
+ * The pixel in the middle of the cell that lies beside one, on the way of an arrow key; of that one at the border.
+ *
+ * @param {number[]} cell
+ * @param {number[]} way
+ * @param {number[]} image
+ * @param {number[]} cells
+ */
+export function pixelBeside([row, column], [down, across], [H, W], [h, w]) {
+  const inside = (/** @type {number} */ place, /** @type {number} */ count) => Math.min(Math.max(place, 0), count - 1);
+  const [r, c] = [inside(row + down, h), inside(column + across, w)];
+  return [Math.floor(((r + 0.5) * H) / h), Math.floor(((c + 0.5) * W) / w)];
+}
+
+/**
  * The entry that follows `current` after `step`, round and round.
  *
  * @param {number[]} list

@@ -24,7 +24,7 @@ export async function sendFiles(view, chosen, tell) {
     for (let start = 0; start < file.size; ) {
       const part = await file.slice(start, start + FILE_PART_BYTES).arrayBuffer();
       const answer = answerOf(view, of);
-      view.send("drop", { name: file.name, start, size: file.size, number, count: files.length, of }, [part]);
+      view.send("drop", { name: file.webkitRelativePath || file.name, start, size: file.size, number, count: files.length, of }, [part]);
       tell((before + start + part.byteLength) / all); // now, as Python answers the last one when it has read all
       const { taken, refused } = await answer;
       if (refused) throw new RefusedError(refused);
@@ -103,7 +103,12 @@ async function filesOf(transfer) {
 
 /** @param {FileSystemEntry} entry @returns {Promise<File[]>} */
 async function filesBelow(entry) {
-  if (entry.isFile) return [await new Promise((take, fail) => /** @type {FileSystemFileEntry} */ (entry).file(take, fail))];
+  if (entry.isFile) {
+    /** @type {File} */
+    const file = await new Promise((take, fail) => /** @type {FileSystemFileEntry} */ (entry).file(take, fail));
+    // As of a folder that is chosen: the folders of a file say whether it is a scan or a label map.
+    return [Object.defineProperty(file, "webkitRelativePath", { value: entry.fullPath.slice(1) })];
+  }
   const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
   /** @type {FileSystemEntry[]} */
   const found = [];
@@ -129,28 +134,30 @@ function answerOf(view, of) {
 }
 
 /**
- * A function that asks Python for a file by the name of an event, and lets the browser keep it: Python sends it to all
- * pages, and the others do not want it.
+ * A function that asks Python for a file, or several, by the name of an event, and lets the browser keep them: Python
+ * sends them to all pages, and the others do not want them.
  *
  * @param {View} view
  */
 export function fileFetcher(view) {
   let asked = false;
-  const end = () => {
+  const end = (/** @type {string} */ words) => {
     asked = false;
-    view.status("");
+    view.status(words);
   };
-  const keep = (/** @type {{file?: string}} */ { file }, /** @type {DataView[]} */ [part]) => {
-    if (!file || !asked) return;
-    end();
-    const bytes = new Uint8Array(/** @type {ArrayBuffer} */ (part.buffer), part.byteOffset, part.byteLength);
-    const href = URL.createObjectURL(new Blob([bytes]));
-    Object.assign(document.createElement("a"), { href, download: file }).click();
-    URL.revokeObjectURL(href);
+  /** @type {(content: {file?: string, files?: string[]}, parts: DataView<ArrayBuffer>[]) => void} */
+  const keep = ({ file, files = file ? [file] : [] }, parts) => {
+    if (!files.length || !asked) return;
+    files.forEach((name, i) => {
+      const href = URL.createObjectURL(new Blob([parts[i]]));
+      Object.assign(document.createElement("a"), { href, download: name }).click();
+      URL.revokeObjectURL(href);
+    });
+    end(`saved ${files.join(" and ")}`);
   };
   view.model.on("msg:custom", keep);
   view.signal.addEventListener("abort", () => view.model.off("msg:custom", keep));
-  view.watch(["error"], () => asked && view.model.get("error") && end()); // there will be none
+  view.watch(["error"], () => asked && view.model.get("error") && end("")); // there will be none
   return (/** @type {string} */ event) => {
     asked = true;
     view.status("making the file …");

@@ -62,7 +62,9 @@ export class Hand {
     listen("pointermove", (event) => this.onMove(event));
     listen("pointerup", (event) => this.onRelease(event));
     listen("pointercancel", (event) => this.onRelease(event));
-    listen("pointerleave", () => pane.owner.onHover?.(null));
+    /** @type {number[] | null} */
+    this.pointer = null;
+    listen("pointerleave", () => this.hover(null));
     listen("contextmenu", (event) => this.onMenu(event));
     listen("dblclick", () => pane.changeLook(WHOLE));
   }
@@ -105,6 +107,7 @@ export class Hand {
     const [width, height] = pane.room;
     const { voxel } = pane.owner.now();
     const factor = { "+": ZOOM_STEP, "=": ZOOM_STEP, "-": 1 / ZOOM_STEP, "_": 1 / ZOOM_STEP }[event.key];
+    if (event.key === "Escape") this.begun = null; // whoever owns the pane removes a whole ruler
     if (way && event.shiftKey) pane.changeLook(panned(pane.look, pane.room, -PAN_PX * way[1], -PAN_PX * way[0]));
     else if (way && event.altKey) this.nudge(way);
     else if (event.altKey) return false;
@@ -163,11 +166,16 @@ export class Hand {
 
   /** @param {PointerEvent} event */
   onMove(event) {
-    const { pane } = this;
     const at = position(event);
     if (this.fingers.size === 2 && this.fingers.has(event.pointerId)) this.pinch(event.pointerId, at);
     if (this.press) this.drag(this.press, at);
-    pane.owner.onHover?.(pane.voxelAt(at));
+    this.hover(at);
+  }
+
+  /** @param {number[] | null} at */
+  hover(at) {
+    this.pointer = at;
+    this.pane.owner.onHover?.();
   }
 
   /**

@@ -55,7 +55,9 @@ export class Saved {
     const names = [...this.touched];
     this.touched.clear();
     if (names.length && this.answers.changed) this.answer("changed", names);
-    if (!names.includes("selection")) return;
+    const shared = names.includes("selection") || this.touched.has("selection"); // also one that the answer has set
+    this.touched.clear();
+    if (!shared) return;
     for (const other of this.linked) {
       other.set("selection", this.traits.selection);
       other.save_changes();

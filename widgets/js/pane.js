@@ -8,7 +8,7 @@
 //     onSlice: (index) => { ... }, // by wheel or key
 //     onWindow: (window) => { ... }, // by a drag
 //     onRuler: (ends) => { ... }, // two places [d, h, w], or null
-//     onHover: (voxel) => { ... }, // null when the pointer leaves
+//     onHover: () => { ... }, // the pointer moves or leaves: `pane.hovered` is the voxel under it, or null
 //     onView: (look) => { ... }, // zoomed or panned; `pane.see(look)` does the same from outside
 //   });
 //   somewhere.append(pane.element);
@@ -47,7 +47,7 @@ import { lengthMm } from "./slices.js";
  * @property {(index: number) => void} [onSlice]
  * @property {(window: number[]) => void} [onWindow]
  * @property {(ends: number[][] | null) => void} [onRuler]
- * @property {(voxel: number[] | null) => void} [onHover]
+ * @property {() => void} [onHover]
  * @property {(look: Look) => void} [onView]
  */
 export class Pane {
@@ -199,6 +199,11 @@ export class Pane {
   /** @param {number[]} point */
   voxelAt(point) {
     return this.placeAt(point).map(Math.round);
+  }
+
+  /** The voxel under the pointer in the slice that is shown now; null while the pointer is elsewhere. */
+  get hovered() {
+    return this.hand.pointer && this.voxelAt(this.hand.pointer);
   }
 
   /** @param {Look} look */

@@ -74,6 +74,7 @@ export default viewer((view) => {
   /** @type {Pane | null} */
   let pane = null;
   let made = "";
+  let drawn = ""; // the scan of which all was here when it was drawn
   const build = () => {
     const { shape, planes, spacing_mm: spacing, presets } = get("scan");
     const key = JSON.stringify([shape, spacing, planes[0], presets]);
@@ -140,7 +141,9 @@ export default viewer((view) => {
     moment.max = String(scan.frames - 1);
     moment.value = String(get("frame"));
     momentOf.textContent = `${Number(moment.value) + 1} of ${scan.frames}`;
-    pane?.draw();
+    const here = ["volume", "labels"].every((array) => view.arrays.get(array));
+    if (here || scan.name !== drawn) pane?.draw(); // a moment gives way to the next when that is here, a scan at once
+    if (here) drawn = scan.name;
   });
   view.watch(["scan", "answer", "task", "selection", "window", "frame", "error"], show);
   view.onArray(show);

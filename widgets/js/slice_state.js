@@ -50,9 +50,9 @@ export class SliceState {
     return this.model.get(trait);
   }
 
-  /** @returns {number[]} */
+  /** The voxel that is pointed at; for one that a larger scan has, the nearest. @returns {number[]} */
   get voxel() {
-    return this.view.voxelIn(this.shape);
+    return this.view.voxelIn(this.shape).map((n, axis) => Math.min(Math.max(n, 0), this.shape[axis] - 1));
   }
 
   /** @returns {number} */

@@ -38,8 +38,6 @@ export default viewer((view) => {
   const strips = sliceStrips(state);
   /** @type {Picture[]} */
   let pictures = [];
-  /** @type {number[] | null} */
-  let hovered = null;
 
   // -- The pictures --------------------------------------------------------------------------------------------------
 
@@ -67,10 +65,7 @@ export default viewer((view) => {
       onWindow: (window) => view.set({ window }),
       onRuler: (ends) => view.set({ ruler: ends ?? [] }),
       onView: (look) => view.set({ looks: { ...model.get("looks"), [cut.plane.name]: look } }),
-      onHover: (voxel) => {
-        hovered = voxel;
-        readOut();
-      },
+      onHover: readOut,
     });
     pane.look = lookOf(plane);
     return { plane, pane };
@@ -119,7 +114,7 @@ export default viewer((view) => {
   // -- What lies under the cursor ------------------------------------------------------------------------------------
 
   function readOut() {
-    const voxel = hovered ?? state.voxel;
+    const voxel = pictures.map(({ pane }) => pane.hovered).find(Boolean) ?? state.voxel;
     const at = (voxel[0] * shape[1] + voxel[1]) * shape[2] + voxel[2];
     const when = state.when ? [state.when] : [];
     const parts = [...when, `voxel ${voxel.map((place) => place + 1).join(", ")}`];
@@ -204,6 +199,7 @@ export default viewer((view) => {
   view.watch(["three_planes", "side_by_side", "shown"], layOut);
   view.watch(["looks"], () => {
     for (const { plane, pane } of pictures) if (pane.look !== lookOf(plane)) pane.see(lookOf(plane));
+    drawRest();
   });
   view.onArray((name, start, stop) => {
     const d = state.voxel[0] + arrays.span(arrays.offers()[name])[0];

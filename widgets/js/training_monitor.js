@@ -179,8 +179,10 @@ function codesForming(view) {
   });
   const show = () => {
     const [places, counts] = ["places", "uses"].map((name) => arrays.get(name));
-    figure.hidden = epochs().length < 2 || places?.rows !== epochs().length || counts?.rows !== epochs().length;
-    if (figure.hidden || !places || !counts) return;
+    const count = epochs().length;
+    figure.hidden ||= count < 2;
+    if (count < 2 || places?.rows !== count || counts?.rows !== count) return; // those before stay until all are here
+    figure.hidden = false;
     const [, K] = counts.shape;
     const [all, every] = [/** @type {Float32Array} */ (places.data), /** @type {Float32Array} */ (counts.data)];
     uses = every.subarray(at() * K, (at() + 1) * K);

@@ -2,7 +2,8 @@
 
 import { element, viewer } from "./viewer.js";
 import { HEAT_COLOURS, PLAN_COLOURS, WAYS, brief, cellAt, cellOf, choice, drawCells, drawImage, fitted } from "./drawing.js";
-import { itself, labelColour, neighbour, outline, panel, position, sharp, typed } from "./drawing.js";
+import { itself, labelColour, neighbour, outline, panel, pixelBeside, position, sharp, typed } from "./drawing.js";
+import { fileFetcher } from "./files.js";
 
 /** @import { Box } from "./drawing.js" */
 /**
@@ -98,7 +99,8 @@ export default viewer((view) => {
   const sliceRow = element("label", {}, "slice", slices, sliceText);
   view.on(slices, "input", () => view.select({ voxel: [Number(slices.value), ...view.voxelIn(problem.images).slice(1)] }));
   const save = element("button", { title: "Save plan and image as npz, and what they are as JSON", "data-needs-python": "" }, "Export");
-  view.on(save, "click", () => view.send("export"));
+  const fetchFiles = fileFetcher(view); // as bytes, so that they reach people who have no access to the kernel's disk
+  view.on(save, "click", () => fetchFiles("export"));
 
   // Pictures
   const relation = panel("", "the image, and where the selection lights up", HEAT_COLOURS);
@@ -317,12 +319,8 @@ export default viewer((view) => {
       const step = WAYS[event.key];
       if (!step) return;
       event.preventDefault();
-      const [[, H, W], [h, w]] = [problem.images, problem.cells];
-      const [row, column] = lit.cell ?? [h >> 1, w >> 1];
-      /** @type {(value: number, size: number) => number} */
-      const clamp = (value, size) => Math.max(0, Math.min(size - 1, value));
-      const [r, c] = [clamp(row + step[0], h), clamp(column + step[1], w)];
-      selectPixel([Math.floor(((r + 0.5) * H) / h), Math.floor(((c + 0.5) * W) / w)]);
+      const { images, cells } = problem;
+      selectPixel(pixelBeside(lit.cell ?? cells.map((n) => n >> 1), step, images.slice(1), cells));
     });
   }
   /** @type {(event: MouseEvent) => {row?: number, column?: number}} */
@@ -356,20 +354,6 @@ export default viewer((view) => {
     if (down) selectPlan(neighbour(solved.rows, lit.row, down), undefined);
     else selectPlan(undefined, neighbour(solved.columns, lit.column, right));
   });
-
-  // Files come as bytes, so that they reach people who have no access to the kernel's disk.
-  /** @type {(content: {files?: string[]}, buffers: DataView<ArrayBuffer>[]) => void} */
-  const download = view.guard((content, buffers) => {
-    if (!content.files) return;
-    content.files.forEach((name, i) => {
-      const link = element("a", { href: URL.createObjectURL(new Blob([buffers[i]])), download: name });
-      link.click();
-      URL.revokeObjectURL(link.href);
-    });
-    view.status(`saved ${content.files.join(" and ")}`);
-  });
-  model.on("msg:custom", download);
-  view.signal.addEventListener("abort", () => model.off("msg:custom", download));
 
   const redraw = view.eachFrame(draw);
   view.watch(["problem", "solved", "lit", "order", "exact", "epsilon", "side"], redraw);

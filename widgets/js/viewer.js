@@ -345,18 +345,20 @@ export class Arrays {
   }
 
   /**
-   * The array as far as it is here: known[i] is 1 for each of its `rows` rows.
+   * The array as far as it is here: known[i] is 1 for each of its `rows` rows. What was replaced is not here any more:
+   * it may be of another scan than what is shown with it.
    *
    * @param {string} name
    */
   get(name) {
-    return this.held.get(name);
+    const held = this.held.get(name);
+    return held?.version === this.offers()[name]?.version ? held : undefined;
   }
 
   /** The share of all rows that is here, 0 to 1; of a cine those of the frame that is looked at. */
   progress() {
     const offers = Object.entries(this.offers());
-    const rows = offers.map(([name, offer]) => sum(this.held.get(name)?.known.subarray(...this.span(offer)) ?? []));
+    const rows = offers.map(([name, offer]) => sum(this.get(name)?.known.subarray(...this.span(offer)) ?? []));
     return sum(rows) / Math.max(1, sum(offers.map(([, { shape, rows: each }]) => each ?? shape[0])));
   }
 
@@ -406,9 +408,9 @@ export class Arrays {
     const { version, dtype, shape } = offer;
     const [first, end] = this.span(offer, later);
     const D = end - first;
-    const held = this.held.get(name);
-    if (D === 0 || (held?.version === version && held.rows === shape[0])) return null;
-    const known = held?.version === version ? held.known.subarray(first, end) : new Uint8Array(D);
+    const held = this.get(name);
+    if (D === 0 || held?.rows === shape[0]) return null;
+    const known = held?.known.subarray(first, end) ?? new Uint8Array(D);
     if (!known.includes(0)) return null;
     const slice = Math.min(Math.max(this.model.get("selection").voxel?.[0] ?? 0, 0), D - 1);
     let away = 0;
@@ -423,30 +425,35 @@ export class Arrays {
   }
 
   /**
-   * @param {Pick<Request, "array" | "version" | "start">} request
-   * @param {DataView} part
+   * Keep a part, whoever asked for it: Python sends it to all pages. Only one's own lets one ask for the next, or each
+   * part would bring forth a request of every page.
+   *
+   * @param {Pick<Request, "array" | "version" | "start">} part
+   * @param {DataView} values
    */
-  receive({ array: name, version, start }, part) {
-    this.fetching = null;
+  receive({ array: name, version, start }, values) {
     if (!this.views) return;
     const { version: newest, dtype, shape, packed } = this.offers()[name];
     if (version === newest) {
-      let held = this.held.get(name);
-      if (held?.version !== version) {
+      let held = this.get(name);
+      if (!held) {
         const data = new TYPED[dtype](packed ? 0 : size(shape));
         held = { version, shape, rows: 0, known: new Uint8Array(shape[0]), data };
         if (packed) held.packed = new Packed(shape);
         this.held.set(name, held);
       }
-      const bytes = new Uint8Array(part.buffer, part.byteOffset, part.byteLength);
+      const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
       const rowBytes = size(shape.slice(1)) * TYPED[dtype].BYTES_PER_ELEMENT;
       if (held.packed) held.packed.set(bytes, start);
       else new Uint8Array(held.data.buffer).set(bytes, start * rowBytes);
-      const stop = start + part.byteLength / rowBytes;
+      const stop = start + values.byteLength / rowBytes;
       held.rows += stop - start - sum(held.known.subarray(start, stop)); // those of a view before may come as well
       held.known.fill(1, start, stop);
       for (const listener of this.listeners) listener(name, start, stop);
     }
+    const own = this.fetching;
+    if (own?.array !== name || own.version !== version || own.start !== start) return;
+    this.fetching = null;
     this.fetch();
   }
 }

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { held, painted, words } from "./fake_page.mjs";
+import { all, held, painted, words } from "./fake_page.mjs";
 import { NOW, benchOf } from "./fake_bench.mjs";
 import { slicePanel } from "../../../widgets/js/bench_slice.js";
 import { codeColour } from "../../../widgets/js/drawing.js";
@@ -48,6 +48,18 @@ test("each code of a slice has its colour, however many there are", () => {
   const codes = Int32Array.from({ length: 300 }, (_, code) => code);
   shown({ overlay: "codes", about: { shape: [1, 15, 20], cells: [15, 20] }, now: {} }, { codes: held([1, 15, 20], codes) });
   assert.deepEqual(painted.pixels.at(-1), Array.from(codes, (code) => pixel(codeColour(code), 0.5)));
+});
+
+test("what is told of a place is told of the one under the pointer, on the slice that is shown by now", () => {
+  const panel = shown({ about: { shape: [2, 2, 4] } }, { found: held([2, 2, 4], new Uint8Array(16)) });
+  const [canvas] = all(panel.frame, "canvas");
+  canvas.handlers.pointermove({ currentTarget: canvas, pointerId: 1, clientX: 90, clientY: 70 });
+  assert.match(panel.place.textContent, /^slice 1, row 2, column 4/);
+  canvas.handlers.wheel({ currentTarget: canvas, preventDefault: () => {}, deltaY: -100, deltaMode: 0 });
+  panel.show();
+  assert.match(panel.place.textContent, /^slice 2, row 2, column 4/);
+  canvas.handlers.pointerleave({});
+  assert.match(panel.place.textContent, /^slice 2, row 1, column 1/);
 });
 
 test("no millimetre is told of a scan that has none", () => {

@@ -43,11 +43,20 @@ test("a file is kept by the page that has asked for it, once", () => {
   assert.deepEqual([ours.sent, ours.said], [["export"], ["making the file …"]]);
   file();
   file();
-  assert.deepEqual([kept, ours.said.at(-1), theirs.said], [["page.html"], "", []]);
+  assert.deepEqual([kept, ours.said.at(-1), theirs.said], [["page.html"], "saved page.html", []]);
   model.answers = {};
   fetchFile("export"); // which fails
   file();
   assert.deepEqual([kept.length, ours.said.at(-1)], [1, ""]);
+});
+
+test("several files come together", () => {
+  const model = new Saved({ traits: { error: "" }, arrays: {} });
+  const view = viewOf(model);
+  model.answers = { export: () => model.emit("msg:custom", { files: ["plan.npz", "plan.json"] }, [new DataView(new ArrayBuffer(4)), new DataView(new ArrayBuffer(2))]) };
+  kept.length = 0;
+  fileFetcher(view)("export");
+  assert.deepEqual([kept, view.said.at(-1)], [["plan.npz", "plan.json"], "saved plan.npz and plan.json"]);
 });
 
 /** Drop a scan, and wait until all that can be done is done. */
@@ -87,4 +96,22 @@ test("a page hears what Python says of its own drop alone, and until then that t
   assert.notEqual(sent[1].of, sent[0].of);
   await answer({ of: sent[1].of, taken: -1, refused: "another scan is on its way" });
   assert.deepEqual([view.failed, taken], [["another scan is on its way"], [1]]);
+});
+
+test("a file of a folder says where it lies there, however the folder came", async () => {
+  const model = new Saved({ traits: { error: "" }, arrays: {} });
+  const [view, target, sent] = [viewOf(model), new Bare(), []];
+  model.answers = { drop: (details) => (sent.push(details.name), model.emit("msg:custom", { of: details.of, taken: details.size })) };
+  const { folder } = takeFiles(view, target, "over", new Bare());
+  const inside = (path) => ({ isFile: true, fullPath: path, file: (take) => take(new File(["scan"], path.split("/").at(-1))) });
+  const found = [[inside("/case/imagesTr/a.nii"), inside("/case/labelsTr/a.nii")], []];
+  const dropped = { isDirectory: true, createReader: () => ({ readEntries: (take) => take(found.shift()) }) };
+  target.dispatchEvent(Object.assign(new Event("drop"), { dataTransfer: { files: [], items: [{ webkitGetAsEntry: () => dropped }] } }));
+  await settled();
+  await settled();
+  const chosen = Object.defineProperty(new File(["scan"], "b.nii"), "webkitRelativePath", { value: "other/labelsTr/b.nii" });
+  folder.files = [chosen];
+  folder.dispatchEvent(new Event("change"));
+  await settled();
+  assert.deepEqual(sent, ["case/imagesTr/a.nii", "case/labelsTr/a.nii", "other/labelsTr/b.nii"]);
 });

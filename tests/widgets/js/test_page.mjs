@@ -31,6 +31,23 @@ test("a selection is shared with whom one is linked with, round and round", () =
   assert.deepEqual(models.map((model) => model.get("selection")), [{ code: 3 }, { code: 3 }, { code: 3 }]);
 });
 
+test("a selection that an answer has set is shared as well, and answered once", () => {
+  const [model, other, answered] = [saved({ volume: 0 }), saved(), []];
+  model.linked.add(other);
+  model.answers = {
+    changed: (names) => {
+      answered.push(names);
+      if (names.includes("volume")) model.set("selection", { voxel: [2, 0, 0] });
+    },
+  };
+  model.set("volume", 1);
+  model.save_changes();
+  assert.deepEqual(other.get("selection"), { voxel: [2, 0, 0] });
+  model.set("error", "");
+  model.save_changes();
+  assert.deepEqual(answered, [["volume"]]);
+});
+
 test("parts of arrays come as they are asked for, and of the newest version only", async () => {
   const offer = { version: 1, dtype: "uint8", shape: [3, 2] };
   const model = saved({ arrays: { volume: offer } }, { volume: new DataView(Uint8Array.of(0, 1, 2, 3, 4, 5).buffer) });

@@ -91,6 +91,18 @@ test("an array that was replaced is fetched anew, and parts of the old one are d
   assert.equal(arrays.get("volume").version, 2);
 });
 
+test("what was replaced is not there any more, though the new one has not come yet", () => {
+  const model = published([4, 2 * MB]);
+  const arrays = new Arrays(model);
+  arrays.show();
+  model.answer();
+  model.traits.arrays = { volume: { ...model.traits.arrays.volume, version: 2 } };
+  model.offer();
+  assert.deepEqual([arrays.get("volume"), arrays.progress()], [undefined, 0]);
+  model.answer();
+  assert.deepEqual([arrays.get("volume").version, arrays.progress()], [2, 0.5]);
+});
+
 test("an array without rows, and a selection outside, are no trouble", () => {
   const empty = published([0, 3]);
   new Arrays(empty).show();
@@ -130,6 +142,52 @@ test("what was asked for by a view that is gone is counted once", () => {
   model.answer(after);
   assert.equal(arrays.get("volume").rows, 2);
   assert.equal(arrays.progress(), 0.5);
+});
+
+/** Pages that all hear what Python says to one, and the requests that it has not dealt with. */
+function pagesOf(count, shape) {
+  const models = Array.from({ length: count }, () => published(shape));
+  const waiting = [];
+  for (const model of models) model.send = ({ event, ...request }) => (model.asked.push(request), waiting.push(request));
+  const pages = models.map((model) => new Arrays(model));
+  for (const page of pages) page.show();
+  const answer = () => {
+    const request = waiting.shift();
+    for (const model of models) model.answer(request);
+  };
+  return { models, pages, waiting, answer };
+}
+
+test("pages that load at once ask for no more parts each than one that is alone", () => {
+  const { models, pages, waiting, answer } = pagesOf(3, [9, 2 * MB]);
+  for (let answers = 0; waiting.length && answers < 100; answers += 1) answer();
+  assert.deepEqual(models.map(({ asked }) => asked.length), [5, 5, 5]);
+  assert.deepEqual(pages.map((page) => page.progress()), [1, 1, 1]);
+});
+
+test("what another page has asked for is kept, and not asked for again", () => {
+  const model = published([7, 2 * MB]);
+  const arrays = new Arrays(model);
+  arrays.show();
+  for (const [start, stop] of [[2, 4], [5, 7]]) model.answer({ array: "volume", version: 1, start, stop });
+  assert.deepEqual(ranges(model), [[0, 2]]); // that part is still awaited
+  assert.equal(arrays.get("volume").rows, 4);
+  model.answer();
+  assert.deepEqual(ranges(model), [[0, 2], [4, 5]]);
+  model.answer();
+  assert.deepEqual([ranges(model).length, arrays.progress()], [2, 1]);
+});
+
+test("a part of an old version, whoever asked for it, is not waited for", () => {
+  const model = published([4, 2 * MB]);
+  new Arrays(model).show();
+  const [old] = model.asked;
+  model.traits.arrays = { volume: { ...model.traits.arrays.volume, version: 2 } };
+  model.offer();
+  model.answer(old); // the same rows as those that are awaited
+  assert.equal(model.asked.length, 2);
+  model.answer(model.asked[1]);
+  assert.deepEqual(ranges(model).at(-1), [2, 4]);
 });
 
 test("labels are packed where that was offered", () => {
