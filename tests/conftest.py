@@ -20,7 +20,7 @@ TESTS = Path(__file__).parent
 # Files that start a process for each test, train, paint whole data sets, or damage hundreds of files: slow as a whole.
 HEAVY = ("cli/", "jobs/test_run.py", "jobs/test_sweep.py", "training/test_run_training.py", "training/test_resume.py")
 HEAVY += ("training/test_accumulation.py", "training/test_ignored.py", "training/test_memory.py")
-HEAVY += ("training/test_regions.py",)
+HEAVY += ("jobs/test_cluster.py", "training/test_regions.py")
 HEAVY += ("data/folders/test_folder_fuzz.py", "data/formats/test_series_fuzz.py", "data/phantoms/")
 HEAVY += ("data/test_end_to_end.py", "evaluation/test_comparison.py", "inspection/test_audit.py")
 HEAVY += ("inspection/test_interventions.py",)

@@ -14,7 +14,7 @@ from distributed import Client, Future, get_worker
 
 from l2gnet.errors import BusyError
 from l2gnet.files import read_json
-from l2gnet.jobs.cluster import open_cluster, runs_at_once, threads_of_a_run
+from l2gnet.jobs.cluster import keep_workers, open_cluster, runs_at_once, threads_of_a_run
 from l2gnet.jobs.plan import Job
 from l2gnet.jobs.run import run_job
 from l2gnet.jobs.sweep_file import Run, Sweep
@@ -33,8 +33,8 @@ def run_sweep(sweep: Sweep, *, show: Callable[[Sequence[Run]], None], every_s: f
     """
     waiting = {run.job.name: run for run in sweep.runs if run.state != "done before"}
     if waiting:
-        count, threads = runs_at_once(sweep.workers), threads_of_a_run(sweep.workers)
-        with open_cluster(sweep.workers) as cluster, Client(cluster) as client:
+        threads = threads_of_a_run(sweep.workers, len(sweep.runs))  # as many when it goes on, for the same rounding
+        with open_cluster(sweep.workers, len(waiting)) as cluster, Client(cluster) as client:
             client.subscribe_topic(_TOPIC, lambda event: _started(waiting[event[1]["job"]]))
             # The first comes first, also again: the run of a worker that died is not put behind all others.
             futures = {
@@ -49,7 +49,7 @@ def run_sweep(sweep: Sweep, *, show: Callable[[Sequence[Run]], None], every_s: f
             _tell(news, futures.values())
             while futures:
                 show(sweep.runs)
-                cluster.scale(count)  # in place of workers that were given up
+                keep_workers(cluster, runs_at_once(sweep.workers, len(futures)))
                 news.wait(every_s)
                 news.clear()
                 # A future that is let go is not asked for again when the worker that held its result dies.

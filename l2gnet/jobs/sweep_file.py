@@ -3,7 +3,7 @@
 A sweep file is YAML:
 
     notebook: ../01_train.ipynb  # from this file; or a name, as 01_train
-    profile: acdc-cpu
+    profile: acdc-cpu  # or a file, from this one or from the current folder
     parameters: {epochs: 40}  # the same for every run
     grid:  # every combination of these
       model: [unet, l2gnet]
@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 
 from l2gnet.checks import nearest
 from l2gnet.errors import ConfigError
-from l2gnet.jobs.library import find_notebook, find_sweep
+from l2gnet.jobs.library import find_notebook, find_sweep, is_file
 from l2gnet.jobs.plain_yaml import read_yaml
 from l2gnet.jobs.plan import Job, plan_job
 
@@ -92,6 +92,8 @@ def read_sweep(path: str | Path, *, parameters: Mapping[str, Any], runs_dir: str
         profile = values.pop("profile")
         if not isinstance(profile, str | None):  # of the file, or of a place in the grid
             raise ConfigError(f"{path}: profile must be a name, got {_short(profile)}")
+        if profile and "profile" not in parameters and is_file(path.parent / profile):
+            profile = path.parent / profile
         try:
             job = plan_job(notebook, profile=profile, parameters=values, runs_dir=Path(runs_dir) / path.stem)
             state = "done before" if job.finished else "waiting"

@@ -15,9 +15,8 @@ from test_run import write_notebook
 
 from l2gnet.errors import ConfigError
 from l2gnet.files import sole_writer, write_json
-from l2gnet.jobs.cluster import open_cluster, threads_of_a_run
 from l2gnet.jobs.sweep import LiveTable, _settled, _started, run_sweep, run_table
-from l2gnet.jobs.sweep_file import Workers, read_sweep
+from l2gnet.jobs.sweep_file import read_sweep
 
 ROOT = Path(__file__).parents[2]
 PARAMETERS = """\
@@ -81,6 +80,15 @@ def test_what_is_given_counts_more_than_the_grid_and_that_more_than_the_file(pla
     assert sweep.runs[0].job.values == {"count": 1, "mode": "badly", "run_dir": ""}
     (other,) = plan({"count": [1]}, parameters={"count": "2"}).runs
     assert (other.job.values["count"], other.place) == (2, {"count": "2"})
+
+
+def test_a_profile_lies_beside_the_sweep_and_one_that_is_given_is_meant_from_here(plan, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "mine.yaml").write_text("count: 5")
+    assert plan({"mode": ["well"]}, profile="mine.yaml").runs[0].job.values["count"] == 5
+    Path("mine.yaml").write_text("count: 6")
+    assert plan({"mode": ["well"]}, {"profile": "mine.yaml"}, profile="mine.yaml").runs[0].job.values["count"] == 6
 
 
 def test_a_folder_with_another_finished_job_is_not_done_before(plan, tmp_path):
@@ -254,9 +262,12 @@ def test_a_run_that_ends_while_it_is_asked_for_has_not_failed(plan):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("stop", "status"), [("Ctrl-C", 130), ("SIGTERM", 143)])
-def test_a_sweep_that_was_stopped_goes_on(plan, tmp_path, stop, status):
-    sweep = plan({"mode": ["well", "slow"]}, workers={"count": 1})
+def test_a_sweep_that_was_stopped_keeps_no_secret_and_goes_on(plan, tmp_path, stop, status):
+    write_notebook(tmp_path, PARAMETERS + '\nward: str = ""  # where (secret)', f"print(ward)\n{BODY}")
+    ward = {"ward": "Hospital of Jane"}
+    sweep = plan({"mode": ["well", "slow"]}, ward, workers={"count": 1})
     command = [sys.executable, "-m", "l2gnet", "sweep", tmp_path / "try.yaml", "--runs-dir", tmp_path / "runs"]
+    command += ["-p", "ward", "Hospital of Jane"]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -283,7 +294,9 @@ def test_a_sweep_that_was_stopped_goes_on(plan, tmp_path, stop, status):
     kernel, worker, _ = starts(sweep.runs[1])[0]
     assert not alive(kernel)
     assert not alive(worker)
-    assert [run.state for run in plan({"mode": ["well", "slow"]}).runs] == ["done before", "waiting"]
+    assert [run.state for run in plan({"mode": ["well", "slow"]}, ward).runs] == ["done before", "waiting"]
+    for file in sweep.runs[1].job.run_dir.iterdir():
+        assert "Jane" not in file.read_text(), file
 
 
 def test_a_terminal_is_drawn_over(plan, monkeypatch):
@@ -348,28 +361,3 @@ def test_an_error_without_words_is_told_by_its_name(plan):
     sweep = plan({"mode": ["well"]})
     assert _settled(sweep.runs[0], Mock(status="error", exception=MemoryError))
     assert run_table(sweep.runs)[0]["progress"] == "MemoryError()"
-
-
-def test_cores_are_shared_out(monkeypatch):
-    monkeypatch.setattr("l2gnet.jobs.cluster._cores", lambda: 8)
-    monkeypatch.setattr("l2gnet.jobs.cluster._gpus", list)
-    assert threads_of_a_run(Workers()) == 1
-    assert threads_of_a_run(Workers(count=3)) == 2
-    assert threads_of_a_run(Workers(count=16)) == 1
-    assert threads_of_a_run(Workers(count=2, threads=5)) == 5
-    assert threads_of_a_run(Workers(kind="slurm", count=2)) == 1
-
-
-def test_each_worker_gets_a_gpu_of_its_own(monkeypatch):
-    monkeypatch.setattr("l2gnet.jobs.cluster._gpus", lambda: ["3", "5"])
-    with open_cluster(Workers()) as cluster:
-        seen = [worker["options"]["env"] for worker in cluster.worker_spec.values()]
-    assert seen == [{"CUDA_VISIBLE_DEVICES": "3"}, {"CUDA_VISIBLE_DEVICES": "5"}]
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of dask-jobqueue's half-made cluster
-def test_a_queue_gets_the_options_or_says_which_are_wrong():
-    with pytest.raises(ConfigError, match=r"options must be those of dask_jobqueue\.SLURMCluster"):
-        open_cluster(Workers(kind="slurm", count=1, options={"queue": "gpu"}))
-    with pytest.raises(ConfigError, match="kind kubernetes needs the package dask-kubernetes"):
-        open_cluster(Workers(kind="kubernetes", count=1))
