@@ -38,4 +38,4 @@ def unforeseen(error: Exception) -> str:
     reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:_LONGEST]
     memory = isinstance(error, MemoryError) or "memory" in reason.lower()
     remedy = "free memory, or pass fewer slices at once (--batch-size)" if memory else "leave it out, and report this"
-    return f"the scan could not be segmented; found {reason}; {remedy}."
+    return f"the scan could not be used; found {reason}; {remedy}."

@@ -6,14 +6,16 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from l2gnet.errors import BusyError, ConfigError
 
 _TEMPORARY = ".writing-"
+_LONGEST_S = 24 * 60 * 60  # that writing a file takes
 
 
 def walk_links(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -29,10 +31,12 @@ def walk_links(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and move it into place, else remove it.
 
-    The temporary name keeps the ending of `path`, as .nii.gz, because writers choose their format by it.
+    The temporary name keeps the ending of `path`, as .nii.gz, because writers choose their format by it. What a writer
+    that was killed left in the folder is removed after a day.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_remains(path.parent)
     ending = "".join(path.suffixes[-2:]) if path.suffix.lower() == ".gz" else path.suffix
     handle, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix=ending, dir=path.parent)
     os.close(handle)
@@ -72,6 +76,15 @@ def sole_writer(lock: Path) -> Iterator[None]:
         for remains in lock.parent.glob(f"{_TEMPORARY}*"):
             remains.unlink()
         yield
+
+
+@functools.cache
+def _remove_remains(folder: Path) -> None:
+    """Remove what was left half-written, a day ago or earlier; once a process, as folders of results are large."""
+    for remains in folder.glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):  # another writer does the same, or it is another user's
+            if time.time() - remains.stat().st_mtime > _LONGEST_S:
+                remains.unlink()
 
 
 def content_hash(path: Path) -> str:

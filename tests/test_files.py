@@ -1,5 +1,7 @@
 import errno
 import json
+import os
+import time
 
 import pytest
 
@@ -27,6 +29,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write_half()
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_killed_writer_left_is_removed_after_a_day(tmp_path):
+    old, new = tmp_path / ".writing-a.npz", tmp_path / ".writing-b.npz"
+    for remains, hours in ((old, 25), (new, 23)):
+        remains.touch()
+        os.utime(remains, (written := time.time() - hours * 3600, written))
+    write_text(tmp_path / "a.json", "new")
+    assert sorted(file.name for file in tmp_path.iterdir()) == [new.name, "a.json"]
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".json"])

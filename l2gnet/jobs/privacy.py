@@ -4,17 +4,22 @@ Nothing here proves that a file is anonymous: a face can be seen in a head scan,
 known to be one.
 """
 
+import codecs
 import gzip
+import io
 import os
 import re
+import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from l2gnet.checks import nearest_path, require_path
 from l2gnet.errors import ConfigError
+from l2gnet.files import walk_links
 
 SECRET = "(secret)"  # ends the help of a parameter whose value must not be kept
 _END = r"[^/\\\s\"'<>`:;,)\]]+"
@@ -26,6 +31,8 @@ _DATA_PATH = re.compile(
 )
 _E_MAIL = re.compile(r"(?<![\w.@-])[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}\b")
 _PRINTABLE = re.compile(rb"[ -~]{6,}")
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f]")  # what no text has in Latin-1
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"\x28\xb5\x2f\xfd", b"Rar!")
 _FREE_TEXT = ("descrip", "aux_file", "intent_name", "data_type", "db_name")
 _HEADER_BYTES = 2**20  # an extension that is longer is reported by its beginning
 _SHORTEST = 8  # characters of a secret that is looked for in running text
@@ -54,15 +61,17 @@ def home_path() -> re.Pattern[str]:
 def find_identifiers(path: str | Path, names: Sequence[str] = ()) -> list[Finding]:
     """Look for paths of home and data folders, e-mail addresses and names in a file, or in all files below a folder.
 
-    Of NIfTI images all free text of the header is reported, extensions and the name that gzip keeps too. `names` are
-    those of patients; "Jane Doe" is also found as "doe_jane" and "DOE^JANE".
+    Of NIfTI images all free text of the header is reported, extensions and the name that gzip keeps too; of an archive
+    that is not numpy's, that nobody looked into it. `names` are those of patients; "Jane Doe" is also found as
+    "doe_jane" and "DOE^JANE".
 
     Raises:
         ConfigError: there is no such file or folder.
     """
     path = Path(path)
     require_path(path)
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    below = [folder / name for folder, _, inside in walk_links(path) for name in inside]
+    files = [path] if path.is_file() else sorted(file for file in below if file.is_file())
     patterns = {"a home path": home_path(), "a data path": _DATA_PATH, "an e-mail address": _E_MAIL}
     if names:
         patterns["a name"] = _any_of(names)
@@ -131,24 +140,63 @@ def _in_file(file: Path, name: Path, patterns: Mapping[str, re.Pattern[str]]) ->
         return
     if file.name.lower().endswith((".nii", ".nii.gz")):
         yield from _in_image(file, content)
+    elif file.suffix == ".npz":
+        yield from _in_arrays(file, content, patterns)
+    elif _is_archive(content):
+        yield Finding(file, "content", "an archive, into which nobody looked", file.suffix)
     if file.suffix == ".safetensors":  # weights follow, whose noise now and then looks like a path
         content = content[8 : 8 + int.from_bytes(content[:8], "little")]
     if content[128:132] == b"DICM":
         yield Finding(file, "header", "a DICOM file, which names its patient", "DICM")
-    try:
-        lines, word = content.decode("utf-8").splitlines(), "line"
-    except UnicodeDecodeError:  # in the noise of a binary file nearly anything looks like an address
-        lines, word = [text.decode("ascii") for text in _PRINTABLE.findall(content)], "text"
+    word, lines = _text(content)
+    if word == "text":  # in the noise of a binary file nearly anything looks like an address
         patterns = {kind: pattern for kind, pattern in patterns.items() if kind != "an e-mail address"}
     for number, line in enumerate(lines, start=1):
         for kind, match in _matches(line, patterns):
             yield Finding(file, f"{word} {number}", kind, match)
 
 
+def _text(content: bytes) -> tuple[str, list[str]]:
+    """The lines of a text, or what may be texts in a binary file; and which of both."""
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    with suppress(UnicodeDecodeError):
+        return "line", content.decode("utf-16" if wide else "utf-8").splitlines()
+    if _BINARY.search(content):
+        return "text", [text.decode("ascii") for text in _PRINTABLE.findall(content)]
+    return "line", content.decode("latin-1").splitlines()
+
+
 def _matches(text: str, patterns: Mapping[str, re.Pattern[str]]) -> Iterator[tuple[str, str]]:
     for kind, pattern in patterns.items():
         for match in pattern.finditer(text):
             yield kind, match[0]
+
+
+def _is_archive(content: bytes) -> bool:
+    """Whether these bytes are packed, so that no text can be read in them; a checkpoint is a zip file that is not."""
+    if not content.startswith(b"PK\x03\x04"):
+        return content.startswith(_PACKED)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
+    except Exception:  # however it is damaged
+        return True
+
+
+def _in_arrays(file: Path, content: bytes, patterns: Mapping[str, re.Pattern[str]]) -> Iterator[Finding]:
+    """The words in a numpy archive, whose bytes are `content`."""
+    import numpy as np  # on demand, as nibabel below
+
+    try:
+        with np.load(io.BytesIO(content)) as arrays:
+            texts = [array for array in map(np.asarray, arrays.values()) if array.dtype.kind in "SU"]
+            words = [str(word) for text in texts for word in text.flat]
+    except Exception as error:  # however it is damaged
+        yield Finding(file, "content", "arrays that cannot be read", str(error))
+        return
+    for word in words:
+        for kind, match in _matches(word, patterns):
+            yield Finding(file, "an array", kind, match)
 
 
 def _in_image(file: Path, content: bytes) -> Iterator[Finding]:

@@ -202,7 +202,7 @@ def test_predict_ends_no_batch_for_an_error_that_no_rule_knows(checkpoint, tmp_p
     assert stop.value.code == 2
     said = capsys.readouterr()
     assert re.search(
-        r"error: .*b\.nii: the scan could not .* found RuntimeError: CUDA out of memory; free mem", said.err
+        r"error: .*b\.nii: the scan could not be used; found RuntimeError: CUDA out of memory; free mem", said.err
     )
     assert "1 of 3 scans were not segmented: b" in said.err
     assert [line.partition(":")[0] for line in said.out.splitlines()] == ["a", "c", "results"]

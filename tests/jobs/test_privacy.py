@@ -1,5 +1,6 @@
 import gzip
 import json
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -115,6 +116,42 @@ def test_what_cannot_be_read_does_not_pass_for_clean(tmp_path):
     assert found == ["an image that cannot be read", "a DICOM file, which names its patient"]
     with pytest.raises(ConfigError, match="there is no such file or folder"):
         find_identifiers(tmp_path / "missing")
+
+
+def test_files_behind_links_and_in_other_encodings_are_read(tmp_path):
+    for folder in ("here", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "elsewhere" / "a.txt").write_text("Jane Doe")
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "here" / "b.txt").write_text("by\nJörg Müller", encoding="utf-16")
+    (tmp_path / "here" / "c.csv").write_text("Jörg Müller;j.doe@clinic.example.org", encoding="latin-1")
+    assert kinds(tmp_path / "here", ["Jane Doe", "Jörg Müller"]) == [
+        ("line 2", "a name", "Jörg Müller"),
+        ("line 1", "an e-mail address", "j.doe@clinic.example.org"),
+        ("line 1", "a name", "Jörg Müller"),
+        ("line 1", "a name", "Jane Doe"),
+    ]
+
+
+def test_what_is_packed_is_read_or_named(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", image=np.zeros((2, 2)), names=np.array(["Doe_Jane_frame01"]))
+    np.save(tmp_path / "b.npy", np.zeros(2))
+    (tmp_path / "b.npy").rename(tmp_path / "b.npz")
+    with zipfile.ZipFile(tmp_path / "c.docx", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.xml", "Jane Doe")
+    (tmp_path / "d.json.gz").write_bytes(gzip.compress(b"Jane Doe"))
+    with zipfile.ZipFile(tmp_path / "e.ckpt", "w") as archive:
+        archive.writestr("data.pkl", "by Jane Doe.")
+    (tmp_path / "f.zip").write_bytes(b"PK\x03\x04 nonsense")
+    archive = "an archive, into which nobody looked"
+    assert [(found.file.name, found.kind) for found in find_identifiers(tmp_path, ["Jane Doe"])] == [
+        ("a.npz", "a name"),
+        ("b.npz", "arrays that cannot be read"),
+        ("c.docx", archive),
+        ("d.json.gz", archive),
+        ("e.ckpt", "a name"),
+        ("f.zip", archive),
+    ]
 
 
 def test_exported_labels_are_clean(tmp_path):
