@@ -70,7 +70,7 @@ def _parameters_of(job: "Job", declared: "Mapping[str, Parameter]") -> str:
         {"parameter": one.name, "type": one.type, "value": repr(job.values[one.name]), "what it is": one.help}
         for one in declared.values()
     ]
-    return text_table(rows)
+    return text_table(rows) if rows else f"{job.notebook} has no parameters"
 
 
 def _plan_of(job: "Job", declared: "Mapping[str, Parameter]") -> str:
@@ -138,7 +138,7 @@ def serve(
         notebooks: Notebooks to serve as pages instead, without code, by path or name; each visitor waits for a kernel.
         parameter: A parameter's name and value, for every notebook that has it; may be given many times.
         model: A checkpoint for the pages, in the place of the models that come along.
-        port: Where the pages are served: http://localhost:PORT.
+        port: Where the pages are served; the command prints their whole address.
         browser: Open a browser.
     """
     if notebooks or parameter:

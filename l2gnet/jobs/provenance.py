@@ -62,9 +62,9 @@ def _provenance(code: str) -> dict[str, Any]:
 def data_fingerprint(values: Mapping[str, Any]) -> str | None:
     """A hash of what the parameters of a job point to; None where they point to nothing.
 
-    That is every file, all files but hidden ones below the folders `data_dir` and `scan`, settings and scores of the
-    runs below `runs_dir`, and the model of a run folder `checkpoint`, be they of the library, behind links too. Names
-    and contents count, places and dates do not.
+    That is every file, all files but hidden ones below the folders `data_dir` (its hidden folders left out) and
+    `scan`, settings and scores of the runs below `runs_dir`, and the model of a run folder `checkpoint`, be they of the
+    library, behind links too. Names and contents count, places and dates do not.
     """
     digest = hashlib.sha256()
     found = False
@@ -73,7 +73,7 @@ def data_fingerprint(values: Mapping[str, Any]) -> str | None:
             if not (isinstance(text, str) and text):
                 continue
             path = _of_the_library(name, text)
-            below = _files_below(path, _READ_FROM[name]) if name in _READ_FROM and exists(path) else ()
+            below = _files_below(path, name) if name in _READ_FROM and exists(path) else ()
             for file in [path] if is_file(path) else sorted(below):
                 found = True
                 digest.update(f"{name} {file.relative_to(path)} {content_hash(file)}\n".encode())
@@ -87,10 +87,12 @@ def _of_the_library(name: str, text: str) -> Path:
     return scores_folder(text) if name == "runs_dir" else Path(text)
 
 
-def _files_below(folder: Path, forms: Sequence[str]) -> Iterator[Path]:
-    """The files of these forms below a folder, behind links too."""
-    for here, _, files in walk_links(folder):
-        named = [file for form in forms for file in fnmatch.filter(files, form)]
+def _files_below(folder: Path, name: str) -> Iterator[Path]:
+    """The files that count below a folder which the parameter of this name points to, behind links too."""
+    for here, folders, files in walk_links(folder):
+        if name == "data_dir":  # where no scan is looked for in .ipynb_checkpoints or .Trash-1000
+            folders[:] = [each for each in folders if not each.startswith(".")]
+        named = [file for form in _READ_FROM[name] for file in fnmatch.filter(files, form)]
         yield from (here / file for file in named if (here / file).is_file())
 
 

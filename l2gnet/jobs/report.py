@@ -8,7 +8,7 @@ import re
 from html import escape
 from pathlib import Path
 
-from l2gnet.checks import require_path
+from l2gnet.checks import require, require_path
 from l2gnet.errors import ConfigError
 from l2gnet.files import write_text
 
@@ -21,16 +21,18 @@ def write_report(*run_dirs: str | Path, data_dir: str = "", author: str = "") ->
     `author` is named below the title; nobody is by itself.
 
     Raises:
-        ConfigError: there is no such folder, or it holds no finished run.
+        ConfigError: there is no such folder, or it holds no finished run; or `data_dir` is not what the run was trained
+            on, or there is more than one run, or none that was trained.
         CheckpointError: a model is damaged.
     """
     folders = [Path(folder) for folder in run_dirs]
     require_path(*folders)
     trained = [folder for parent in folders for folder in _trainings(parent)]
-    if not trained and len(folders) == 1:
-        return _report_notebook(folders[0], author)
-    if not trained:
+    if not trained and len(folders) > 1:
         raise ConfigError(f"{', '.join(map(str, folders))} must hold trained runs with scores, found none")
+    require(not data_dir or len(trained) == 1, "data_dir", "left out but for one training, which shows cases", data_dir)
+    if not trained:
+        return _report_notebook(folders[0], author)
     home = folders[0] if len(folders) == 1 else Path(os.path.commonpath([folder.resolve() for folder in folders]))
     from l2gnet.jobs.run_report import write_run_report  # on demand: what draws and predicts is slow to import
 
@@ -43,7 +45,7 @@ def _trainings(parent: Path) -> list[Path]:
 
 
 def _report_notebook(run_dir: Path, author: str) -> Path:
-    finished = [path for path in run_dir.glob("*.ipynb") if not path.stem.endswith((".failed", ".running"))]
+    finished = [path for path in run_dir.glob("*.ipynb") if not path.stem.endswith(".failed")]
     if len(finished) != 1:
         raise ConfigError(f"{run_dir} must hold one executed notebook, found {len(finished)}; name a run folder")
     import nbformat  # now that all is checked: they take a second to import

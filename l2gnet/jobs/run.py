@@ -5,6 +5,7 @@ import logging
 import re
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,8 @@ from typing import Any
 
 import nbformat
 import papermill
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from jupyter_client.kernelspec import NoSuchKernel
+from nbclient.exceptions import CellTimeoutError
 from nbconvert import HTMLExporter
 from nbformat.reader import NotJSONError
 from papermill.exceptions import PapermillExecutionError
@@ -92,41 +94,34 @@ def run_job(job: Job, *, quiet: bool = False, cell_timeout_s: int | None = None)
         values["resume"] = values["resume"] or job.run_dir.exists()
     job.run_dir.mkdir(parents=True, exist_ok=True)
     failed = job.output.with_suffix(".failed.ipynb")
-    working = job.output.with_suffix(".running.ipynb")
     secrets = {name: values[name] for name in job.secrets}
     started = time.time()
     with sole_writer(job.run_dir / ".lock"):
         if job.finished:  # meanwhile, by another process
             return done_before
-        try:
-            log = job.run_dir / "log.txt" if quiet else None
-            try:
-                with PeakMemory() as peak:
-                    error = _execute(job, working, values, log, cell_timeout_s)
-            finally:  # interrupted, too
-                if log is not None and log.exists():
-                    write_text(log, scrubbed(log.read_text(encoding="utf-8"), secrets))
-            terminated = error == _TERMINATED
-            executed = scrub(_executed(job, working, terminated), secrets)
-            error = scrubbed(error, secrets)
-            if error is None:
-                html, _ = _HTML.from_notebook_node(executed)
-                write_text(job.output.with_suffix(".html"), html)
-                failed.unlink(missing_ok=True)
-            write_json(
-                job.run_dir / "run.json",
-                {
-                    "job": job.name,
-                    "notebook": job.notebook.name,
-                    "profile": scrubbed(job.profile, secrets),
-                    "parameters": scrubbed(without(values, secrets), secrets),
-                    **outcome(started=started, error=error, peak_mb=peak.mb, data=job.data_fingerprint),
-                },
-            )
-            kept = failed if error else job.output
-            write_text(kept, nbformat.writes(executed) + "\n")  # last: it marks the job as finished
-        finally:
-            working.unlink(missing_ok=True)  # papermill may have written half of it
+        with tempfile.TemporaryDirectory() as private:  # what papermill saves holds secrets, also when it is killed
+            working = Path(private) / job.notebook.name
+            log = contextlib.closing(_Log(job.run_dir / "log.txt", secrets)) if quiet else contextlib.nullcontext()
+            with log as said, PeakMemory() as peak:
+                error = _execute(job, working, values, said, cell_timeout_s)
+            executed = scrub(_executed(job, working, error), secrets)
+        terminated, error = error == _TERMINATED, scrubbed(error, secrets)
+        if error is None:
+            html, _ = _HTML.from_notebook_node(executed)
+            write_text(job.output.with_suffix(".html"), html)
+            failed.unlink(missing_ok=True)
+        write_json(
+            job.run_dir / "run.json",
+            {
+                "job": job.name,
+                "notebook": job.notebook.name,
+                "profile": scrubbed(job.profile, secrets),
+                "parameters": scrubbed(without(values, secrets), secrets),
+                **outcome(started=started, error=error, peak_mb=peak.mb, data=job.data_fingerprint),
+            },
+        )
+        kept = failed if error else job.output
+        write_text(kept, nbformat.writes(executed) + "\n")  # last: it marks the job as finished
     return JobResult(job.run_dir, kept, error, terminated=terminated)
 
 
@@ -138,6 +133,7 @@ def scrub(notebook: nbformat.NotebookNode, secrets: Mapping[str, Any]) -> nbform
     notebook.metadata.pop("widgets", None)
     ran = notebook.metadata.get("papermill", {})
     ran["parameters"] = without(ran.get("parameters", {}), secrets)
+    ran.pop("output_path", None)  # a temporary folder
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if "data" in output and output.data.pop(_WIDGET_VIEW, None) and set(output.data) <= {"text/plain"}:
@@ -150,31 +146,51 @@ def scrub(notebook: nbformat.NotebookNode, secrets: Mapping[str, Any]) -> nbform
     return nbformat.from_dict(scrubbed(notebook, secrets))
 
 
-def _executed(job: Job, working: Path, terminated: bool) -> nbformat.NotebookNode:
+def _executed(job: Job, working: Path, error: str | None) -> nbformat.NotebookNode:
     """What papermill has saved; the notebook as it was, if it was ended before it had saved anything whole."""
     try:
         return nbformat.read(working, as_version=4)
     except (FileNotFoundError, NotJSONError):
-        if not terminated:
+        if error is None:
             raise
         return nbformat.read(job.notebook, as_version=4)
 
 
+class _Log:
+    """A file that a quiet job prints to, by whole lines without secrets: a sweep that is stopped kills its workers."""
+
+    def __init__(self, path: Path, secrets: Mapping[str, Any]):
+        self._file, self._secrets, self._begun = path.open("a", encoding="utf-8"), secrets, ""
+
+    def write(self, text: str) -> None:
+        """Write what is a whole line by now."""
+        lines, end, self._begun = (self._begun + text).rpartition("\n")
+        self._file.write(scrubbed(lines + end, self._secrets))
+
+    def flush(self) -> None:
+        """Let others see it."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Write the line that was begun, too."""
+        self._file.write(scrubbed(self._begun, self._secrets))
+        self._file.close()
+
+
 def _execute(
-    job: Job, working: Path, values: Mapping[str, Any], log: Path | None, cell_timeout_s: int | None
+    job: Job, working: Path, values: Mapping[str, Any], log: _Log | None, cell_timeout_s: int | None
 ) -> str | None:
     """Run the notebook, saving as it goes; returns the error that stopped it."""
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters with two equals signs in a line
-    screen = contextlib.nullcontext(sys.stdout) if log is None else log.open("a")
     try:
-        with terminable(), screen as said:
+        with terminable():
             papermill.execute_notebook(
                 job.notebook,
                 working,
                 dict(values),
                 kernel_name="python3",
                 language="python",
-                stdout_file=said,
+                stdout_file=sys.stdout if log is None else log,
                 progress_bar=log is None,
                 request_save_on_cell_execute=True,
                 execution_timeout=cell_timeout_s,
@@ -182,7 +198,7 @@ def _execute(
             )
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}"
-    except (DeadKernelError, CellTimeoutError) as error:
+    except (RuntimeError, NoSuchKernel, CellTimeoutError) as error:  # of a kernel that died, or has never lived
         return f"{type(error).__name__}: {error}"
     except TerminatedError:
         return _TERMINATED

@@ -113,10 +113,8 @@ def _several(runs: Sequence[FinishedRun], cards: Sequence[ModelCard]) -> tuple[s
     ]
     gains = []
     for name, run in zip(names[1:], runs[1:], strict=True):
-        gain = patient_gains([run], runs[:1], "dice")
-        low, high = bootstrap_interval(gain, np.mean, _RESAMPLES)
-        words = f"{gain.mean():+.4f} ({low:+.4f} to {high:+.4f})"
-        gains.append({"run": name, f"Dice against {names[0]}": words, "patients": str(len(gain))})
+        words, patients = _gain(run, runs[0])
+        gains.append({"run": name, f"Dice against {names[0]}": words, "patients": str(patients)})
     drawn = {name: _chart(run, card) for name, run, card in zip(names, runs, cards, strict=True)}
     curves = [f"<h3>{escape(name)}</h3>\n{chart}" for name, chart in drawn.items() if chart]
     sections = [
@@ -129,7 +127,18 @@ def _several(runs: Sequence[FinishedRun], cards: Sequence[ModelCard]) -> tuple[s
         _table(rows) if rows else "<p>No setting: the same was run again.</p>",
         *(["<h2>Learning curves</h2>", *curves] if curves else []),
     ]
-    return f"{', '.join(names)} on {settings[0]['data']}", "\n".join(sections)
+    data = dict.fromkeys(str(each["data"]) for each in settings)
+    return f"{', '.join(names)} on {', '.join(data)}", "\n".join(sections)
+
+
+def _gain(run: FinishedRun, first: FinishedRun) -> tuple[str, int]:
+    """How far a run's Dice lies above that of the first in patients of both, and in how many."""
+    try:
+        gain = patient_gains([run], [first], "dice")
+    except ConfigError:  # a sweep may go over folds, or data sets
+        return "not compared: no patient was held out of both", 0
+    low, high = bootstrap_interval(gain, np.mean, _RESAMPLES)
+    return f"{gain.mean():+.4f} ({low:+.4f} to {high:+.4f})", len(gain)
 
 
 def _names(runs: Sequence[FinishedRun]) -> list[str]:
@@ -143,7 +152,7 @@ def _names(runs: Sequence[FinishedRun]) -> list[str]:
 
 def _scores(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
     """A row a structure and one for all: of one run Dice, distances and misses, of several the Dice of each."""
-    structures = list(dict.fromkeys(runs[0].scores["structure"]))
+    structures = dict.fromkeys(name for run in runs for name in run.scores["structure"])
     rows = []
     for name in [*structures, "all structures"]:
         row = {"structure": name}
@@ -190,13 +199,13 @@ def _chart(run: FinishedRun, card: ModelCard) -> str:
 
 def _cases(run: FinishedRun, data_dir: str, viewers: list[Viewer]) -> list[str]:
     """The best, middle and worst case as viewers, and the codebook on them."""
-    try:
-        trained = open_run(run.folder, data_dir=data_dir)
-    except ConfigError:
-        if data_dir:
-            raise
+    if not (data_dir or _made(_settings(run))):
         return ["<h2>Cases</h2>", "<p>The scans lie elsewhere; <code>--data-dir</code> adds three of them.</p>"]
+    trained = open_run(run.folder, data_dir=data_dir)
     chosen = _best_middle_worst(run, trained.dataset)
+    if not chosen:  # a card of an older version does not say whom it was trained on
+        rule = "a report shows cases that were held out and scored"
+        raise ConfigError(f"{data_dir or run.folder}: {rule}, got none of scores.csv; name the folder as it was then")
     segmenter = Segmenter(run.folder / "model.safetensors")
     sections = ["<h2>Best, middle and worst case</h2>", f"<p>{escape(_OF_DOUBTS)}</p>"]
     for word, (number, dice) in chosen.items():
@@ -274,9 +283,14 @@ def _command(settings: Mapping[str, Any]) -> str:
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             words.append(f"--{flag} {shlex.quote(change['here'])}")
-    if not str(settings["data"]).startswith("phantom"):
+    if not _made(settings):
         words.append("--data-dir PATH")
     return " \\\n  ".join(words)
+
+
+def _made(settings: Mapping[str, Any]) -> bool:
+    """Whether the data are phantoms, which lie in no folder."""
+    return str(settings["data"]).startswith("phantom")
 
 
 def _of_markdown(text: str) -> str:

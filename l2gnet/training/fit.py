@@ -10,7 +10,12 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -77,6 +82,7 @@ def _fit(task: SegmentationTask, data: SliceData, settings: TrainSettings, run_d
         warnings.filterwarnings("ignore", ".*LeafSpec.*deprecated")  # Lightning 2.6 on torch 2.13
         warnings.filterwarnings("ignore", "The `srun` command is available")  # one run needs no srun
         trainer = pl.Trainer(
+            default_root_dir=run_dir,  # in a SLURM job a new run would start from an hpc_ckpt_*.ckpt of any other here
             max_epochs=settings.epochs,
             accelerator=settings.accelerator,
             devices=settings.devices,
@@ -86,7 +92,7 @@ def _fit(task: SegmentationTask, data: SliceData, settings: TrainSettings, run_d
             precision=settings.precision,
             logger=_logger(run_dir),
             callbacks=_callbacks(settings, run_dir),
-            plugins=[AtomicCheckpoints(), *_alone(settings)],
+            plugins=[AtomicCheckpoints(), *_environment(settings)],
             num_sanity_val_steps=0,
             log_every_n_steps=1,  # every metric is one an epoch anyway
             enable_progress_bar=False,
@@ -103,9 +109,15 @@ def _fit(task: SegmentationTask, data: SliceData, settings: TrainSettings, run_d
     return trainer.current_epoch
 
 
-def _alone(settings: TrainSettings) -> list[LightningEnvironment]:
-    """What keeps a training of one process from taking the tasks of a SLURM job for processes that share it."""
-    return [LightningEnvironment()] if settings.processes == 1 else []
+def _environment(settings: TrainSettings) -> list[ClusterEnvironment]:
+    """What keeps a training of one process from taking the tasks of a SLURM job for processes that share it.
+
+    Where several share it, it keeps Lightning from putting the job into its queue again, with a checkpoint of its own.
+    """
+    if settings.processes == 1:
+        return [LightningEnvironment()]
+    by_srun = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()  # which comes first, as in Lightning
+    return [SLURMEnvironment(auto_requeue=False)] if by_srun else []
 
 
 def _callbacks(settings: TrainSettings, run_dir: Path) -> list[Callback]:

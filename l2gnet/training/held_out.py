@@ -2,8 +2,7 @@
 
 from l2gnet.data.dataset import Case, DataSet, open_dataset
 from l2gnet.errors import ConfigError
-from l2gnet.evaluation.scores import unseen
-from l2gnet.models.card import ModelCard
+from l2gnet.models.card import ModelCard, patient_fingerprint
 from l2gnet.training.settings import TrainSettings
 
 
@@ -22,15 +21,15 @@ def data_of(card: ModelCard, data_dir: str, cache_dir: str) -> DataSet:
     """The data set of a model's training, split as then, from folders of this machine.
 
     Raises:
-        ConfigError: it needs a folder, and `data_dir` is none; or patients would be held out that it was trained on,
-            as others have come or gone.
+        ConfigError: it needs a folder, and `data_dir` is none, or holds other patients: some that it was trained on
+            might be held out, as they are chosen by the list of all.
     """
     settings = card.training["settings"] | {"data_dir": data_dir, "cache_dir": cache_dir}
     dataset = open_dataset(TrainSettings.from_mapping(settings))
-    held_out = dataset.validation
-    seen = {case.patient for case in held_out} - {case.patient for case in unseen(card, held_out)}
-    if seen:
+    before = set(card.training.get("trained_on", ()))
+    now = {patient_fingerprint(case.patient) for case in dataset.training}
+    if before and now != before:
         rule = "the data must be that of the training, since patients are held out by the list of all"
-        found = f"{len(seen)} that it was trained on among those held out"
-        raise ConfigError(f"{data_dir}: {rule}, got {found}; name the folder as it was then")
+        found = f"{len(now & before)} that it was trained on, of {len(before)}, among {len(now)} to train on"
+        raise ConfigError(f"{data_dir or dataset.name}: {rule}, got {found}; name the folder as it was then")
     return dataset

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from l2gnet.data.beside import aside
 from l2gnet.data.dataset import DataSet
 from l2gnet.data.grid import PLANES, Grid
 from l2gnet.data.slices import cache_key
@@ -96,7 +97,10 @@ def write_models(
     epochs: int,
     parts: int,
 ) -> None:
-    """Write `model.safetensors`, the model as it is, and `best.safetensors`, that of its best epoch, with cards."""
+    """Write `model.safetensors`, the model as it is, and `best.safetensors`, that of its best epoch, with cards.
+
+    The best is left out where its checkpoint has not come along with the run.
+    """
     card = ModelCard(
         settings.model,
         settings.model_settings(dataset.regions.outputs(dataset.classes), len(dataset.channels)),
@@ -113,9 +117,12 @@ def write_models(
         channels=dataset.channels,
         regions=dataset.regions,
     )
+    _write(run_dir / "model.safetensors", model, card, dataset)
+    if not (run_dir / BEST_FILE).exists():
+        aside(f"no best.safetensors is written, as {run_dir / BEST_FILE} is not there; model.safetensors is")
+        return
     best = build_model(card.model, **card.settings)
     best.load_state_dict(lightning_weights(run_dir / BEST_FILE))
-    _write(run_dir / "model.safetensors", model, card, dataset)
     best_training = card.training | {"epochs": lightning_epochs(run_dir / BEST_FILE)}
     _write(run_dir / "best.safetensors", best, replace(card, training=best_training), dataset)
 

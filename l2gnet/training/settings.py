@@ -39,7 +39,7 @@ class RunSettings:
     convention: Scoring = "strict"  # scores: strict (missed is infinitely far) or transunet (its edge cases, in voxels)
     precision: Precision = "32-true"  # 32-true, bf16-mixed or 16-mixed (Lightning's names)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"  # auto, cpu or gpu
-    devices: int = 1  # GPUs of a machine that share each batch, a process each; the result is the same within rounding
+    devices: int = 1  # GPUs of a machine that share each batch; same result but for rounding and transunet's dropout
     nodes: int = 1  # machines with so many devices; srun or torchrun starts the processes where there are several
     accumulate: bool = False  # where a GPU has too little memory for a batch, pass it in 2, 4, 8 ... parts
     resume: bool = False  # go on from the last checkpoint in the run folder

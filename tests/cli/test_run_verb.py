@@ -1,5 +1,6 @@
 import json
 
+import nbformat
 from commands import command, refused
 
 
@@ -10,6 +11,12 @@ def test_parameters_are_listed_with_types_values_and_what_they_are(tmp_path):
     assert first == ["bins", "int", "20", "places of each pile, at least 16"]
     assert len(out) == 5
     assert not list(tmp_path.iterdir())
+
+
+def test_a_notebook_may_have_no_parameters(tmp_path):
+    cell = nbformat.v4.new_code_cell("# none so far", metadata={"tags": ["parameters"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "bare.ipynb")
+    assert command("run", "bare.ipynb", "--inspect", cwd=tmp_path).stdout == "bare.ipynb has no parameters\n"
 
 
 def test_a_dry_run_says_what_would_run_and_where_and_runs_nothing(tmp_path):

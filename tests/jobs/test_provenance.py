@@ -53,6 +53,15 @@ def test_a_fingerprint_follows_no_link_round_in_circles(data, tmp_path):
     assert data_fingerprint({"data_dir": str(data)}) == plain
 
 
+def test_what_lies_in_hidden_folders_of_the_data_does_not_count(data):
+    plain = [data_fingerprint({name: str(data)}) for name in ("data_dir", "scan")]
+    (data / ".ipynb_checkpoints").mkdir()
+    (data / ".ipynb_checkpoints" / "look-checkpoint.ipynb").write_text("of JupyterLab")
+    hidden = [data_fingerprint({name: str(data)}) for name in ("data_dir", "scan")]
+    assert hidden[0] == plain[0]
+    assert hidden[1] != plain[1]  # scans are looked for there, too
+
+
 def test_a_fingerprint_counts_files_and_no_folder_but_the_data(data, tmp_path):
     assert data_fingerprint({"cache_dir": str(data), "epochs": 3, "name": "", "model": "unet"}) is None
     for checkpoint in ({"checkpoint": str(tmp_path / "model.safetensors")}, {"checkpoint": str(tmp_path)}):

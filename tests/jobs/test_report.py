@@ -15,6 +15,8 @@ def test_a_report_has_text_tables_and_pictures_and_no_code(tmp_path):
     ]
     cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell("secret = 1", outputs=outputs)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "work.ipynb")
+    with pytest.raises(ConfigError, match="data_dir must be left out but for one training, which shows cases, got 'x'"):
+        write_report(tmp_path, data_dir="x")
     page = write_report(tmp_path, author="<Ada>").read_text()
     assert "<p>By &lt;Ada&gt;.</p>" in page
     assert all(part in page for part in ("Title", "Dice 0.9", f"data:image/png;base64,{PIXEL}", "<b>row</b>"))

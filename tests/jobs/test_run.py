@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import nbformat
 import pytest
+from jupyter_client.kernelspec import NoSuchKernel
 
 from l2gnet.errors import ConfigError
 from l2gnet.files import sole_writer
@@ -138,6 +140,22 @@ def test_a_kernel_that_dies_ends_the_job(tmp_path):
     assert result.error.startswith("DeadKernelError")
 
 
+def test_a_kernel_of_another_environment_ends_the_job(notebook, tmp_path, monkeypatch):
+    (tmp_path / "kernels" / "python3").mkdir(parents=True)
+    broken = {"argv": ["/bin/false"], "display_name": "Python", "language": "python"}
+    (tmp_path / "kernels" / "python3" / "kernel.json").write_text(json.dumps(broken))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    assert run(notebook).error == "RuntimeError: Kernel died before replying to kernel_info"
+
+
+def test_a_kernel_that_is_not_there_leaves_a_record_and_the_notebook_as_it_was(notebook, monkeypatch):
+    monkeypatch.setattr("papermill.execute_notebook", Mock(side_effect=NoSuchKernel("python3")))
+    result = run(notebook)
+    record = json.loads((result.run_dir / "run.json").read_text())
+    assert record["error"] == "NoSuchKernel: No such kernel named python3"
+    assert "too many" in result.notebook.read_text()
+
+
 def test_another_jobs_folder_is_refused(notebook, tmp_path):
     run(notebook, parameters={"run_dir": str(tmp_path / "mine")})
     assert run(notebook, parameters={"run_dir": str(tmp_path / "mine")}).done_before
@@ -188,17 +206,22 @@ def test_a_job_ended_before_anything_was_saved_keeps_its_notebook(notebook, monk
     assert "too many" in result.notebook.read_text()
 
 
-def test_the_log_of_an_interrupted_job_keeps_no_secret(tmp_path, monkeypatch):
-    def interrupted(*given, stdout_file, **more):
-        print("Hospital of Jane", file=stdout_file, flush=True)
+def test_what_a_job_leaves_that_is_killed_keeps_no_secret(tmp_path, monkeypatch):
+    def killed(source, working, *given, stdout_file, **more):
+        Path(working).write_text("Hospital of Jane")
+        print("ε: Hospital of", end=" ", file=stdout_file, flush=True)
+        print("Jane\nHospital of Jane", end="", file=stdout_file, flush=True)
+        left.update({file.name: file.read_text(encoding="utf-8") for file in job.run_dir.iterdir()})
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("papermill.execute_notebook", interrupted)
+    left = {}
+    monkeypatch.setattr("papermill.execute_notebook", killed)
     notebook = write_notebook(tmp_path, 'data_dir: str = ""  # where (secret)')
     job = plan_job(notebook, parameters={"data_dir": "Hospital of Jane"}, runs_dir=tmp_path / "runs")
     with pytest.raises(KeyboardInterrupt):
         run_job(job, quiet=True)
-    assert (job.run_dir / "log.txt").read_text() == "[data_dir]\n"
+    assert left == {".lock": "", "log.txt": "ε: [data_dir]\n"}
+    assert (job.run_dir / "log.txt").read_text(encoding="utf-8") == "ε: [data_dir]\n[data_dir]"
 
 
 def test_two_jobs_do_not_write_to_one_folder(notebook, tmp_path):
@@ -215,6 +238,15 @@ def test_a_quiet_job_prints_to_its_log(tmp_path, capsys):
     result = run_job(plan_job(notebook, runs_dir=tmp_path / "runs"), quiet=True)
     assert (result.run_dir / "log.txt").read_text() == "hello\n"
     assert "hello" not in capsys.readouterr().out
+
+
+def test_a_log_is_the_same_in_any_locale(tmp_path):
+    write_notebook(tmp_path, body='print("ε")')
+    plain = os.environ | {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    job = "from l2gnet.jobs.run import plan_job, run_job; run_job(plan_job('work.ipynb'), quiet=True)"
+    subprocess.run([sys.executable, "-c", job], cwd=tmp_path, env=plain, check=True)
+    (log,) = tmp_path.glob("runs/*/log.txt")
+    assert log.read_text(encoding="utf-8") == "ε\n"
 
 
 @pytest.mark.parametrize(

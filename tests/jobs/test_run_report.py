@@ -3,12 +3,16 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
+import folders
+import pandas as pd
 import pytest
 
 from l2gnet.errors import ConfigError
 from l2gnet.evaluation.scores import evaluate_cases, write_scores
 from l2gnet.jobs.report import write_report
+from l2gnet.models.checkpoint import load_checkpoint, save_checkpoint
 from l2gnet.training.run import train
 from l2gnet.training.settings import TrainSettings
 
@@ -20,10 +24,15 @@ def runs(tmp_path_factory):
     """Two finished runs that differ in their seed."""
     home = tmp_path_factory.mktemp("runs")
     for seed in (0, 1):
-        run = train(TrainSettings(**TINY, seed=seed), home / f"seed{seed}")
-        scores = evaluate_cases(run.model, run.dataset.validation, run.grid, run.dataset.classes)
-        write_scores(run.run_dir, scores, run.dataset.validation, {"model": "l2gnet"})
+        finish(home / f"seed{seed}", **TINY, seed=seed)
     return home
+
+
+def finish(run_dir, **settings):
+    """Train and score."""
+    run = train(TrainSettings(**settings), run_dir)
+    scores = evaluate_cases(run.model, run.dataset.validation, run.grid, run.dataset.classes)
+    write_scores(run.run_dir, scores, run.dataset.validation, {"model": "l2gnet"})
 
 
 def texts(page):
@@ -64,16 +73,42 @@ def test_who_answers_for_it_is_told_where_somebody_is_named(runs):
 
 
 @pytest.mark.slow
-def test_scans_that_are_not_here_are_asked_for(runs, monkeypatch):
-    def refuse(folder, data_dir):
-        raise ConfigError("data_dir must be a folder")
-
-    monkeypatch.setattr("l2gnet.jobs.run_report.open_run", refuse)
-    page = write_report(runs / "seed0").read_text()
+def test_scans_that_are_not_here_are_asked_for_and_those_of_others_refused(tmp_path):
+    folders.write_decathlon(tmp_path / "data")
+    folders.write_decathlon(tmp_path / "strangers", cases=(11, 12, 13, 15))
+    at = {"data_dir": str(tmp_path / "data"), "cache_dir": str(tmp_path / "cache")}
+    finish(tmp_path / "run", **TINY | {"data": "decathlon"}, **at)
+    page = write_report(tmp_path / "run").read_text()
     assert "The scans lie elsewhere; --data-dir adds three of them." in texts(page)
     assert not re.search(r'data-viewer="\d', page)
-    with pytest.raises(ConfigError, match="data_dir must"):
-        write_report(runs / "seed0", data_dir="elsewhere")
+    page = write_report(tmp_path / "run", data_dir=at["data_dir"]).read_text()
+    assert len(re.findall(r'data-viewer="\d', page)) == 3
+
+    def refused(message, data_dir):
+        with pytest.raises(ConfigError, match=message):
+            write_report(tmp_path / "run", data_dir=str(data_dir))
+
+    refused("data_dir must", "elsewhere")
+    refused("strangers: the data must be that of the training", tmp_path / "strangers")
+    model, card = load_checkpoint(tmp_path / "run")
+    older = {name: told for name, told in card.training.items() if name != "trained_on"}
+    save_checkpoint(tmp_path / "run" / "model.safetensors", model, replace(card, training=older))
+    refused(
+        r"strangers: a report shows cases that were held out and scored, got none of scores\.csv",
+        tmp_path / "strangers",
+    )
+
+
+@pytest.mark.slow
+def test_what_cannot_be_compared_is_told(runs, tmp_path):
+    """As in a sweep over folds or data sets."""
+    shutil.copytree(runs, tmp_path, dirs_exist_ok=True)
+    scores = pd.read_csv(tmp_path / "seed1" / "scores.csv")
+    strangers = scores.assign(patient="of another fold", structure=scores["structure"].replace("myocardium", "liver"))
+    strangers.to_csv(tmp_path / "seed1" / "scores.csv")
+    said = texts(write_report(tmp_path).read_text())
+    assert "seed1 not compared: no patient was held out of both 0" in said
+    assert re.search(r"myocardium \d\.\d{4} \([^)]*\) - left ventricle .* liver - \d", said)
 
 
 @pytest.mark.slow
@@ -103,6 +138,12 @@ def test_settings_younger_than_a_run_and_weights_to_start_from_are_told(runs, tm
     assert "seed 0 1 decides weights" in said
     assert re.search(r"pretrained +R50.npz file of ImageNet weights", said)
     assert re.search(r"--pretrained PATH .* --seed 1 ", texts(write_report(tmp_path / "seed1").read_text()))
+
+
+@pytest.mark.slow
+def test_data_of_several_runs_are_refused(runs):
+    with pytest.raises(ConfigError, match="data_dir must be left out but for one training, which shows cases, got 'x'"):
+        write_report(runs, data_dir="x")
 
 
 def test_folders_without_trained_runs_are_refused(tmp_path):

@@ -83,10 +83,12 @@ def test_who_was_trained_on_is_never_held_out_of_a_folder_that_has_changed(tmp_p
     card, held_out = read_card(run.run_dir), [case.name for case in run.dataset.validation]
     assert [case.name for case in held_out_cases(card, data_dir=str(tmp_path / "data"))] == held_out
     others = [number for number in folders.CASES if f"organs_{number:02d}" not in held_out]
-    folders.write_decathlon(tmp_path / "others", cases=others)
-    for opened in (partial(held_out_cases, card), partial(open_run, run.run_dir)):
-        with pytest.raises(ConfigError, match=r"others: the data must be that of the training.* got \d+ that it was"):
-            opened(data_dir=str(tmp_path / "others"))
+    refused = pytest.raises(ConfigError, match=r"others: the data must be that of the training.* got \d+ that it was")
+    for name, cases in (("others", others), ("all others", (11, 12, 13, 15))):
+        folders.write_decathlon(tmp_path / name, cases=cases)
+        for opened in (partial(held_out_cases, card), partial(open_run, run.run_dir)):
+            with refused:
+                opened(data_dir=str(tmp_path / name))
 
 
 def test_a_run_that_was_moved_keeps_its_best_epoch(tmp_path, monkeypatch):
@@ -111,3 +113,13 @@ def test_a_run_that_was_moved_keeps_its_best_epoch(tmp_path, monkeypatch):
     run = train(settings, (tmp_path / "run").rename(tmp_path / "moved"))
     trained = {name: read_card(run.run_dir / f"{name}.safetensors").training["epochs"] for name in ("best", "model")}
     assert trained == {"best": 1, "model": 2}
+
+
+def test_a_run_whose_best_checkpoint_has_not_come_along_still_leaves_its_model(tmp_path, capsys):
+    settings = TrainSettings(**TINY | {"model": "unet", "epochs": 1, "resume": True})
+    run_dir = train(settings, tmp_path / "run").run_dir
+    for name in ("best.ckpt", "best.safetensors", "model.safetensors"):
+        (run_dir / name).unlink()
+    train(settings, run_dir)
+    assert "no best.safetensors is written, as" in capsys.readouterr().err
+    assert [file.name for file in run_dir.glob("*.safetensors")] == ["model.safetensors"]

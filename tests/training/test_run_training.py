@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
@@ -27,6 +28,7 @@ from l2gnet.prediction.inference import network_input
 from l2gnet.prediction.views import trained_views
 from l2gnet.tables import read_rows
 from l2gnet.training.batches import SliceData
+from l2gnet.training.fit import _environment
 from l2gnet.training.history import Forming
 from l2gnet.training.resume import lightning_weights, require_resumable
 from l2gnet.training.run import train
@@ -324,6 +326,24 @@ def test_a_training_of_one_process_takes_no_tasks_of_a_slurm_job_for_its_own(tmp
     for name, value in {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "sweep"}.items():
         monkeypatch.setenv(name, value)
     assert train(TrainSettings(model="unet", **TINY | {"epochs": 1}), tmp_path / "run").run_dir.exists()
+
+
+def test_a_new_run_in_a_slurm_job_does_not_start_from_what_another_left_in_this_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hpc_ckpt_1.ckpt").write_text("of another run, as Lightning names it")
+    run = train(TrainSettings(model="unet", **TINY | {"epochs": 1}), "run")
+    assert len(read_rows(run.run_dir / "history.csv")) == 1
+
+
+def test_processes_of_srun_do_not_put_their_job_into_the_queue_again(monkeypatch):
+    for name in ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"):
+        monkeypatch.setenv(name, "2")
+    (environment,) = _environment(TrainSettings(devices=2))
+    assert isinstance(environment, SLURMEnvironment)
+    assert not environment.auto_requeue
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "torchrun within the job")
+    assert _environment(TrainSettings(devices=2)) == []
 
 
 def test_an_accelerator_that_is_not_there_is_refused():
