@@ -6,6 +6,7 @@ _PACKAGES = {  # of modules that have another name than their package, or come w
     "_CharLS": "highdicom",
     "comm": "ipywidgets",
     "dask": "distributed",
+    "jupyter_client": "ipykernel",
     "jupyter_core": "ipykernel",
     "matplotlib_inline": "ipykernel",
     "nbclient": "nbconvert",
