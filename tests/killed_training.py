@@ -10,11 +10,13 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
 
 from tiny import TINY
+from tqdm import tqdm
 
 from l2gnet.data import phantoms
 from l2gnet.training import resume
@@ -53,6 +55,7 @@ def main() -> None:
     resume.SAVE_EVERY_S = 0.0  # after every step, so that many kills fall into the writing of a checkpoint
     moments = random.Random(seed)
     phantoms.make_heart = functools.cache(phantoms.make_heart)
+    tqdm.set_lock(threading.RLock())  # its own lock is shared by all lives, and lost with one that is killed holding it
     started = time.monotonic()
     train(TrainSettings(**SETTINGS), folder / "whole")
     duration_s = time.monotonic() - started

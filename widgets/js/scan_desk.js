@@ -64,7 +64,8 @@ export default viewer((view) => {
   const left = element("section", {}, frameBox, element("div", { className: "l2g-row" }, element("label", {}, "slice", slider, sliceOf), momentRow, element("label", {}, "contrast", windows)), legend);
   const right = element("section", {}, drop, view.errorLine, called, status, going, words, take,
     element("p", { className: "l2g-quiet" }, `Segmented by ${name}. For research and teaching, not for clinical use. Nothing leaves this machine.`));
-  body.append(element("div", { className: "l2g-desk-grid" }, left, right));
+  const grid = element("div", { className: "l2g-desk-grid" }, left, right);
+  body.append(grid);
 
   const voxelTo = (/** @type {number} */ index) => view.select({ voxel: [index, ...get("selection").voxel.slice(1)] });
   view.on(slider, "input", () => voxelTo(Number(slider.value)));
@@ -130,7 +131,7 @@ export default viewer((view) => {
     words.replaceChildren(
       ...lines.map((/** @type {{what: string, text: string}} */ { what, text }) => element("div", { className: "l2g-desk-line" }, element("span", { className: "l2g-quiet" }, what), element("b", {}, text))),
       ...doubts.map((/** @type {string} */ doubt) => element("div", { className: "l2g-desk-doubt", role: "alert" }, `Look before you use this: ${doubt}${doubt.endsWith("?") ? "" : "."}`)));
-    left.style.visibility = scan.shape ? "visible" : "hidden";
+    grid.classList.toggle("l2g-desk-empty", !scan.shape);
     if (!scan.shape) return;
     build();
     slider.max = String(scan.shape[0] - 1);
