@@ -26,6 +26,11 @@ def test_every_package_that_is_imported_has_a_command_that_installs_it(module):
     assert "is needed, and not installed; pip install 'l2gnet" in str(explained(ModuleNotFoundError(name=module)))
 
 
+def test_the_site_can_import_all_that_it_documents():
+    remedies = {module: str(explained(ModuleNotFoundError(name=module))) for module in imported()}
+    assert [module for module, remedy in remedies.items() if "l2gnet[test]" in remedy] == []
+
+
 @pytest.mark.parametrize(
     ("module", "package", "extra"),
     [
