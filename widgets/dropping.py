@@ -14,15 +14,13 @@ from pathlib import Path, PurePosixPath
 
 from l2gnet.widgets.viewer import RefusedError, Viewer
 
+from l2gnet.data.inputs import LABEL_MAPS, OF_LABELS
 from l2gnet.data.names import NIFTI, case_name
 from l2gnet.errors import VolumeError
 
 _DICOM = re.compile(r"[^.]*|.*\.(dcm|dicom|ima|\d+)")  # scanners name files by numbers, with dots in them, or not
 # What a name says to l2gnet/data/inputs.py: a label map, a frame, a channel. It says nothing of a patient.
-_TAIL = re.compile(
-    r"(_gt|_seg|_labels|_probabilities|_codes|_sent_to|_received_from|_frame\d+|_000\d)*$", re.IGNORECASE
-)
-_OF_LABELS = ("labelsTr", "labelsTs")
+_TAIL = re.compile(rf"({'|'.join(LABEL_MAPS)}|_frame\d+|_000\d)*$", re.IGNORECASE)
 _DAMAGES = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # of an archive, and of what is packed in it
 _MOST_BYTES = 16 << 30  # that an archive may unpack to
 _LONGEST_PAUSE_S = 30.0  # of a page that is sending a scan; after it that page is taken to be gone
@@ -135,7 +133,7 @@ class Drop:
         """Where a file is kept: by its number, or for NIfTI by that of its case, the first one's, and its tail."""
         if ending not in NIFTI:
             return self.folder / f"{number}{ending}"
-        folder = self.folder / (path.parent.name if path.parent.name in _OF_LABELS else "")
+        folder = self.folder / (path.parent.name if path.parent.name in OF_LABELS else "")
         folder.mkdir(exist_ok=True)
         name = case_name(path.name)
         case = path.parent, _TAIL.sub("", name)

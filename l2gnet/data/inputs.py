@@ -24,8 +24,8 @@ from l2gnet.errors import VolumeError, volume_error
 LABELS_END = "_labels"  # of the names of our own results, which are not scans
 # A moment of a beat in a file of its own, as ACDC names it and nnU-Net does.
 _FRAME = re.compile(r"(?P<patient>.+)_frame(?P<frame>[0-9]+)(_0000)?")
-_LABEL_MAPS = ("_gt", "_seg", LABELS_END, "_probabilities", "_codes", "_sent_to", "_received_from")
-_OF_LABELS = ("labelsTr", "labelsTs")  # folders of the Decathlon's and nnU-Net's label maps
+LABEL_MAPS = ("_gt", "_seg", LABELS_END, "_probabilities", "_codes", "_sent_to", "_received_from")
+OF_LABELS = ("labelsTr", "labelsTs")  # folders of the Decathlon's and nnU-Net's label maps
 _UNNAMED = "image"  # the channel of data in which files are not numbered by channels
 
 
@@ -129,9 +129,9 @@ def _scans_at(path: Path, say: Callable[[str], object]) -> tuple[list[Input], li
 
 def _label_map(file: Input, folder: Path) -> str:
     """What tells that a file below a folder is a label map; nothing for a scan."""
-    if file.path.parent != folder and file.path.parent.name in _OF_LABELS:
+    if file.path.parent != folder and file.path.parent.name in OF_LABELS:
         return "folder"
-    return "names" if _patient(file.name).lower().endswith(_LABEL_MAPS) else ""
+    return "names" if _patient(file.name).lower().endswith(LABEL_MAPS) else ""
 
 
 def _files_below(folder: Path) -> tuple[list[Path], list[Input]]:

@@ -10,7 +10,7 @@ import pytest
 from l2gnet.widgets.dropping import Dropping
 from matplotlib.figure import Figure
 
-from l2gnet.data.inputs import _LABEL_MAPS, find_inputs, patient_and_frame
+from l2gnet.data.inputs import LABEL_MAPS, find_inputs, patient_and_frame
 from l2gnet.errors import VolumeError
 
 
@@ -104,7 +104,7 @@ def found(folder, channels):
 @pytest.mark.parametrize("channels", [("image",), ("T1", "T2"), ("T2",)])
 def test_scans_are_told_from_label_maps_as_on_the_command_line(front_end, basket, tmp_path, monkeypatch, channels, how):
     names = ["anna_frame01", "anna_frame01_GT", "anna_frame12", "ben/scan_0000", "ben/scan_0001", "carl", "carl_0010"]
-    names += [*(f"carl{end}" for end in _LABEL_MAPS), "carl_codes_frame01", "imagesTr/dora", "labelsTr/dora"]
+    names += [*(f"carl{end}" for end in LABEL_MAPS), "carl_codes_frame01", "imagesTr/dora", "labelsTr/dora"]
     for number, name in enumerate(names, start=1):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         nib.Nifti1Image(np.full((2, 2, 2), number, np.uint8), np.eye(4)).to_filename(tmp_path / f"{name}.nii.gz")
