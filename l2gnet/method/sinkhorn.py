@@ -44,9 +44,7 @@ def find_potential(
     log_columns = columns(cost, source)
     empty = target == 0
     log_target = target.log()
-    potential = torch.zeros_like(target)
-    if start is not None:
-        potential = _within_reach(start.to(dtype).masked_fill(empty, -torch.inf), cost)
+    potential = torch.zeros_like(target) if start is None else _within_reach(start.to(dtype), empty, cost)
     potential = potential.masked_fill(empty, -torch.inf)
     previous = potential
     # Half the tolerance, because the error that is reported is measured on another summation of the plan.
@@ -108,10 +106,10 @@ class _Pace:
         return failed
 
 
-def _within_reach(start: Tensor, cost: Tensor) -> Tensor:
+def _within_reach(start: Tensor, empty: Tensor, cost: Tensor) -> Tensor:
     """Potentials, the largest at 0, as near to each other as those of a solution: else exponentials could overflow."""
     low, high = cost.aminmax()
-    return (start - start.amax(-1, keepdim=True)).clamp_min(low - high)
+    return (start - start.masked_fill(empty, -torch.inf).amax(-1, keepdim=True)).clamp_min(low - high)
 
 
 def _way_to_solve(cost: Tensor) -> tuple[torch.dtype, Callable[..., Callable[[Tensor], Tensor]]]:

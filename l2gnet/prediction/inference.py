@@ -97,8 +97,10 @@ def segment(
         traces = [model.trace(images) for model in models]
         said = [probabilities_of(trace.logits.float(), regions) for trace in traces]
         # Of the slices themselves: views lower it, and what is normal was learnt without them.
-        confidence.append(slice_confidence(torch.stack(said).mean(0), regions).cpu().numpy())
-        alone.append(torch.stack([slice_confidence(each, regions) for each in said]).cpu().numpy())
+        own = [slice_confidence(each, regions) for each in said]
+        together = own[0] if len(own) == 1 else slice_confidence(torch.stack(said).mean(0), regions)
+        confidence.append(together.cpu().numpy())
+        alone.append(torch.stack(own).cpu().numpy())
         if views:
             said = [_averaged(*each, images, regions) for each in zip(said, models, views, strict=True)]
         mean = torch.stack(said).mean(0)
